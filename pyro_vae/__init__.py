@@ -1,0 +1,67 @@
+"""pyro_vae: importance-weighted and hierarchical variational autoencoders in Pyro.
+
+>>> data = pyro_vae.load_dataset("natural")
+>>> model, guide = pyro_vae.build_pair("td", "topdown", num_pixels=data.train.shape[1])
+>>> pyro_vae.fit(model, guide, data.train, valid=data.valid, objective=pyro_vae.IWAE(50))
+>>> pyro_vae.evaluation.log_likelihood(model, guide, data.test[:100])
+>>> idata = pyro_vae.to_inference_data(model, guide, data.test[:20], num_particles=50)
+"""
+
+from pyro_vae import activity, annealing, bounds, diagnostics, evaluation, resampling
+from pyro_vae.annealing import LinearWarmUp, anneal
+from pyro_vae.architectures import Architecture, build_guide, build_model, build_pair
+from pyro_vae.conditionals import Bernoulli, FixedNoiseGaussian, LocScale
+from pyro_vae.datasets import Dataset, load_dataset
+from pyro_vae.errors import InputError, TrainingDiverged
+from pyro_vae.guides import BottomUpGuide, MeanFieldGuide, TopDownGuide
+from pyro_vae.inference_data import to_inference_data
+from pyro_vae.log_weights import LogWeights, log_weights
+from pyro_vae.models import HierarchicalVAE
+from pyro_vae.objectives import IWAE, DReG, RenyiELBO, make_objective
+from pyro_vae.optimisation import OptimiserSettings
+from pyro_vae.priors import StandardPrior
+from pyro_vae.runs import Run, load_run
+from pyro_vae.svi import for_svi
+from pyro_vae.training import FitResult, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "IWAE",
+    "Architecture",
+    "Bernoulli",
+    "BottomUpGuide",
+    "DReG",
+    "Dataset",
+    "FitResult",
+    "FixedNoiseGaussian",
+    "HierarchicalVAE",
+    "InputError",
+    "LinearWarmUp",
+    "LocScale",
+    "LogWeights",
+    "MeanFieldGuide",
+    "OptimiserSettings",
+    "RenyiELBO",
+    "Run",
+    "StandardPrior",
+    "TopDownGuide",
+    "TrainingDiverged",
+    "activity",
+    "anneal",
+    "annealing",
+    "bounds",
+    "build_guide",
+    "build_model",
+    "build_pair",
+    "diagnostics",
+    "evaluation",
+    "fit",
+    "for_svi",
+    "load_dataset",
+    "load_run",
+    "log_weights",
+    "make_objective",
+    "resampling",
+    "to_inference_data",
+]

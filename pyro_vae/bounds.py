@@ -1,0 +1,89 @@
+"""Bounds and bound-like objectives: pure functions of the log-weights (K, B), one value per datum.
+
+``log_w`` holds K independent particles along its first axis; every function returns the remaining
+shape, in nats. Autograd through them gives the plain (pathwise) gradient estimator.
+
+==============  ===========================================  ==========================  ========
+function        per datum                                    lower bound on log p(x)?    source
+==============  ===========================================  ==========================  ========
+elbo            mean_k log w_k                               yes                         S4 (2)
+iwae            log mean_k w_k                               yes, tighter with K         S4 (3)
+renyi           log mean_k w_k^(1-alpha) / (1-alpha)         for alpha >= 0              S4 2.3
+power_mean      log (mean_k w_k^p)^(1/p), p = 1 - alpha      for p <= 1                  S4 2.3
+median          log median_k w_k                             no                          S4 2.3
+miwae           mean over K2 groups of iwae of K1            yes                         S4 2.3
+ciwae           beta elbo + (1 - beta) iwae                  yes                         S4 2.3
+==============  ===========================================  ==========================  ========
+
+With p > 1 the expectation can exceed log p(x), in the limit of many particles it does: by Jensen
+``log E[w^p]^(1/p) >= log E[w]``. The median of the weights has no fixed relation to their mean.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pyro_vae.errors import InputError
+
+
+def elbo(log_w: Tensor) -> Tensor:
+    """mean_k log w_k: the evidence lower bound from K particles (the k-sample VAE objective)."""
+    return log_w.mean(0)
+
+
+def iwae(log_w: Tensor) -> Tensor:
+    """L_K = log mean_k w_k: the importance-weighted bound (S0, eq. 2.1 and 4.2)."""
+    return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+
+
+def power_mean(log_w: Tensor, p: float) -> Tensor:
+    """log of the power mean (mean_k w_k^p)^(1/p); p = 1 is IWAE, p -> 0 the ELBO."""
+    if p == 0:
+        return elbo(log_w)
+    return iwae(p * log_w) / p
+
+
+def renyi(log_w: Tensor, alpha: float) -> Tensor:
+    """Variational Renyi bound of order alpha (Li and Turner 2016): the power mean of 1 - alpha.
+
+    alpha = 0 is IWAE and alpha -> 1 the ELBO (alpha = 1 is taken as that limit).
+    """
+    return power_mean(log_w, 1.0 - alpha)
+
+
+def median(log_w: Tensor) -> Tensor:
+    """log of the median weight; for even K the mean of the two middle weights. Not a bound."""
+    middle = len(log_w) // 2
+    ordered = log_w.sort(0).values
+    if len(log_w) % 2:
+        return ordered[middle]
+    return iwae(ordered[middle - 1 : middle + 1])
+
+
+def miwae(log_w: Tensor, num_inner: int) -> Tensor:
+    """Mean over K / num_inner groups of the IWAE bound of ``num_inner`` particles (Rainforth 2018).
+
+    ``num_inner`` = K is IWAE, 1 is the K-sample VAE. InputError unless it divides K.
+    """
+    if num_inner < 1 or len(log_w) % num_inner:
+        raise InputError(
+            f"num_inner must divide the number of particles {len(log_w)}, got {num_inner}"
+        )
+    # Groups of consecutive particles; sizes: (num_inner, K / num_inner, B).
+    groups = log_w.unflatten(0, (-1, num_inner)).transpose(0, 1)
+    return iwae(groups).mean(0)
+
+
+def ciwae(log_w: Tensor, beta: float) -> Tensor:
+    """beta ELBO + (1 - beta) IWAE on the same particles (Rainforth 2018; S4, section 2.3)."""
+    if not 0 <= beta <= 1:
+        raise InputError(f"beta must lie in [0, 1], got {beta}")
+    return beta * elbo(log_w) + (1 - beta) * iwae(log_w)
+
+
+def normalised_weights(log_w: Tensor) -> Tensor:
+    """w_k / sum_j w_j along the first axis, shape of ``log_w``."""
+    return torch.softmax(log_w, 0)

@@ -1,0 +1,213 @@
+"""Arrays as read from files, checked, split and scaled into a ``Dataset``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_vae.datasets.batches import binarise
+from pyro_vae.datasets.dataset import Dataset
+from pyro_vae.datasets.moments import chunks, mean_and_scale
+from pyro_vae.datasets.seeding import numpy_generator, torch_generator
+from pyro_vae.errors import InputError
+
+MIN_ROWS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class RawArrays:
+    """What files hold, before splitting and scaling.
+
+    Attributes:
+        origin: the file or folder, named at the start of every error.
+        train: (N, ...) numbers; all of them, where ``test`` is None.
+        test: (M, ...) numbers of the same row shape, or None.
+        train_labels, test_labels: (N,) and (M,), or None.
+    """
+
+    origin: str
+    train: np.ndarray
+    test: np.ndarray | None = None
+    train_labels: np.ndarray | None = None
+    test_labels: np.ndarray | None = None
+
+    def check(self) -> RawArrays:
+        """Return self if all arrays are finite numbers, enough, of matching shapes.
+
+        Raises:
+            InputError: names the file and what is wrong.
+        """
+        if self.test is None:
+            _check_rows(self.origin, self.train)
+        else:
+            _check_rows(f"{self.origin} (train)", self.train)
+            _check_rows(f"{self.origin} (test)", self.test)
+        if len(self.train) < MIN_ROWS:
+            raise InputError(
+                f"{self.origin}: at least {MIN_ROWS} rows are needed, got {len(self.train)}"
+            )
+        if self.test is not None and self.test.shape[1:] != self.train.shape[1:]:
+            raise InputError(
+                f"{self.origin}: train rows have shape {self.train.shape[1:]}, "
+                f"test rows {self.test.shape[1:]}"
+            )
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class SplitArrays:
+    """Rows (N, ...) and, where given, labels (N,) of each split."""
+
+    origin: str
+    images: dict[str, np.ndarray]
+    labels: dict[str, Tensor] | None
+    label_names: tuple[str, ...]
+
+
+def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None) -> SplitArrays:
+    """Hold out rows of ``raw.train``, given by index, as valid and (where raw has none) test.
+
+    Raises:
+        InputError: constant training rows, or labels that do not fit the rows.
+    """
+    held_out = valid if test is None else np.concatenate([valid, test])
+    train = np.setdiff1d(np.arange(len(raw.train)), held_out)
+    images = {"train": raw.train[train], "valid": raw.train[valid]}
+    images["test"] = raw.test if test is None else raw.train[test]
+    if images["train"].min() == images["train"].max():
+        value = images["train"].flat[0]
+        raise InputError(f"{raw.origin}: all training values are {value}: zero variance")
+    if raw.train_labels is None or (test is None and raw.test_labels is None):
+        return SplitArrays(raw.origin, images, None, ())
+    given = [raw.train_labels] + ([raw.test_labels] if test is None else [])
+    wanted = [len(raw.train)] + ([len(raw.test)] if test is None else [])
+    codes, names = _encode_labels(raw.origin, given, wanted)
+    labels = {"train": codes[0][train], "valid": codes[0][valid]}
+    labels["test"] = codes[1] if test is None else codes[0][test]
+    return SplitArrays(raw.origin, images, labels, names)
+
+
+def split_at_random(raw: RawArrays, seed: int) -> SplitArrays:
+    """Hold out a seeded tenth as valid and, where the file has no test set, another as test."""
+    order = numpy_generator(seed, "split").permutation(len(raw.train))
+    tenth = len(raw.train) // 10
+    test = order[tenth : 2 * tenth] if raw.test is None else None
+    return split_rows(raw, order[:tenth], test)
+
+
+def dataset_from_arrays(
+    name: str, arrays: SplitArrays, *, pixels: str, binarize: str, seed: int
+) -> Dataset:
+    """Flatten and scale split arrays as ``load_dataset`` says for ``pixels`` and ``binarize``.
+
+    Raises:
+        InputError: values outside [0, 1] under ``pixels="binary"``.
+    """
+    if pixels == "binary":
+        # Judged over all splits, so that one split of dark images is not read on its own scale.
+        unit = _unit(arrays.origin, list(arrays.images.values()))
+        rows = {split: _scaled(images, 0.0, unit) for split, images in arrays.images.items()}
+        for split in rows:
+            if split != "train" or binarize == "static":
+                rows[split] = binarise(rows[split], torch_generator(seed, "binarise", split))
+        return _assemble(name, arrays, rows, pixels, {"binarize": binarize, "seed": seed})
+    mean, scale = mean_and_scale(arrays.images["train"])
+    rows = {split: _scaled(images, mean, scale) for split, images in arrays.images.items()}
+    return _assemble(name, arrays, rows, pixels, {"mean": mean, "scale": scale})
+
+
+def dataset_as_is(name: str, arrays: SplitArrays) -> Dataset:
+    """Split rows, already whitened and standardised by whoever wrote the file, unchanged."""
+    rows = {split: _scaled(images, 0.0, 1.0) for split, images in arrays.images.items()}
+    return _assemble(name, arrays, rows, "standardised", {})
+
+
+def _assemble(
+    name: str, arrays: SplitArrays, rows: dict[str, Tensor], pixels: str, scaling: dict
+) -> Dataset:
+    row_shape = arrays.images["train"].shape[1:]
+    info = {
+        "origin": arrays.origin,
+        "counts": {split: len(rows[split]) for split in rows},
+        "row_shape": list(row_shape),
+        **scaling,
+    }
+    return Dataset(
+        name,
+        **rows,
+        image_shape=_image_shape(row_shape),
+        pixels=pixels,
+        labels=arrays.labels,
+        label_names=arrays.label_names,
+        info=info,
+    )
+
+
+def _check_rows(origin: str, rows: np.ndarray) -> None:
+    if rows.dtype.kind not in "buif":
+        raise InputError(f"{origin}: values must be numbers, got dtype {rows.dtype}")
+    if not 2 <= rows.ndim <= 4:
+        raise InputError(
+            f"{origin}: rows (N, D) or images (N, H, W) or (N, H, W, C) are needed, "
+            f"got shape {rows.shape}"
+        )
+    if rows.size == 0:
+        raise InputError(f"{origin}: empty, shape {rows.shape}")
+    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+        bad = int((~np.isfinite(rows)).sum())
+        raise InputError(f"{origin}: {bad} of {rows.size} values are NaN or infinite")
+
+
+def _encode_labels(
+    origin: str, given: list[np.ndarray], wanted: list[int]
+) -> tuple[list[Tensor], tuple[str, ...]]:
+    """Labels as int64: whole numbers as they are, text as the index into the sorted names."""
+    flat = [_flat_labels(origin, *pair) for pair in zip(given, wanted, strict=True)]
+    if all(labels.dtype.kind in "US" for labels in flat):
+        names, codes = np.unique(np.concatenate([f.astype(str) for f in flat]), return_inverse=True)
+        parts = np.split(codes, np.cumsum(wanted)[:-1])
+        return [torch.from_numpy(part.astype(np.int64)) for part in parts], tuple(map(str, names))
+    for labels in flat:
+        whole = labels.dtype.kind == "f" and np.array_equal(labels, np.floor(labels))
+        if labels.dtype.kind not in "bui" and not whole:
+            raise InputError(f"{origin}: labels must be whole numbers or text, got {labels.dtype}")
+    return [torch.from_numpy(labels.astype(np.int64)) for labels in flat], ()
+
+
+def _flat_labels(origin: str, labels: np.ndarray, rows: int) -> np.ndarray:
+    """Labels (N,) from (N,), (N, 1) or one-hot (N, classes)."""
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "buif":
+        one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()
+        labels = labels.argmax(axis=1) if one_hot else labels
+    if labels.shape not in ((rows,), (rows, 1)):
+        raise InputError(f"{origin}: labels of shape {labels.shape} for {rows} rows")
+    return labels.reshape(-1)
+
+
+def _unit(origin: str, tables: list[np.ndarray]) -> float:
+    """The value that stands for white: 255 for grey bytes, 1 for fractions and 0/1 of any type."""
+    low, high = min(t.min() for t in tables), max(t.max() for t in tables)
+    if tables[0].dtype == np.uint8 and high > 1:
+        return 255.0
+    if low < 0 or high > 1:
+        raise InputError(
+            f"{origin}: pixels='binary' needs values in [0, 1] (or uint8 0..255), "
+            f"got {low:g} to {high:g}"
+        )
+    return 1.0
+
+
+def _scaled(images: np.ndarray, mean: float, scale: float) -> Tensor:
+    """(N, ...) numbers to (N, D) float32 rows ``(images - mean) / scale``."""
+    done = [((chunk - mean) / scale).astype(np.float32) for chunk in chunks(images)]
+    return torch.from_numpy(np.concatenate(done).reshape(len(images), -1))
+
+
+def _image_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(H, W) of grey images; (D,) of vectors and of colour images, which no grey plot can show."""
+    if len(row_shape) == 3 and 1 in (row_shape[0], row_shape[2]):
+        row_shape = row_shape[1:] if row_shape[0] == 1 else row_shape[:2]
+    return row_shape if len(row_shape) == 2 else (int(np.prod(row_shape)),)

@@ -1,0 +1,89 @@
+"""Shuffled, optionally binarised batches: a pure function of (seed, epoch, batch index)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pyro_vae.datasets.seeding import check_count, torch_generator
+from pyro_vae.errors import InputError, check_choice
+
+BINARIZE = ("static", "epoch", "access")
+
+
+def binarise(probabilities: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw each pixel as 0 or 1 with the given probability of 1; keeps shape, dtype and device.
+
+    Always drawn on the CPU, so that a seed means the same pixels on every device.
+    """
+    uniform = torch.rand(probabilities.shape, generator=generator)
+    return (uniform.to(probabilities.device) < probabilities).to(probabilities.dtype)
+
+
+class Batches:
+    """Batches of rows in a fresh order each epoch.
+
+    No state is kept between calls and the global generator is never touched: batch ``i`` of epoch
+    ``e`` is the same whenever and however often it is asked for. Hence ``epoch(e, start)`` gives
+    exactly the tail of ``epoch(e)``, which is what makes a resumed run equal an unbroken one.
+
+    Args:
+        data: (N, D) rows; probabilities in [0, 1] where ``binarize`` draws from them.
+        batch_size: rows in a batch; the last one of an epoch may be smaller and is kept.
+        seed: whole number, not negative.
+        binarize: ``"access"`` draws 0/1 pixels anew for each batch (Burda et al.), ``"epoch"``
+            draws the whole set anew at the start of each epoch, None or ``"static"`` gives the
+            rows as they are.
+
+    Raises:
+        InputError: no rows, a batch size below 1, a negative seed, an unknown ``binarize``, or
+            rows that are not probabilities although ``binarize`` should draw from them.
+    """
+
+    def __init__(
+        self, data: Tensor, batch_size: int, *, seed: int, binarize: str | None = None
+    ) -> None:
+        if data.ndim < 1 or len(data) == 0:
+            raise InputError(f"no rows to make batches of: data has shape {tuple(data.shape)}")
+        self.data = data
+        self.batch_size = check_count("batch_size", batch_size)
+        self.seed = check_count("seed", seed, minimum=0)
+        if binarize is not None:
+            check_choice("binarize", binarize, BINARIZE)
+        self.binarize = None if binarize == "static" else binarize
+        if self.binarize is not None:
+            low, high = data.min().item(), data.max().item()
+            if not (low >= 0 and high <= 1):
+                raise InputError(
+                    f"binarize={binarize!r} needs pixels in [0, 1], got {low:g} to {high:g}"
+                )
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.data) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        """Yield batches ``start``, ``start + 1``, ... of this epoch, each of shape (<= B, D).
+
+        Raises:
+            InputError: a negative epoch, or a start outside 0 .. ``len(self)``.
+        """
+        check_count("epoch", epoch, minimum=0)
+        check_count("start", start, minimum=0)
+        if start > len(self):
+            raise InputError(f"start must be at most {len(self)} (batches per epoch), got {start}")
+        return self._batches(epoch, start)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Tensor]:
+        generator = torch_generator(self.seed, "order", epoch)
+        order = torch.randperm(len(self.data), generator=generator).to(self.data.device)
+        data = self.data
+        if self.binarize == "epoch":
+            data = binarise(data, torch_generator(self.seed, "binarise", epoch))
+        for index in range(start, len(self)):
+            batch = data[order[index * self.batch_size : (index + 1) * self.batch_size]]
+            if self.binarize == "access":
+                batch = binarise(batch, torch_generator(self.seed, "binarise", epoch, index))
+            yield batch

@@ -1,0 +1,39 @@
+"""Downloads with checksums into the user's cache folder, on request only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyro_vae.datasets.files import one_line
+from pyro_vae.errors import InputError
+
+TIMEOUT_S = 30
+
+
+def cache_folder(name: str) -> Path:
+    """Where the files of dataset ``name`` are kept once downloaded."""
+    import pooch
+
+    return Path(pooch.os_cache("pyro_vae")) / name
+
+
+def fetch(url: str, md5: str, folder: Path) -> Path:
+    """Return the file behind ``url`` from ``folder``, downloading it if it is not there yet.
+
+    A file already there with the right checksum is used as it is, wherever it came from.
+
+    Raises:
+        InputError: no connection, no such file, no room, or a checksum that does not match; names
+            the URL and the folders in which the file is looked for.
+    """
+    import pooch
+
+    name = url.rsplit("/", 1)[-1]
+    downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S)
+    try:
+        return Path(pooch.retrieve(url, f"md5:{md5}", name, folder, downloader=downloader))
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors, a bad hash a ValueError
+        raise InputError(
+            f"could not download {url} ({one_line(error)}); put {name} by hand into {folder} or "
+            "into the folder that PYRO_VAE_DATA or --data-dir names"
+        ) from error

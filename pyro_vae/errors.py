@@ -1,0 +1,31 @@
+"""Errors that a person can act on: one line says what was wrong, where, and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A name, number, file or array given by the user cannot be used.
+
+    The commands under ``experiments/`` print its one line and end with exit code 2.
+    """
+
+
+class TrainingDiverged(ArithmeticError):
+    """Training met a number that is not finite; names step, term and last good checkpoint."""
+
+
+def check_choice(what: str, value: str, allowed: Iterable[str]) -> str:
+    """Return ``value`` if it is one of ``allowed``; else raise InputError that lists what is."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise InputError(f"unknown {what} {value!r}; allowed: {', '.join(allowed)}")
+    return value
+
+
+def check_positive(what: str, value: float) -> float:
+    """Return ``value`` if it is above zero; else raise InputError."""
+    if not value > 0:
+        raise InputError(f"{what} must be positive, got {value!r}")
+    return value

@@ -1,0 +1,64 @@
+"""Generative programs p(x, z1, ..., zL)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+from torch import Tensor, nn
+
+from pyro_vae.errors import InputError
+
+
+class HierarchicalVAE(nn.Module):
+    """p(x, z1..zL) = p(zL) prod_l p(z_l | z_{l+1}) p(x | z1), any number of levels (S0, eq. 3.2).
+
+    Args:
+        prior: module that returns p(zL) when called.
+        conditionals: modules for p(z1 | z2), ..., p(z_{L-1} | zL), from the data upward; empty for
+            one level.
+        likelihood: module for p(x | z1); its ``features`` is the number of pixels D.
+
+    Sites: ``x`` and ``z1`` (next to the data) to ``zL`` (top), all inside one plate ``data``.
+
+    Called with ``x`` of shape (B, D) it scores the data. Called with ``x=None`` it draws
+    ``num_data`` images from the model. Raises InputError where x has another shape.
+    """
+
+    def __init__(self, prior: nn.Module, conditionals: Sequence[nn.Module], likelihood: nn.Module):
+        super().__init__()
+        self.prior = prior
+        self.conditionals = nn.ModuleList(conditionals)
+        self.likelihood = likelihood
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.conditionals) + 1
+
+    @property
+    def latent_names(self) -> tuple[str, ...]:
+        """z1, ..., zL."""
+        return tuple(f"z{level}" for level in range(1, self.num_levels + 1))
+
+    @property
+    def latent_sizes(self) -> tuple[int, ...]:
+        """Number of units of z1, ..., zL."""
+        return (*(part.features for part in self.conditionals), self.prior.features)
+
+    def forward(self, x: Tensor | None = None, num_data: int = 1) -> Tensor:
+        if x is not None:
+            check_data(x, self.likelihood.features)
+            num_data = len(x)
+        with pyro.plate("data", num_data, dim=-1):
+            z = pyro.sample(f"z{self.num_levels}", self.prior())
+            for level in range(self.num_levels - 1, 0, -1):
+                z = pyro.sample(f"z{level}", self.conditionals[level - 1](z))
+            return pyro.sample("x", self.likelihood(z), obs=x)
+
+
+def check_data(x: Tensor, num_pixels: int) -> None:
+    """Raise InputError unless x has shape (B, num_pixels) with B > 0."""
+    if x.ndim != 2 or x.shape[1] != num_pixels or len(x) == 0:
+        raise InputError(
+            f"x has shape {tuple(x.shape)}; the model wants (B, {num_pixels}) with B >= 1"
+        )

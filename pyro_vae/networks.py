@@ -1,0 +1,76 @@
+"""Network blocks whose inputs differ in leading axes: (B, F) for data, (K, B, F) for particles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+ACTIVATIONS = {"softplus": nn.Softplus, "tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+class MergedLinear(nn.Module):
+    """Linear layer on the concatenation of several inputs, without concatenating them.
+
+    ``W [h_1, ..., h_n] + b = W_1 h_1 + ... + W_n h_n + b``. The inputs broadcast against each
+    other, so an encoding of the data, shape (B, F_1), is multiplied once per datum even where it
+    meets a latent of shape (K, B, F_2). Initialised as the layer on the concatenation would be.
+    """
+
+    def __init__(self, in_features: int | Sequence[int], out_features: int) -> None:
+        super().__init__()
+        widths = (in_features,) if isinstance(in_features, int) else tuple(in_features)
+        self.parts = nn.ModuleList(
+            nn.Linear(width, out_features, bias=index == 0) for index, width in enumerate(widths)
+        )
+        bound = sum(widths) ** -0.5  # torch's default for the layer on the concatenation
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        first, *rest = (part(h) for part, h in zip(self.parts, inputs, strict=True))
+        return sum(rest, first)
+
+    def glorot_(self) -> None:
+        """Glorot-uniform weights (of the joint layer) and zero bias, in place."""
+        fan_in = sum(part.in_features for part in self.parts)
+        bound = (6.0 / (fan_in + self.parts[0].out_features)) ** 0.5
+        for part in self.parts:
+            nn.init.uniform_(part.weight, -bound, bound)
+        nn.init.zeros_(self.parts[0].bias)
+
+
+class MLP(nn.Module):
+    """Hidden layers, each followed by the activation; the first one merges several inputs.
+
+    With no hidden layer the single input is returned as it is. Output: (..., ``out_features``).
+    """
+
+    def __init__(
+        self, in_features: int | Sequence[int], hidden: Sequence[int], activation: str = "softplus"
+    ) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]()
+        widths = [in_features, *hidden]
+        self.layers = nn.ModuleList(MergedLinear(below, above) for below, above in pairwise(widths))
+        self.out_features = widths[-1]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        for layer in self.layers:
+            inputs = (self.activation(layer(*inputs)),)
+        (output,) = inputs
+        return output
+
+
+def glorot_(module: nn.Module) -> nn.Module:
+    """Give every layer inside ``module`` Glorot weights and zero biases (S4, appendix A)."""
+    for part in module.modules():
+        if isinstance(part, MergedLinear):
+            part.glorot_()
+    return module
+
+
+def count_parameters(*modules: nn.Module) -> int:
+    """Number of trainable numbers in the modules."""
+    return sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)

@@ -1,0 +1,109 @@
+"""What a (model, guide) pair must satisfy for per-datum weights; every breach names the site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Sites = Mapping[str, Mapping]
+
+
+def check_reparameterised(guide_sites: Sites) -> None:
+    """Refuse latents without ``rsample``: they would silently get no pathwise gradient."""
+    for name, site in guide_sites.items():
+        if not site["fn"].has_rsample:
+            raise ValueError(
+                f"site {name!r} in the guide is {type(site['fn']).__name__}, which has no rsample: "
+                "it would get no pathwise gradient. Use a reparameterised distribution, or Pyro's "
+                "Trace_ELBO."
+            )
+
+
+def check_same_latents(latent: list[str], guide_sites: Sites) -> None:
+    """The guide must draw every latent of the model, and nothing else."""
+    for name in latent:
+        if name not in guide_sites:
+            raise ValueError(
+                f"site {name!r} of the model is neither observed nor drawn by the guide; the guide "
+                f"draws: {', '.join(guide_sites) or 'nothing'}"
+            )
+    for name in guide_sites:
+        if name not in latent:
+            raise ValueError(
+                f"site {name!r} of the guide is no latent of the model; the model's latents: "
+                f"{', '.join(latent) or 'none'}"
+            )
+
+
+def check_log_prob(
+    name: str, site: Mapping, log_prob: Tensor, program: str, particles: str
+) -> None:
+    """The site stands in one data plate at dim -1, with one number per particle and datum."""
+    frames = _data_frames(site, particles)
+    if len(frames) != 1 or frames[0].dim != -1:
+        plates = ", ".join(f"{f.name!r} (dim {f.dim})" for f in frames) or "none"
+        raise ValueError(
+            f"site {name!r} in the {program} must stand in exactly one data plate at dim=-1, but "
+            f"its plates are: {plates}. Otherwise its weights would be joint over the batch"
+        )
+    (particle_frame,) = (f for f in site["cond_indep_stack"] if f.name == particles)
+    wanted = (particle_frame.size, frames[0].size)
+    if log_prob.shape != wanted:
+        raise ValueError(
+            f"site {name!r} in the {program} has log-probabilities of shape "
+            f"{tuple(log_prob.shape)}, not (particles, data) = {wanted}; declare the dimensions of "
+            "one datum with .to_event, and let layers broadcast over the particles"
+        )
+
+
+def _data_frames(site: Mapping, particles: str) -> list:
+    return [f for f in site["cond_indep_stack"] if f.name != particles and f.vectorized]
+
+
+def check_one_data_plate(model_sites: Sites, guide_sites: Sites, particles: str) -> None:
+    """Model and guide must share one data plate (same name, same size)."""
+    plates: dict = {}
+    for sites in (model_sites, guide_sites):
+        for name, site in sites.items():
+            (frame,) = _data_frames(site, particles)
+            plates.setdefault((frame.name, frame.size), name)
+    if len(plates) > 1:
+        found = ", ".join(
+            f"{site!r} in {key[0]!r} of size {key[1]}" for key, site in plates.items()
+        )
+        raise ValueError(f"all sites must share one data plate, but: {found}")
+
+
+def common_scale(observed: Sites) -> float | Tensor:
+    """The scale that all observed sites share: it multiplies each datum's finished bound."""
+    (first, site), *rest = observed.items()
+    for name, other in rest:
+        if not _equal(other["scale"], site["scale"]):
+            raise ValueError(
+                f"observed sites {first!r} and {name!r} are scaled by {site['scale']} and "
+                f"{other['scale']}; their common scale multiplies the bound, so it must be one"
+            )
+    if _equal(site["scale"], 0.0):
+        raise ValueError(f"observed site {first!r} is scaled by 0; there is no bound left")
+    return site["scale"]
+
+
+def latent_beta(
+    name: str, model_site: Mapping, guide_site: Mapping, data_scale: float | Tensor
+) -> float | Tensor:
+    """The factor on a level beyond the common scale; model and guide must agree on it."""
+    if not _equal(model_site["scale"], guide_site["scale"]):
+        raise ValueError(
+            f"site {name!r} is scaled by {model_site['scale']} in the model and by "
+            f"{guide_site['scale']} in the guide; both must be equal (pyro_vae.annealing.anneal "
+            "scales both)"
+        )
+    return model_site["scale"] / data_scale
+
+
+def _equal(a: float | Tensor, b: float | Tensor) -> bool:
+    if torch.is_tensor(a) or torch.is_tensor(b):
+        return bool(torch.all(torch.as_tensor(a) == torch.as_tensor(b)))
+    return a == b

@@ -1,0 +1,53 @@
+"""Where a training run stands, and how its rows read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Row = dict[str, float]
+
+
+@dataclass
+class Progress:
+    """Where training stands; saved whole in every checkpoint.
+
+    Attributes:
+        epoch, batch: the next batch to train on. step: optimiser steps tried so far.
+        sums: running sums of this epoch's training columns.
+        history: one row per finished epoch; row 0 is the untrained pair.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[Row] = field(default_factory=list)
+
+    def add(self, **values: float) -> None:
+        """Add to this epoch's sums."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def training_columns(self) -> Row:
+        """Means and counts of the epoch that ends; NaN before the first step."""
+        get = self.sums.get
+        steps = get("plain", 0) + get("clipped", 0)
+        return {
+            "train_objective": get("objective", math.nan) / get("data", 1),
+            "grad_norm": get("grad_norm", 0.0) / steps if steps else math.nan,
+            "clipped": int(get("clipped", 0)),
+            "skipped": int(get("skipped", 0)),
+        }
+
+
+def format_row(row: Mapping[str, float]) -> str:
+    """One line for the terminal from a row of the history (nats per datum)."""
+    shown = [f"epoch {row['epoch']:>4}"]
+    for name, value in row.items():
+        if name.startswith("beta_"):
+            shown.append(f"{name} {value:.3f}")
+        elif name.startswith(("elbo", "bound", "reconstruction", "kl_", "ess")):
+            shown.append(f"{name} {value:.2f}")
+    return "  ".join(shown)

@@ -1,0 +1,38 @@
+"""Training a model and guide of this library under plain ``pyro.infer.SVI``."""
+
+from __future__ import annotations
+
+import itertools
+
+import pyro
+from torch import nn
+
+_serial = itertools.count()
+
+
+class _Registered(nn.Module):
+    """A program whose parameters are registered in Pyro's store, under a name of its own."""
+
+    def __init__(self, name: str, program: nn.Module) -> None:
+        super().__init__()
+        self.name = name
+        self.program = program
+
+    def forward(self, *args, **kwargs):
+        pyro.module(self.name, self.program)
+        return self.program(*args, **kwargs)
+
+
+def for_svi(model: nn.Module, guide: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The pair as ``pyro.infer.SVI`` wants it: every parameter a ``pyro.param`` statement.
+
+    SVI optimises what it finds in Pyro's parameter store and is silent about the rest, so a model
+    that is a plain ``torch.nn.Module`` would train nothing, and two models registered under one
+    name would share parameters. Each call registers under fresh names::
+
+        svi = pyro.infer.SVI(*pyro_vae.for_svi(model, guide), optim, loss=pyro_vae.IWAE(50))
+
+    The parameters trained are those of ``model`` and ``guide`` themselves.
+    """
+    serial = next(_serial)
+    return _Registered(f"model_{serial}", model), _Registered(f"guide_{serial}", guide)
