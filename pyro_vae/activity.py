@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyro_vae.errors import InputError
-from pyro_vae.log_weights import PARTICLE_PLATE
+from pyro_vae.log_weights import guide_sites
 
 ACTIVITY_THRESHOLD = 0.01  # Burda et al. 2015
 
@@ -64,10 +62,7 @@ def posterior_means(
         raise InputError(f"unknown method {method!r}; allowed: conditional, sample")
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for rows in x.split(max(1, chunk_size // num_samples)):
-        with pyro.plate(PARTICLE_PLATE, num_samples, dim=-2):
-            trace = poutine.trace(guide).get_trace(rows)
-        for name in trace.stochastic_nodes:
-            site = trace.nodes[name]
+        for name, site in guide_sites(guide, rows, num_samples).items():
             values = site["fn"].mean if method == "conditional" else site["value"]
             values = values.double().expand(num_samples, len(rows), -1)
             parts.setdefault(name, []).append((values.mean(0), values.var(0) / num_samples))

@@ -102,6 +102,12 @@ def log_weights(
     return run_pair(model, guide, args, {}, num_particles)
 
 
+def guide_sites(guide: Callable, x: Tensor, num_particles: int) -> dict[str, Mapping]:
+    """Draw from the guide: site -> its ``fn`` and ``value``, with leading (K, B)."""
+    with _particles(num_particles):
+        return _sample_sites(poutine.trace(guide).get_trace(x))
+
+
 def run_pair(
     model: Callable,
     guide: Callable,
