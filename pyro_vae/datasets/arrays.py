@@ -15,6 +15,7 @@ from pyro_vae.datasets.seeding import numpy_generator, torch_generator
 from pyro_vae.errors import InputError
 
 MIN_ROWS = 10
+MIN_SCALE = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ def dataset_from_arrays(
     """Flatten and scale split arrays as ``load_dataset`` says for ``pixels`` and ``binarize``.
 
     Raises:
-        InputError: values outside [0, 1] under ``pixels="binary"``.
+        InputError: values outside [0, 1] under ``pixels="binary"``, or hardly any variance.
     """
     if pixels == "binary":
         # Judged over all splits, so that one split of dark images is not read on its own scale.
@@ -115,6 +116,8 @@ def dataset_from_arrays(
                 rows[split] = binarise(rows[split], torch_generator(seed, "binarise", split))
         return _assemble(name, arrays, rows, pixels, {"binarize": binarize, "seed": seed})
     mean, scale = mean_and_scale(arrays.images["train"])
+    if scale < MIN_SCALE:
+        raise InputError(f"{arrays.origin}: training values vary by {scale:g} only: zero variance")
     rows = {split: _scaled(images, mean, scale) for split, images in arrays.images.items()}
     return _assemble(name, arrays, rows, pixels, {"mean": mean, "scale": scale})
 
@@ -156,9 +159,14 @@ def _check_rows(origin: str, rows: np.ndarray) -> None:
         )
     if rows.size == 0:
         raise InputError(f"{origin}: empty, shape {rows.shape}")
-    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
-        bad = int((~np.isfinite(rows)).sum())
-        raise InputError(f"{origin}: {bad} of {rows.size} values are NaN or infinite")
+    if rows.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(rows.astype(np.float32, copy=False))
+        if not finite.all():
+            bad = rows.size - int(finite.sum())
+            raise InputError(
+                f"{origin}: {bad} of {rows.size} values are NaN, infinite or beyond float32"
+            )
 
 
 def _encode_labels(

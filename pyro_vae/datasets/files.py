@@ -60,8 +60,8 @@ def read_arrays(path: Path, array: str | None = None) -> RawArrays:
 
 def read_npy(path: Path) -> RawArrays:
     """Read the one array of an .npy file."""
-    with readable(path, ".npy file"):
-        loaded = np.load(path, allow_pickle=False)
+    with readable(path, ".npy file"), open(path, "rb") as file:
+        loaded = np.load(file, allow_pickle=False)
     if not isinstance(loaded, np.ndarray):
         raise InputError(f"{path} is an .npz archive under the name of an .npy file")
     return RawArrays(str(path), loaded)
@@ -72,8 +72,8 @@ def read_npz(path: Path, array: str | None = None) -> RawArrays:
 
     ``y_train`` and ``y_test`` become the labels of the latter.
     """
-    with readable(path, ".npz file"):
-        archive = np.load(path, allow_pickle=False)
+    with readable(path, ".npz file"), open(path, "rb") as file:
+        archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise InputError(f"{path} is an .npy file under the name of an .npz archive")
         with archive:

@@ -149,7 +149,17 @@ def cut_split(
     Returns:
         patches (N, P) float32 in log or grey intensities, and the index (N,) int64 of the
         photograph that each was cut from.
+
+    Raises:
+        InputError: a photograph smaller than a patch, or with too few patches that are not flat.
     """
+    for photo in photographs:
+        height, width = photo.grey.shape
+        if min(height, width) < settings.patch_size:
+            raise InputError(
+                f"{photo.name} ({height} x {width} pixels) is smaller than patch_size "
+                f"{settings.patch_size}"
+            )
     each, extra = divmod(settings.count(split), len(photographs))
     counts = [each + (index < extra) for index in range(len(photographs))]
     patches = np.concatenate(
@@ -173,11 +183,6 @@ def _cut(
     index: int,
 ) -> np.ndarray:
     size = settings.patch_size
-    if min(photo.grey.shape) < size:
-        height, width = photo.grey.shape
-        raise InputError(
-            f"{photo.name} ({height} x {width} pixels) is smaller than patch_size {size}"
-        )
     rng = numpy_generator(settings.seed, "patches", split, index)
     windows = np.lib.stride_tricks.sliding_window_view(photo.grey, (size, size))
     kept, missing, drawn = [], count, 0

@@ -30,7 +30,7 @@ NATURAL = {
 }
 BSDS_FILE = "bsds500_gray.npz"
 BSDS_VALID = 20
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
 MIN_PHOTOGRAPHS = 3
 
 
@@ -136,10 +136,13 @@ def read_photograph(path: Path) -> Photograph:
     Raises:
         InputError: not an image, or not grey, RGB or RGBA.
     """
-    from skimage import color, io, util
+    import imageio.v3 as imageio
+    from skimage import color, util
 
+    # Named plugins: left to search, imageio tries formats that need more than one grey picture.
+    plugin = "tifffile" if path.suffix.lower() in (".tif", ".tiff") else "pillow"
     with readable(path, "image"):
-        image = io.imread(path)
+        image = imageio.imread(path, plugin=plugin)
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.ndim not in (2, 3) or channels > 4 or 0 in image.shape:
         raise InputError(

@@ -1,14 +1,17 @@
 """Pickles of NumPy arrays, read without running anything that a pickle may hold.
 
 The published natural and texture patches (whitened, standardised rows of 400) come as pickles of a
-dict. ``pickle.load`` calls any function a file names; the reader here resolves exactly the handful
-of names by which NumPy rebuilds arrays, dtypes and scalars, and refuses every other one.
+dict. ``pickle.load`` calls any function a file names. The reader here knows the handful of names by
+which NumPy writes arrays, dtypes and scalars, answers each with a checked stand-in of its own, and
+refuses every other one. Not even NumPy's own functions are handed out: a forged dtype state can
+make them take plain bytes for addresses of objects.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,38 @@ from pyro_vae.datasets.files import readable
 from pyro_vae.errors import InputError
 
 PATCH_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+# Booleans, integers, floats, complex numbers, bytes and text; no objects and no records.
+PLAIN_DTYPE = re.compile(r"[biufcSU][0-9]+")
+
+
+class _Dtype:
+    """Stand-in for ``numpy.dtype``: a plain kind; of the pickled state, the byte order only."""
+
+    __slots__ = ("_dtype",)
+
+    def __init__(self, kind: str, align: bool = False, copy: bool = False) -> None:
+        if not PLAIN_DTYPE.fullmatch(kind):
+            raise ValueError(f"dtype {kind!r} is not one of plain numbers or text")
+        self._dtype = np.dtype(kind)
+
+    def __setstate__(self, state: tuple) -> None:
+        self._dtype = self._dtype.newbyteorder(state[1])
+
+    def array(self, content: bytes, shape: tuple[int, ...], order: str) -> np.ndarray:
+        return np.frombuffer(content, self._dtype).reshape(shape, order=order).copy(order)
+
+
+class _Array(np.ndarray):
+    """Stand-in for an array that is created empty and gets its content as state."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, content = state
+        if isinstance(content, str):  # bytes written by Python 2
+            content = content.encode("latin1")
+        filled = dtype.array(content, shape, "F" if fortran else "C")
+        super().__setstate__((1, filled.shape, filled.dtype, fortran, filled.tobytes("A")))
 
 
 class _Call:
@@ -36,6 +71,20 @@ class _Call:
         return self._function(*args)
 
 
+def _reconstruct(subtype: Any, shape: Any, kind: Any) -> np.ndarray:
+    return _Array((0,), np.uint8)
+
+
+def _scalar(dtype: _Dtype, content: bytes) -> np.generic:
+    return dtype.array(content, (1,), "C")[0]
+
+
+def _from_buffer(content, dtype: _Dtype, shape, order: str, axis_order=None) -> np.ndarray:
+    if order == "K":  # C order, then the axes put back in their places
+        return dtype.array(content, shape, "C").transpose(axis_order)
+    return dtype.array(content, shape, order)
+
+
 def _encode_latin1(text: str, encoding: str) -> bytes:
     # How protocol 2 writes bytes. Other codecs are not needed, and some unpack archives.
     if encoding != "latin1":
@@ -43,22 +92,21 @@ def _encode_latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _allowed_globals() -> dict[tuple[str, str], Any]:
-    # Asked of live objects rather than imported: the module's name differs between NumPy 1 and 2,
-    # and a pickle may have been written under either.
-    rebuild = np.zeros(1).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    from_buffer = np.zeros(1).__reduce_ex__(5)[0]
-    allowed = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): _Call(_encode_latin1),
-    }
-    for core in ("numpy.core", "numpy._core"):
-        allowed[f"{core}.multiarray", "_reconstruct"] = _Call(rebuild)
-        allowed[f"{core}.multiarray", "scalar"] = _Call(scalar)
-        allowed[f"{core}.numeric", "_frombuffer"] = _Call(from_buffer)
-    return allowed
+def _empty_bytes() -> bytes:
+    # How protocol 2 writes no bytes at all: a call of `bytes`, here without arguments only.
+    return b""
+
+
+ALLOWED = {
+    ("numpy", "ndarray"): None,  # only ever an argument of _reconstruct
+    ("numpy", "dtype"): _Call(_Dtype),
+    ("_codecs", "encode"): _Call(_encode_latin1),
+    ("__builtin__", "bytes"): _Call(_empty_bytes),
+}
+for _core in ("numpy.core", "numpy._core"):  # as NumPy 1 and NumPy 2 call it
+    ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _Call(_reconstruct)
+    ALLOWED[f"{_core}.multiarray", "scalar"] = _Call(_scalar)
+    ALLOWED[f"{_core}.numeric", "_frombuffer"] = _Call(_from_buffer)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -66,11 +114,10 @@ class _ArrayUnpickler(pickle.Unpickler):
         # latin1, for the byte strings of files written by Python 2.
         super().__init__(file, encoding="latin1")
         self._path = path
-        self._allowed = _allowed_globals()
 
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return self._allowed[module, name]
+            return ALLOWED[module, name]
         except KeyError:
             raise InputError(
                 f"{self._path} names {module}.{name}, which no pickle of NumPy arrays needs; "

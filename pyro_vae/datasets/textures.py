@@ -32,7 +32,6 @@ def load_textures(settings: PatchSettings) -> Dataset:
     Raises:
         InputError: a band is narrower than a patch, or the settings cannot be met.
     """
-    pipeline = PatchPipeline.fit(natural_photographs()["train"], settings)
     bands = texture_bands()
     narrowest = min(photo.grey.shape[1] for photos in bands.values() for photo in photos)
     if settings.patch_size > narrowest:
@@ -40,6 +39,7 @@ def load_textures(settings: PatchSettings) -> Dataset:
             f"patch_size must be at most {narrowest} for textures, whose train, valid and test "
             f"areas share no pixels, got {settings.patch_size}"
         )
+    pipeline = PatchPipeline.fit(natural_photographs()["train"], settings)
     origin = "textures bundled with scikit-image, preprocessing fitted on 'natural'"
     return pipeline.dataset("textures", bands, origin=origin, label_names=tuple(FAMILIES))
 

@@ -1,0 +1,158 @@
+"""The main job: train a model and a guide on images, evaluate them, and write a run directory.
+
+    python experiments/fit.py --guide topdown --num-particles 50
+
+See ``--help`` for the flags and ``pyro_vae/runs.py`` for the files of a run directory. Bad input
+ends with one line and exit code 2, a training that diverges with 1, Ctrl-C with 130, kill with 143.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+# Commands run from a checkout; the library may be installed, the folders beside it are not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pyro
+import torch
+
+import pyro_vae
+from experiments import settings
+from experiments.report import final_figures, print_table
+from pyro_vae.datasets import Dataset
+from pyro_vae.errors import InputError, TrainingDiverged
+from pyro_vae.runs import RunDirectory
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    warnings.filterwarnings("ignore", message="\\s*ArviZ is undergoing a major refactor")
+    try:
+        return _main(arguments)
+    except (InputError, OSError) as error:
+        print(f"fit.py: {error}", file=sys.stderr)
+        return 2
+    except TrainingDiverged as error:
+        print(f"fit.py: training stopped at {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("fit.py: interrupted", file=sys.stderr)
+        return 130
+
+
+def _main(arguments: list[str] | None) -> int:
+    given = vars(settings.parser().parse_args(arguments))
+    directory, config = _prepare(given)
+    device = _device(config["device"])
+    quiet = given.get("quiet", False)
+    say = (lambda *args: None) if quiet else print
+
+    config["data_settings"] = settings.data_settings(config)
+    data = pyro_vae.load_dataset(**config["data_settings"])
+    config["num_pixels"] = data.train.shape[1]
+    config["data"] = data.info
+    model, guide = pyro_vae.build_pair(
+        config["model"],
+        config["guide"],
+        num_pixels=config["num_pixels"],
+        preset=config["preset"],
+        pixel_mean=data.train.mean(0),
+        seed=config["seed"],
+    )
+    objective = pyro_vae.make_objective(
+        config["objective"], config["num_particles"], alpha=config["alpha"] or 0.0
+    )
+    say(_describe(config, data, directory, device))
+    directory.write_config(config)
+
+    started = time.monotonic()
+    result = pyro_vae.fit(
+        model.to(device),
+        guide.to(device),
+        data.train,
+        valid=data.valid[: config["valid_size"]],
+        objective=objective,
+        epochs=config["epochs"],
+        batch_size=config["batch_size"],
+        optimiser=settings.optimiser(config),
+        binarize=(config["binarize"] or "access") if data.pixels == "binary" else None,
+        annealing=settings.schedules(config),
+        seed=config["seed"],
+        max_minutes=config["max_minutes"],
+        checkpoint=directory.checkpoint,
+        resume=given.get("resume", False),
+        on_epoch=directory.write_metrics,
+        progress=not quiet,
+    )
+    directory.write_metrics(result.history)
+    minutes = (time.monotonic() - started) / 60
+    if result.stopped == "interrupted":
+        print(
+            f"fit.py: stopped; continue with: python experiments/fit.py --resume "
+            f"--run-dir {directory.path}",
+            file=sys.stderr,
+        )
+        return 128 + result.signal
+    say(f"trained for {minutes:.1f} minutes ({result.stopped}); evaluating on held-out test data")
+    summary = final_figures(model.eval(), guide.eval(), data, config, directory, device, quiet)
+    summary["run"] = {
+        "stopped": result.stopped,
+        "epochs": int(result.history[-1]["epoch"]),
+        "steps": int(result.history[-1]["step"]),
+        "training_minutes_of_this_call": minutes,
+    }
+    directory.write_summary(summary)
+    print_table(summary, config)
+    print(f"run directory: {directory.path}")
+    return 0
+
+
+def _prepare(given: dict[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
+    """The run directory, checked for what it holds, and the config to run with."""
+    if given.get("resume"):
+        if "run_dir" not in given:
+            raise InputError("--resume wants --run-dir DIR, the run to continue")
+        directory = RunDirectory(given["run_dir"])
+        return directory, settings.resumed_config(directory.read_config(), given)
+    config = settings.new_config(given)
+    now = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    directory = RunDirectory(given.get("run_dir") or settings.default_run_dir(config, now))
+    if directory.checkpoint.exists() or directory.config.exists():
+        raise InputError(
+            f"{directory.path} holds a run already; continue it with --resume or name another "
+            "--run-dir"
+        )
+    config["versions"] = {
+        "pyro_vae": pyro_vae.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pyro": pyro.__version__,
+    }
+    return directory, config
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no CUDA device here; allowed: auto, cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _describe(config: dict, data: Dataset, directory: RunDirectory, device: torch.device) -> str:
+    return (
+        f"{config['model']} ({config['preset']}) with a {config['guide']} guide, objective "
+        f"{config['objective']}, k = {config['num_particles']}, on {device}\n"
+        f"{data.name}: {len(data.train)} train, {len(data.valid)} valid, {len(data.test)} test rows "
+        f"of {config['num_pixels']} ({data.pixels})\nrun directory {directory.path}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
