@@ -23,8 +23,7 @@ from pyro_vae.priors import StandardPrior
 from pyro_vae.runs import Run, load_run
 from pyro_vae.svi import for_svi
 from pyro_vae.training import FitResult, fit
-
-__version__ = "0.1.0"
+from pyro_vae.version import __version__
 
 __all__ = [
     "IWAE",
@@ -47,6 +46,7 @@ __all__ = [
     "StandardPrior",
     "TopDownGuide",
     "TrainingDiverged",
+    "__version__",
     "activity",
     "anneal",
     "annealing",

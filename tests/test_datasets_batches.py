@@ -95,7 +95,7 @@ def test_bad_batch_sizes(batch_size):
 def test_bad_input():
     with pytest.raises(InputError, match="no rows"):
         Batches(torch.empty(0, 3), 2, seed=0)
-    with pytest.raises(InputError, match="seed .* got -1"):
+    with pytest.raises(InputError, match=r"seed .* got -1"):
         Batches(ROWS, 2, seed=-1)
     with pytest.raises(InputError, match="unknown binarize 'always'; allowed: static, epoch"):
         Batches(ROWS, 2, seed=0, binarize="always")
@@ -105,7 +105,7 @@ def test_bad_input():
         Batches(torch.full((3, 2), torch.nan), 2, seed=0, binarize="epoch")
     batches = Batches(ROWS, 5, seed=0)
     # At the call, not at the first batch.
-    with pytest.raises(InputError, match="start must be at most 5 .* got 6"):
+    with pytest.raises(InputError, match=r"start must be at most 5 .* got 6"):
         batches.epoch(0, 6)
-    with pytest.raises(InputError, match="epoch must be .* got -1"):
+    with pytest.raises(InputError, match=r"epoch must be .* got -1"):
         batches.epoch(-1)
