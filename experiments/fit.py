@@ -9,6 +9,7 @@ ends with one line and exit code 2, a training that diverges with 1, Ctrl-C with
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import sys
 import time
@@ -16,6 +17,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+# Threads that wait for each other by spinning make a step ten times slower as soon as another
+# process wants a core. Read once, when torch starts its threads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Commands run from a checkout; the library may be installed, the folders beside it are not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -208,20 +208,9 @@ def _particles(num_particles: int):
 
 
 def _replay(program: Callable, values: Mapping[str, Tensor], args: tuple, kwargs: Mapping):
-    """Trace of the program with its latents set to ``values`` (drawn ones, not observations)."""
-    return poutine.trace(_Replay(program, values)).get_trace(*args, **kwargs)
-
-
-class _Replay:
-    """``poutine.replay`` for a table of values instead of a trace."""
-
-    def __init__(self, program: Callable, values: Mapping[str, Tensor]) -> None:
-        self.program = program
-        self.messenger = _SetValues(values)
-
-    def __call__(self, *args, **kwargs):
-        with self.messenger:
-            return self.program(*args, **kwargs)
+    """Trace of the program with its latents set to ``values``: ``poutine.replay`` for a table."""
+    with _SetValues(values):
+        return poutine.trace(program).get_trace(*args, **kwargs)
 
 
 class _SetValues(poutine.messenger.Messenger):

@@ -100,6 +100,8 @@ def latent_beta(
             f"{guide_site['scale']} in the guide; both must be equal (pyro_vae.annealing.anneal "
             "scales both)"
         )
+    if _equal(model_site["scale"], data_scale):
+        return 1.0
     return model_site["scale"] / data_scale
 
 

@@ -19,7 +19,9 @@ class _Registered(nn.Module):
         self.program = program
 
     def forward(self, *args, **kwargs):
-        pyro.module(self.name, self.program)
+        # DReG runs the guide once more on detached parameters; those are not to be registered.
+        if any(parameter.requires_grad for parameter in self.program.parameters()):
+            pyro.module(self.name, self.program)
         return self.program(*args, **kwargs)
 
 

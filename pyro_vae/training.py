@@ -12,7 +12,7 @@ import pyro
 import pyro.infer
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from pyro_vae.annealing import Schedule, anneal, default_annealing
 from pyro_vae.architectures import check_same_levels
