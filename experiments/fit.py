@@ -31,6 +31,7 @@ from experiments import settings
 from experiments.report import final_figures, print_table
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError, TrainingDiverged
+from pyro_vae.objectives import check_objective_fits
 from pyro_vae.runs import RunDirectory
 
 
@@ -72,6 +73,7 @@ def _main(arguments: list[str] | None) -> int:
     objective = pyro_vae.make_objective(
         config["objective"], config["num_particles"], alpha=config["alpha"] or 0.0
     )
+    check_objective_fits(objective, guide)
     say(_describe(config, data, directory, device))
     directory.write_config(config)
 
@@ -153,8 +155,8 @@ def _describe(config: dict, data: Dataset, directory: RunDirectory, device: torc
     return (
         f"{config['model']} ({config['preset']}) with a {config['guide']} guide, objective "
         f"{config['objective']}, k = {config['num_particles']}, on {device}\n"
-        f"{data.name}: {len(data.train)} train, {len(data.valid)} valid, {len(data.test)} test rows "
-        f"of {config['num_pixels']} ({data.pixels})\nrun directory {directory.path}"
+        f"{data.name}: {len(data.train)} train, {len(data.valid)} valid and {len(data.test)} test "
+        f"rows of {config['num_pixels']} ({data.pixels})\nrun directory {directory.path}"
     )
 
 

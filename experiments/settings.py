@@ -88,10 +88,16 @@ def parser() -> argparse.ArgumentParser:
     training.add_argument("--batch-size", type=int, metavar="B", help="default: the preset's")
     training.add_argument("--lr", type=float, help="Adam's learning rate (default: the preset's)")
     training.add_argument(
-        "--clip-norm", type=float, metavar="G", help="clip gradients at this norm (default: 1000)"
+        "--clip-norm",
+        type=float,
+        metavar="G",
+        help="clip gradients at this norm (default: the preset's)",
     )
     training.add_argument(
-        "--skip-norm", type=float, metavar="G", help="skip steps above this norm (default: 1100)"
+        "--skip-norm",
+        type=float,
+        metavar="G",
+        help="skip steps above this norm (default: the preset's)",
     )
     training.add_argument("--seed", type=int, help="of everything random (default: 0)")
     training.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
@@ -119,8 +125,7 @@ DEFAULTS: dict[str, Any] = {
     "model": "td", "guide": "topdown", "preset": "small",
     "objective": "iwae", "num_particles": 50, "alpha": None, "anneal": None, "no_anneal": False,
     "epochs": None, "max_minutes": None, "batch_size": None, "lr": None,
-    "clip_norm": OptimiserSettings.clip_norm, "skip_norm": OptimiserSettings.skip_norm,
-    "seed": 0, "device": "auto",
+    "clip_norm": None, "skip_norm": None, "seed": 0, "device": "auto",
     "valid_size": 500, "test_size": 200, "eval_particles": 5_000,
     "posterior_data": 50, "posterior_draws": 100,
 }  # fmt: skip
@@ -132,11 +137,13 @@ def new_config(given: dict[str, Any]) -> dict[str, Any]:
     check_choice("guide", config["guide"], GUIDES)
     arch = architecture(config["model"], config["preset"])
     plan = recipe(config["model"], config["preset"])
-    for name, value in (
-        ("epochs", plan.epochs), ("batch_size", plan.batch_size), ("lr", plan.optimiser.lr),
-    ):  # fmt: skip
-        if config[name] is None:
-            config[name] = value
+    for source, names in (
+        (plan, ("epochs", "batch_size")),
+        (plan.optimiser, ("lr", "clip_norm", "skip_norm")),
+    ):
+        for name in names:
+            if config[name] is None:
+                config[name] = getattr(source, name)
     config["adam_eps"] = plan.optimiser.eps
     config["annealing"] = _annealing(config.pop("anneal"), config.pop("no_anneal"), arch)
     if config["binarize"] is not None and arch.pixels != "binary":

@@ -10,8 +10,8 @@ burda2     S4 appendix A: z2 standard normal (50), z1 | z2 normal (100), x Berno
 =========  ======================================================================================
 
 The preset ``paper`` has the published hidden sizes (for td those of the laboratory's script, see
-``docs/design.md``), ``small`` has narrower ones that a CPU trains in minutes. Latent sizes,
-families and likelihoods are the same in both.
+``docs/design.md``), ``small`` has narrower ones where they cost: in what runs per particle. Latent
+sizes, families and likelihoods are the same in both. ``sparse`` has no published sizes.
 """
 
 from __future__ import annotations
@@ -100,10 +100,10 @@ _BURDA2 = Architecture(
 
 ARCHITECTURES: dict[str, dict[str, Architecture]] = {
     "td": {
-        "small": _td(((200,), (100,)), (50, 100)),
+        "small": _td(((500,), (250, 100)), (50, 100)),
         "paper": _td(((500,), (400, 250, 100)), (100, 250, 400, 500)),
     },
-    "sparse": {"small": _sparse((200,)), "paper": _sparse((500,))},
+    "sparse": {"small": _sparse((500,)), "paper": _sparse((500, 500))},
     "burda1": {"small": _BURDA1, "paper": _BURDA1},
     "burda2": {"small": _BURDA2, "paper": _BURDA2},
 }

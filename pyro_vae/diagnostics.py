@@ -47,6 +47,7 @@ def pareto_khat(log_w: Tensor) -> np.ndarray:
     khat = np.zeros(table.shape[1])
     varied = np.ptp(table, axis=0) > _SAME_WEIGHT_NATS
     if varied.any():
-        _, shapes = arviz.psislw(np.ascontiguousarray(table[:, varied].T))
+        with np.errstate(over="ignore", invalid="ignore"):  # very heavy tails overflow on the way
+            _, shapes = arviz.psislw(np.ascontiguousarray(table[:, varied].T))
         khat[varied] = np.atleast_1d(shapes)
     return khat

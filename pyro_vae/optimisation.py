@@ -20,8 +20,9 @@ class OptimiserSettings:
     Attributes:
         lr, betas, eps: Adam's own.
         clip_norm: gradients are scaled down to this global norm (nats per datum).
-        skip_norm: steps with a larger norm, or one that is not finite, are skipped (S0's script
-            clips at 1000 and skips above 1100).
+        skip_norm: steps with a larger norm, or one that is not finite, are skipped. S0's script
+            skips above 1100; at larger learning rates such norms are ordinary and all steps would
+            be.
         max_skipped: training stops after so many skipped steps in a row.
     """
 
@@ -29,7 +30,7 @@ class OptimiserSettings:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     clip_norm: float = 1000.0
-    skip_norm: float = 1100.0
+    skip_norm: float = 1e6
     max_skipped: int = 100
 
     def __post_init__(self) -> None:

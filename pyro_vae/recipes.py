@@ -19,9 +19,9 @@ class Recipe:
 
 
 # S0, section 5.1: Adam 1e-4, batch 400, 5000 epochs; clipping and skipping as its authors run it.
-_S0 = Recipe(5_000, 400, OptimiserSettings(lr=1e-4))
-# S4, section 3.3: batch 100, Adam 1e-4 with eps 1e-4, 3280 epochs (its last stages' smaller learning
-# rates are not part of this preset).
+_S0 = Recipe(5_000, 400, OptimiserSettings(lr=1e-4, skip_norm=1100.0))
+# S4, section 3.3: batch 100, Adam 1e-4 with eps 1e-4, 3280 epochs (the smaller learning rates of
+# its later stages are not part of this preset).
 _S4 = Recipe(3_280, 100, OptimiserSettings(lr=1e-4, eps=1e-4))
 _MINUTES_PATCHES = Recipe(10, 50, OptimiserSettings(lr=1e-3))
 _MINUTES_DIGITS = Recipe(30, 100, OptimiserSettings(lr=1e-3))
