@@ -124,8 +124,9 @@ def _prepare(given: dict[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
     if given.get("resume"):
         if "run_dir" not in given:
             raise InputError("--resume wants --run-dir DIR, the run to continue")
-        directory = RunDirectory(given["run_dir"])
-        return directory, settings.resumed_config(directory.read_config(), given)
+        # Loading the run checks its files before anything of it is written.
+        stored = pyro_vae.load_run(given["run_dir"]).config
+        return RunDirectory(given["run_dir"]), settings.resumed_config(stored, given)
     config = settings.new_config(given)
     now = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     directory = RunDirectory(given.get("run_dir") or settings.default_run_dir(config, now))

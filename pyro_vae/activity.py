@@ -21,11 +21,12 @@ class PosteriorMeans:
 
     Attributes:
         mean: (N, D), E_q[z | x] estimated from S draws.
-        variance_of_mean: (N, D), the estimated Monte Carlo variance of ``mean``.
+        noise_covariance: (D, D), the Monte Carlo covariance of ``mean``, averaged over the data.
+            Errors of z1's means are shared between units, since they come through draws of z2.
     """
 
     mean: Tensor
-    variance_of_mean: Tensor
+    noise_covariance: Tensor
 
     @property
     def activity(self) -> Tensor:
@@ -34,8 +35,7 @@ class PosteriorMeans:
         Without the correction the estimate is too large by E_x[Var_q(z_u)] / S, as large as the
         usual threshold itself for a unit-variance posterior and S = 100.
         """
-        spread = self.mean.var(0, unbiased=True)
-        return spread - self.variance_of_mean.mean(0)
+        return self.mean.var(0, unbiased=True) - self.noise_covariance.diagonal()
 
 
 @torch.no_grad()
@@ -60,15 +60,21 @@ def posterior_means(
         raise InputError(f"num_samples must be at least 2, got {num_samples}")
     if method not in ("conditional", "sample"):
         raise InputError(f"unknown method {method!r}; allowed: conditional, sample")
-    parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    means: dict[str, list[Tensor]] = {}
+    scatter: dict[str, Tensor] = {}
     for rows in x.split(max(1, chunk_size // num_samples)):
         for name, site in guide_sites(guide, rows, num_samples).items():
             values = site["fn"].mean if method == "conditional" else site["value"]
-            values = values.double().expand(num_samples, len(rows), -1)
-            parts.setdefault(name, []).append((values.mean(0), values.var(0) / num_samples))
+            values = values.expand(num_samples, len(rows), -1)
+            mean = values.mean(0)
+            errors = (values - mean).flatten(0, 1)
+            means.setdefault(name, []).append(mean.double())
+            scatter[name] = scatter.get(name, 0.0) + (errors.T @ errors).double()
+    # Covariance of one draw, pooled over the data, over S for the mean of S draws.
+    per_draw = len(x) * (num_samples - 1)
     return {
-        name: PosteriorMeans(*(torch.cat(column) for column in zip(*pieces, strict=True)))
-        for name, pieces in parts.items()
+        name: PosteriorMeans(torch.cat(parts), scatter[name] / (per_draw * num_samples))
+        for name, parts in means.items()
     }
 
 
@@ -81,8 +87,8 @@ def pca_active_units(means: PosteriorMeans, threshold: float = ACTIVITY_THRESHOL
     """Number of principal directions of the posterior means with variance above the threshold.
 
     Unlike the count of active units it does not change when the latent space is rotated (S4). The
-    mean Monte Carlo variance is removed from the diagonal of the covariance.
+    Monte Carlo covariance of the means is removed from theirs.
     """
-    covariance = torch.cov(means.mean.T).reshape(means.mean.shape[1], -1)
-    covariance = covariance - torch.diag(means.variance_of_mean.mean(0))
-    return int((torch.linalg.eigvalsh(covariance) > threshold).sum())
+    covariance = torch.cov(means.mean.T).reshape(means.noise_covariance.shape)
+    directions = torch.linalg.eigvalsh(covariance - means.noise_covariance)
+    return int((directions > threshold).sum())

@@ -12,7 +12,7 @@ any Pyro programs with **one data plate** at ``dim=-1``; the particles are a sec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyro
 from pyro import poutine
@@ -152,11 +152,12 @@ def run_pair_doubly(
 ) -> tuple[LogWeights, GradientGate, dict[str, Tensor]]:
     """The log-weights for doubly reparameterised gradients (Tucker et al. 2019), in a hierarchy.
 
-    Both programs are replayed once on the drawn latents passed through one gate, the guide with its
-    parameters detached. So d log_w / d theta is live in the model, and d log_w / d phi exists only
-    along the samples, where the gate multiplies it by weights set after the forward pass. The gate
-    stands between the guide's draws and both densities: a path z2 -> q(z1 | x, z2) -> z1 crosses it
-    once, as every path must, and the path z2 -> log q(z1 | x, z2) stays open.
+    Both programs are replayed on the drawn latents passed through one gate, the guide without the
+    direct dependence of its density on its parameters. So d log_w / d theta is live in the model,
+    and d log_w / d phi exists only along the samples, where the gate multiplies it by weights set
+    after the forward pass. The gate stands between the guide's draws and both densities: a path
+    z2 -> q(z1 | x, z2) -> z1 crosses it once, as every path must, and the path
+    z2 -> log q(z1 | x, z2) stays open.
 
     Returns:
         the terms, the gate, and the live log q of each annealed level at detached latents (empty
@@ -168,34 +169,43 @@ def run_pair_doubly(
         check_reparameterised(_sample_sites(drawn))
         values = _latent_values(drawn)
         gated = {name: gate(value) for name, value in values.items()}
+        still = {name: value.detach() for name, value in values.items()}
         model_trace = _replay(model, gated, args, kwargs)
-        detached_guide_trace = _replay(_DetachedParameters(guide), gated, args, kwargs)
-        terms = _read(model_trace, detached_guide_trace)
+        if isinstance(guide, nn.Module):
+            terms = _read(model_trace, _replay(_DetachedParameters(guide), gated, args, kwargs))
+            direct = None
+        else:
+            # Parameters that a function keeps are out of reach. Its direct gradient, that at still
+            # latents, is taken away instead; this costs a second pass with gradients.
+            terms = _read(model_trace, _replay(guide, gated, args, kwargs))
+            direct = _log_probs_of(_replay(guide, still, args, kwargs))
+            terms = replace(
+                terms,
+                log_guide={
+                    name: log_q - (direct[name] - direct[name].detach())
+                    for name, log_q in terms.log_guide.items()
+                },
+            )
         annealed = [name for name, beta in terms.betas.items() if beta != 1.0]
-        live_log_q = {}
-        if annealed:
-            still = {name: value.detach() for name, value in values.items()}
-            live = _replay(guide, still, args, kwargs)
-            live_log_q = {name: _log_prob(live.nodes[name]) for name in annealed}
-    return terms, gate, live_log_q
+        if annealed and direct is None:
+            direct = _log_probs_of(_replay(guide, still, args, kwargs))
+    return terms, gate, {name: direct[name] for name in annealed}
 
 
 class _DetachedParameters:
-    """A program run with its parameters cut out of the graph, its other inputs left live."""
+    """A module run with its parameters cut out of the graph, its other inputs left live."""
 
-    def __init__(self, program: Callable) -> None:
-        self.program = program
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
 
     def __call__(self, *args, **kwargs):
+        still = {name: p.detach() for name, p in self.module.named_parameters()}
         with _DetachParamSites():
-            if isinstance(self.program, nn.Module):
-                still = {name: p.detach() for name, p in self.program.named_parameters()}
-                return functional_call(self.program, still, args, kwargs)
-            return self.program(*args, **kwargs)
+            return functional_call(self.module, still, args, kwargs)
 
 
 class _DetachParamSites(poutine.messenger.Messenger):
-    """Detaches what ``pyro.param`` returns, for programs that keep parameters in Pyro's store."""
+    """Detaches what ``pyro.param`` returns, for modules that keep parameters in Pyro's store."""
 
     def _pyro_post_param(self, msg) -> None:
         msg["value"] = msg["value"].detach()
@@ -245,6 +255,10 @@ def _latent_values(guide_trace) -> dict[str, Tensor]:
 def _log_prob(site: Mapping) -> Tensor:
     """log-probability with the site's mask and without any scale."""
     return scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+
+
+def _log_probs_of(trace) -> dict[str, Tensor]:
+    return {name: _log_prob(site) for name, site in _sample_sites(trace).items()}
 
 
 def _read(model_trace, guide_trace) -> LogWeights:

@@ -1,0 +1,154 @@
+"""Truths 12 and 13: Pareto k-hat of known tails, and active units of constructed guides."""
+
+import arviz
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import pyro_vae
+from pyro_vae.activity import active_units, pca_active_units, posterior_means
+from pyro_vae.diagnostics import KHAT_LIMIT, pareto_khat
+from pyro_vae.evaluation import evaluate
+from tests.statistics import assert_mean_close, double_precision, z_score
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with double_precision():
+        yield
+
+
+def unshrunk(khat, num_particles):
+    """The Pareto fit before arviz pulls it towards 0.5 by a prior worth ten observations."""
+    tail = min(num_particles / 5, 3 * num_particles**0.5)
+    return (torch.as_tensor(khat) * (tail + 10) - 5) / tail
+
+
+@pytest.mark.parametrize("index", [0.2, 0.5, 0.9, 1.5])
+def test_truth_12_khat_of_a_pareto_tail(index):
+    """Weights u^-k have a tail of index k."""
+    num_particles = 10_000
+    log_w = -index * torch.rand(num_particles, 60).log()
+    found = unshrunk(pareto_khat(log_w), num_particles)
+    assert_mean_close(found, index)
+    for wrong in (2 * index, index + 0.25, -index):
+        assert z_score(found, wrong) > 8
+
+
+def test_truth_12_khat_is_that_of_arviz():
+    log_w = 3 * torch.randn(500, 6)
+    expected = [float(arviz.psislw(column.numpy().copy())[1]) for column in log_w.T]
+    assert pareto_khat(log_w).tolist() == pytest.approx(expected, abs=1e-12)
+    assert pareto_khat(log_w - 2_000.0).tolist() == pytest.approx(expected, abs=1e-9)
+    assert expected != pytest.approx([expected[0]] * 6, abs=1e-2)
+
+
+def plane(x):
+    """z ~ N(0, I) in two dimensions, x independent of it: the posterior of z is the prior."""
+    with pyro.plate("data", len(x), dim=-1):
+        pyro.sample("z1", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(0.0, 1.0).expand((1,)).to_event(1), obs=x)
+
+
+def scaled_proposal(x):
+    """N(0, x^2 I): with |z|^2 / 2 exponential, the weights are x^2 u^-(1 - x^2)."""
+    with pyro.plate("data", len(x), dim=-1):
+        pyro.sample("z1", dist.Normal(torch.zeros(2), x.expand(-1, 2)).to_event(1))
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.7])
+def test_truth_12_proposal_narrower_than_its_target(scale):
+    """Its index is 1 - scale^2; the mirror image, a proposal too wide, has bounded weights."""
+    num_particles = 10_000
+    x = torch.full((60, 1), scale)
+    log_w = pyro_vae.log_weights(plane, scaled_proposal, x, num_particles).log_w
+    found = unshrunk(pareto_khat(log_w), num_particles)
+    assert_mean_close(found, 1 - scale**2)
+    assert z_score(found, 1 - scale) > 8
+    wide = pyro_vae.log_weights(plane, scaled_proposal, 1 / x, num_particles).log_w
+    assert pareto_khat(wide).max() < 0.1
+
+
+def test_truth_12_one_bad_datum_is_flagged_alone():
+    x = torch.tensor([0.9, 1.0, 0.1, 1.3, 0.8])[:, None]
+    figures = evaluate(plane, scaled_proposal, x, num_particles=20_000)
+    assert (figures.khat > KHAT_LIMIT).tolist() == [False, False, True, False, False]
+    # Weights of the whole batch together hide which datum is at fault.
+    joint = pyro_vae.log_weights(plane, scaled_proposal, x, 20_000).log_w.sum(1, keepdim=True)
+    assert pareto_khat(joint) > KHAT_LIMIT
+
+
+class ConstructedGuide:
+    """q(z2 | x) = N(R a x, s^2) and q(z1 | z2) = N(c z2, t^2), with a, c, s, t per unit."""
+
+    slopes = torch.tensor([1.0, 0.5, 0.02], dtype=torch.float64)
+    gains = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64)
+
+    def __init__(self, rotation=None, spread=1.0):
+        self.rotation = torch.eye(3) if rotation is None else rotation
+        self.spread = spread
+
+    def __call__(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            q2 = dist.Normal((self.slopes * x) @ self.rotation.T, self.spread)
+            z2 = pyro.sample("z2", q2.to_event(1))
+            pyro.sample("z1", dist.Normal(self.gains * z2, 0.7).to_event(1))
+
+    def activity(self, name):
+        return self.slopes**2 * (self.gains**2 if name == "z1" else 1)
+
+
+@pytest.mark.parametrize("method", ["conditional", "sample"])
+@pytest.mark.parametrize("name", ["z1", "z2"])
+def test_truth_13_activity_is_the_squared_slope(name, method):
+    """Unbiased over data sets; without the correction too large by E Var_q(z) / S, as is known."""
+    guide, num_samples, sets = ConstructedGuide(), 5, 150
+    found, uncorrected = [], []
+    for _ in range(sets):
+        x = torch.randn(60, 3)
+        means = posterior_means(guide, x, num_samples=num_samples, method=method)[name]
+        found.append(means.activity)
+        uncorrected.append(means.mean.var(0))
+    found, uncorrected = torch.stack(found), torch.stack(uncorrected)
+    truth = guide.activity(name)
+    assert_mean_close(found, truth)
+    noise = {
+        ("z2", "conditional"): torch.zeros(3),
+        ("z2", "sample"): torch.ones(3),
+        ("z1", "conditional"): guide.gains**2,
+        ("z1", "sample"): guide.gains**2 + 0.7**2,
+    }[name, method]
+    assert_mean_close(uncorrected, truth + noise / num_samples)
+    if noise.any():
+        assert z_score(uncorrected, truth) > 8
+    assert z_score(found, guide.slopes.abs()) > 8
+
+
+def rotation():
+    return torch.linalg.qr(torch.tensor([[2.0, 1.0, 1.0], [1.0, -1.0, 2.0], [1.0, 3.0, -1.0]]))[0]
+
+
+@pytest.mark.parametrize("method", ["conditional", "sample"])
+def test_truth_13_rotation_changes_active_units_but_not_pca_active_units(method):
+    x = torch.randn(2_000, 3)
+    counts = {}
+    for name, turn in (("straight", None), ("rotated", rotation())):
+        means = posterior_means(ConstructedGuide(turn), x, num_samples=20, method=method)["z2"]
+        counts[name] = int(active_units(means).sum()), pca_active_units(means)
+    assert counts == {"straight": (2, 2), "rotated": (3, 2)}
+
+
+@pytest.mark.parametrize(("slope", "active"), [(0.0, 0), (1.0, 1)])
+def test_truth_13_pca_active_units_with_noise_shared_between_units(slope, active):
+    """z1 = 3 (z2, z2, z2, z2) + noise: the errors of its mean, drawn through z2, are correlated."""
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z2 = pyro.sample("z2", dist.Normal(slope * x, 1.0).to_event(1))
+            pyro.sample("z1", dist.Normal(3 * z2.expand(*z2.shape[:-1], 4), 1.0).to_event(1))
+
+    means = posterior_means(guide, torch.randn(1_000, 1), num_samples=20)["z1"]
+    assert (means.activity - 9 * slope**2).abs().max() < 2
+    assert active_units(means, threshold=0.5).sum() == 4 * active
+    assert pca_active_units(means, threshold=0.5) == active
