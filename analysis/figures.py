@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -35,8 +36,9 @@ def write_figures(
         "filters": filters(model, data, means["z1"]),
         "active_units": active_units(means),
     }.items():
-        path = directory.figures / f"{name}.png"
-        write_whole(path, lambda out, figure=figure: figure.savefig(out, format="png", dpi=120))
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=120)
+        write_whole(directory.figures / f"{name}.png", stream.getbuffer())
 
 
 def curves(directory: RunDirectory) -> Figure:

@@ -75,7 +75,6 @@ def _main(arguments: list[str] | None) -> int:
     )
     check_objective_fits(objective, guide)
     say(_describe(config, data, directory, device))
-    directory.write_config(config)
 
     started = time.monotonic()
     result = pyro_vae.fit(
@@ -93,12 +92,13 @@ def _main(arguments: list[str] | None) -> int:
         max_minutes=config["max_minutes"],
         checkpoint=directory.checkpoint,
         resume=given.get("resume", False),
+        on_start=lambda: directory.write_config(config),
         on_epoch=directory.write_metrics,
         progress=not quiet,
     )
     directory.write_metrics(result.history)
     minutes = (time.monotonic() - started) / 60
-    if result.stopped == "interrupted":
+    if result.signal is not None:
         print(
             f"fit.py: stopped; continue with: python experiments/fit.py --resume "
             f"--run-dir {directory.path}",
@@ -126,7 +126,8 @@ def _prepare(given: dict[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
             raise InputError("--resume wants --run-dir DIR, the run to continue")
         # Loading the run checks its files before anything of it is written.
         stored = pyro_vae.load_run(given["run_dir"]).config
-        return RunDirectory(given["run_dir"]), settings.resumed_config(stored, given)
+        directory = RunDirectory(given["run_dir"])
+        return directory, settings.resumed_config(stored, given, directory.config)
     config = settings.new_config(given)
     now = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     directory = RunDirectory(given.get("run_dir") or settings.default_run_dir(config, now))

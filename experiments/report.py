@@ -13,6 +13,7 @@ from pyro_vae.activity import ACTIVITY_THRESHOLD, active_units, pca_active_units
 from pyro_vae.checkpoint import write_whole
 from pyro_vae.datasets import Dataset
 from pyro_vae.evaluation import evaluate
+from pyro_vae.inference_data import netcdf_bytes
 from pyro_vae.objectives import IMPORTANCE_WEIGHTED
 from pyro_vae.runs import RunDirectory
 
@@ -36,7 +37,7 @@ def final_figures(
             )  # fmt: skip
         means = posterior_means(guide, test[:ACTIVITY_DATA], num_samples=ACTIVITY_SAMPLES)
         idata = _posterior(model, guide, judged, config, data)
-    write_whole(directory.posterior, lambda path: idata.to_netcdf(str(path)))
+    write_whole(directory.posterior, netcdf_bytes(idata))
     write_figures(directory, model, guide, data, idata, means)
     return {
         "test": figures.summary(),

@@ -155,8 +155,11 @@ def new_config(given: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def resumed_config(stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def resumed_config(stored: dict[str, Any], given: dict[str, Any], source: Path) -> dict[str, Any]:
     """The stored config with those of the given flags that a resume may change."""
+    missing = [name for name in new_config({}) if name not in stored]
+    if missing:
+        raise InputError(f"{source} lacks the entries {', '.join(missing)}")
     config = dict(stored)
     for name, value in _without(given, NOT_IN_CONFIG).items():
         if name not in MAY_CHANGE and stored.get(name) != value:
@@ -228,8 +231,8 @@ def _annealing(flags: list[str] | None, none: bool, arch) -> dict[str, list[floa
     for flag in flags:
         name, _, numbers = flag.partition("=")
         try:
-            values = [float(number) for number in numbers.split(":")]
-            LinearWarmUp(*values)
+            start, end, share = values = [float(number) for number in numbers.split(":")]
+            LinearWarmUp(start, end, share)
         except (TypeError, ValueError) as error:
             raise InputError(f"--anneal {flag!r} is not LEVEL=START:END:SHARE ({error})") from error
         table[check_choice("level", name, levels)] = values

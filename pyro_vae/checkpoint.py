@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,64 +18,62 @@ from pyro_vae.errors import InputError
 FORMAT = 1
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file under another name beside ``path``, then put it in place in one step.
 
-    Where writing fails (a full disk, say) the file that was there before stays as it is and the
-    OSError names ``path``.
+    Callers serialise in memory first, so nothing but this function meets a full disk: then the file
+    that was there before stays as it is, and the OSError names ``path``.
     """
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with temporary.open("rb+") as stream:
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        # torch.save and the netCDF writers report a full disk as a RuntimeError.
-        if isinstance(error, RuntimeError) and not _is_write_failure(error):
-            raise
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise OSError(
-            getattr(error, "errno", None) or 0, f"cannot write {path}: {reason}"
-        ) from error
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _is_write_failure(error: RuntimeError) -> bool:
-    message = str(error)
-    return any(part in message for part in ("write", "No space", "unexpected pos", "HDF error"))
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) as a whole file."""
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_whole(path, text.encode("utf-8"))
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Save tensors and plain Python values, so that they load with ``weights_only=True``."""
-    write_whole(path, lambda temporary: torch.save({"format": FORMAT, **content}, temporary))
+    stream = io.BytesIO()
+    torch.save({"format": FORMAT, **content}, stream)
+    write_whole(path, stream.getbuffer())
 
 
-def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Load a checkpoint without running any code from it; InputError where that is impossible."""
+def load_checkpoint(
+    path: Path, device: str | torch.device = "cpu", parts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Load a checkpoint without running any code from it; InputError where that is impossible.
+
+    ``parts`` names what it must hold.
+    """
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # whatever a broken or hostile file provokes
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path} is no checkpoint that can be loaded safely: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is no pyro_vae checkpoint of format {FORMAT}")
+    missing = [part for part in parts if part not in content]
+    if missing:
+        raise InputError(f"{path} is no whole checkpoint: it lacks {', '.join(missing)}")
     return content
 
 

@@ -51,6 +51,7 @@ class LocScale(nn.Module):
         super().__init__()
         self.family = FAMILIES[check_choice("family", family, FAMILIES)]
         self.gain = gain
+        self.in_features = in_features
         self.features = features
         self.trunk = MLP(in_features, hidden, activation) if hidden else None
         width = hidden[-1] if hidden else in_features

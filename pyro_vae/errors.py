@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 
@@ -25,7 +26,15 @@ def check_choice(what: str, value: str, allowed: Iterable[str]) -> str:
 
 
 def check_positive(what: str, value: float) -> float:
-    """Return ``value`` if it is above zero; else raise InputError."""
-    if not value > 0:
-        raise InputError(f"{what} must be positive, got {value!r}")
+    """Return ``value`` if it is above zero and finite; else raise InputError."""
+    if not 0 < value < math.inf:
+        raise InputError(f"{what} must be positive and finite, got {value!r}")
     return value
+
+
+def check_data(x, num_pixels: int) -> None:
+    """Raise InputError unless the tensor x has shape (B, num_pixels) with B > 0."""
+    if x.ndim != 2 or x.shape[1] != num_pixels or len(x) == 0:
+        raise InputError(
+            f"x has shape {tuple(x.shape)}; the model wants (B, {num_pixels}) with B >= 1"
+        )

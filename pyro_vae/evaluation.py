@@ -76,7 +76,8 @@ class Evaluation:
 
 
 def _mean_and_error(values: np.ndarray) -> dict[str, float]:
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    known = len(values) > 1 and np.isfinite(values).all()  # an infinite k-hat has no spread
+    error = values.std(ddof=1) / np.sqrt(len(values)) if known else np.nan
     return {"mean": float(values.mean()), "standard_error": float(error)}
 
 

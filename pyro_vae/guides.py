@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import pyro
 from torch import Tensor, nn
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_data
 
 
 class Guide(nn.Module):
@@ -34,6 +34,10 @@ class Guide(nn.Module):
     @property
     def num_levels(self) -> int:
         return len(self.conditionals)
+
+    def _check_data(self, x: Tensor, first: nn.Module) -> None:
+        """Refuse rows that the first network cannot read, if it tells its width."""
+        check_data(x, getattr(first, "in_features", x.shape[-1] if x.ndim else 0))
 
     def _check(self, what: str, parts: Sequence[nn.Module], wanted: int) -> nn.ModuleList:
         if len(parts) != wanted:
@@ -53,6 +57,7 @@ class _Ladder(Guide):
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """h_1, ..., h_L, each of shape (B, width)."""
+        self._check_data(x, self.encoders[0])
         encodings = []
         for encoder in self.encoders:
             x = encoder(x)
@@ -113,6 +118,7 @@ class BottomUpGuide(Guide):
         return self.num_levels == 1
 
     def forward(self, x: Tensor) -> None:
+        self._check_data(x, self.conditionals[0])
         z = x
         with pyro.plate("data", len(x), dim=-1):
             for level, conditional in enumerate(self.conditionals, start=1):

@@ -112,6 +112,14 @@ def to_inference_data(
     return idata
 
 
+def netcdf_bytes(idata: arviz.InferenceData) -> memoryview:
+    """The netCDF file that ``arviz.from_netcdf`` opens, in memory.
+
+    HDF5 that meets a full disk leaves a broken file open and may end the process when it exits.
+    """
+    return idata.to_datatree().to_netcdf(None, engine="h5netcdf")
+
+
 def _attributes(num_particles: int, extra: Mapping[str, object] | None) -> dict[str, object]:
     resampled = num_particles > 1
     return {

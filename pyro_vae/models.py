@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyro
 from torch import Tensor, nn
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import check_data
 
 
 class HierarchicalVAE(nn.Module):
@@ -54,11 +54,3 @@ class HierarchicalVAE(nn.Module):
             for level in range(self.num_levels - 1, 0, -1):
                 z = pyro.sample(f"z{level}", self.conditionals[level - 1](z))
             return pyro.sample("x", self.likelihood(z), obs=x)
-
-
-def check_data(x: Tensor, num_pixels: int) -> None:
-    """Raise InputError unless x has shape (B, num_pixels) with B > 0."""
-    if x.ndim != 2 or x.shape[1] != num_pixels or len(x) == 0:
-        raise InputError(
-            f"x has shape {tuple(x.shape)}; the model wants (B, {num_pixels}) with B >= 1"
-        )

@@ -52,6 +52,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]()
+        self.in_features = in_features
         widths = [in_features, *hidden]
         self.layers = nn.ModuleList(MergedLinear(below, above) for below, above in pairwise(widths))
         self.out_features = widths[-1]

@@ -7,6 +7,7 @@ objects work with ``pyro.infer.SVI``. A bound is one choice and its gradient est
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pyro.infer
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from pyro_vae import bounds
 from pyro_vae.errors import InputError, check_choice
 from pyro_vae.log_weights import LogWeights, run_pair, run_pair_doubly
-from pyro_vae.svi import for_svi
+from pyro_vae.svi import for_svi, forget
 
 
 class ImportanceWeightedELBO(pyro.infer.ELBO):
@@ -102,8 +103,10 @@ class RenyiELBO(pyro.infer.RenyiELBO):
     """
 
     def __init__(self, alpha: float = 0.0, num_particles: int = 2) -> None:
-        if alpha == 1:
-            raise InputError("alpha = 1 is the ELBO; use the objective 'elbo'")
+        if alpha == 1 or not math.isfinite(alpha):
+            raise InputError(
+                f"alpha must be finite and not 1 (use the objective 'elbo'), got {alpha}"
+            )
         super().__init__(
             alpha=alpha, num_particles=num_particles, max_plate_nesting=1, vectorize_particles=True
         )
@@ -164,7 +167,14 @@ def backward_function(
     check_objective_fits(objective, guide)
     if isinstance(objective, pyro.infer.RenyiELBO):
         registered = for_svi(model, guide)
-        return lambda x: objective.loss_and_grads(*registered, x)
+
+        def backward_by_pyro(x: Tensor) -> float:
+            try:
+                return objective.loss_and_grads(*registered, x)
+            finally:
+                forget(*registered)  # training leaves Pyro's store as it found it
+
+        return backward_by_pyro
     loss_module = objective(model, guide)
 
     def backward(x: Tensor) -> float:

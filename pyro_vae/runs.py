@@ -111,7 +111,9 @@ def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
         )
     except KeyError as error:
         raise InputError(f"{directory.config} lacks the entry {error}") from error
-    content = load_checkpoint(directory.checkpoint)
+    except TypeError as error:
+        raise InputError(f"{directory.config} is damaged: {error}") from error
+    content = load_checkpoint(directory.checkpoint, parts=("model", "guide"))
     load_weights(model, content["model"], "model", directory.checkpoint)
     load_weights(guide, content["guide"], "guide", directory.checkpoint)
     return Run(model.to(device).eval(), guide.to(device).eval(), config)

@@ -38,3 +38,12 @@ def for_svi(model: nn.Module, guide: nn.Module) -> tuple[nn.Module, nn.Module]:
     """
     serial = next(_serial)
     return _Registered(f"model_{serial}", model), _Registered(f"guide_{serial}", guide)
+
+
+def forget(*programs: nn.Module) -> None:
+    """Take the parameters of pairs from :func:`for_svi` out of Pyro's store; modules keep them."""
+    store = pyro.get_param_store()
+    for program in programs:
+        prefix = f"{program.name}$$$"
+        for name in [name for name in store if name.startswith(prefix)]:
+            del store[name]

@@ -34,6 +34,7 @@ from pyro_vae.optimisation import GradientStep, OptimiserSettings
 from pyro_vae.progress import Progress, Row, format_row
 
 CHECKPOINT_EVERY_SECONDS = 300.0
+CHECKPOINT_PARTS = ("model", "guide", "optimiser", "progress", "generators", "plan")
 VALIDATION_SEED = 20_240_501  # every epoch is judged on the same noise
 
 
@@ -68,6 +69,7 @@ def fit(
     max_minutes: float | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    on_start: Callable[[], None] = lambda: None,
     on_epoch: Callable[[list[Row]], None] = lambda history: None,
     progress: bool = True,
 ) -> FitResult:
@@ -85,6 +87,7 @@ def fit(
         max_minutes: stop after this long, with a checkpoint.
         checkpoint: file to save to after every epoch, every five minutes and at a stop.
         resume: continue from that file, bit for bit on the CPU.
+        on_start: called when all is checked and loaded, before the first step.
         on_epoch: called with the history after every epoch.
 
     Returns:
@@ -119,6 +122,7 @@ def fit(
         torch.manual_seed(seed)
         if resume:
             run.load()
+        on_start()
         return run.train(stop, progress)
 
 
@@ -154,7 +158,7 @@ class _Run:
     state: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
-        self.device = next(self.model.parameters()).device
+        self.device = self.gradient_step.parameters[0].device
         self.saved_at = time.monotonic()
         self.pyro_checks = True  # shapes and supports are checked on the first batch of a call
 
@@ -190,10 +194,7 @@ class _Run:
 
     def _step(self, backward: Callable, x: Tensor) -> None:
         state = self.state
-        loss = backward(x)
-        if not math.isfinite(loss):
-            where = first_not_finite(self.model, self.guide, x, self.objective.num_particles)
-            raise TrainingDiverged(f"{self._where()}: {where} is not finite; {self._last_good()}")
+        loss = self._loss_and_gradients(backward, x)
         norm, action = self.gradient_step(1 / len(x))
         state.step += 1
         state.add(objective=-loss, data=len(x), **{action: 1})
@@ -205,6 +206,22 @@ class _Run:
                 f"skipped, the last with gradient norm {norm:.4g} (limit "
                 f"{self.gradient_step.settings.skip_norm:g}); {self._last_good()}"
             )
+
+    def _loss_and_gradients(self, backward: Callable, x: Tensor) -> float:
+        try:
+            loss = backward(x)
+        except ValueError:
+            # Pyro's checks of the first batch find NaN before the loss does.
+            where = first_not_finite(self.model, self.guide, x, self.objective.num_particles)
+            if where is None:
+                raise
+        else:
+            if math.isfinite(loss):
+                return loss
+            where = first_not_finite(self.model, self.guide, x, self.objective.num_particles)
+        raise TrainingDiverged(
+            f"{self._where()}: {where or 'the bound'} is not finite; {self._last_good()}"
+        )
 
     def betas(self) -> dict[str, float]:
         """beta of every annealed level at this step."""
@@ -255,7 +272,7 @@ class _Run:
         save_checkpoint(self.checkpoint, content)
 
     def load(self) -> None:
-        content = load_checkpoint(self.checkpoint, self.device)
+        content = load_checkpoint(self.checkpoint, self.device, parts=CHECKPOINT_PARTS)
         load_weights(self.model, content["model"], "model", self.checkpoint)
         load_weights(self.guide, content["guide"], "guide", self.checkpoint)
         for name, value in self._plan().items():

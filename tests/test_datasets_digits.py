@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_datasets_files import idx_bytes
 
 from pyro_vae.datasets import DATASETS, Dataset, digits, load_dataset
 from pyro_vae.errors import InputError
+from tests.test_datasets_files import idx_bytes
 
 DIGITS = ("mnist", "fashion_mnist", "omniglot")
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nothing listens

@@ -1,0 +1,80 @@
+"""Shared fixtures: a clean Pyro, tiny pairs, tiny image files, and fit.py run in this process."""
+
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pytest
+import torch
+
+from pyro_vae.architectures import Architecture, build_guide, build_model
+
+# The tensors of the tests are too small for a second thread to help.
+torch.set_num_threads(1)
+
+# Small settings of fit.py; flags given later in a command win.
+QUICK = [
+    "--epochs", "1", "--num-particles", "2", "--eval-particles", "50", "--test-size", "10",
+    "--valid-size", "10", "--posterior-data", "3", "--posterior-draws", "5", "--quiet",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def clean_state():
+    """An empty parameter store and a fixed seed for every test."""
+    pyro.clear_param_store()
+    torch.manual_seed(0)
+    yield
+    pyro.clear_param_store()
+
+
+def tiny_architecture(levels=2, pixels="standardised", families=None):
+    """Up to three levels of 4, 3 and 2 units with hidden layers of 5 to 8."""
+    return Architecture(
+        units=(4, 3, 2)[:levels],
+        families=families or ("laplace", "normal", "normal")[:levels],
+        encoders=((8,), (7,), (6,))[:levels],
+        feedback=((5,), (5,))[: levels - 1],
+        priors=((5,), (6,))[: levels - 1],
+        decoder=(6,) if pixels == "binary" else (),
+        pixels=pixels,
+    )
+
+
+def tiny_pair(guide="topdown", levels=2, num_pixels=6, seed=0, **settings):
+    """A hand-built pair of :func:`tiny_architecture`."""
+    arch = tiny_architecture(levels, **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_model(arch, num_pixels), build_guide(guide, arch, num_pixels)
+
+
+def write_images(path: Path, rows=100, side=4, seed=0) -> Path:
+    """An .npy file of ``rows`` grey images in [0, 1] with some structure."""
+    rng = np.random.default_rng(seed)
+    shapes = rng.random((3, side, side))
+    shares = rng.dirichlet(np.ones(3), size=rows)
+    np.save(path, np.einsum("nk,khw->nhw", shares, shapes).astype(np.float32))
+    return path
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """Path of a file of 100 images of 4 x 4 pixels."""
+    return write_images(tmp_path_factory.mktemp("data") / "images.npy")
+
+
+def run_fit(*flags) -> int:
+    """fit.py in this process with small settings; returns its exit code."""
+    from experiments import fit
+
+    return fit.main([*QUICK, *map(str, flags)])
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, images):
+    """Run directory of a short, whole run of fit.py, pictures included."""
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    code = run_fit("--dataset", images, "--epochs", 2, "--num-particles", 5, "--run-dir", path)
+    assert code == 0
+    return path

@@ -1,0 +1,135 @@
+"""The order of the house: what imports may do, which room knows which, and how long files are."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("pyro_vae", "experiments", "analysis")
+MAX_LINES = 300
+
+
+def sources(*rooms):
+    return sorted(path for room in rooms for path in (ROOT / room).rglob("*.py"))
+
+
+def imported_modules(path):
+    """Full names of the modules that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+@pytest.fixture(scope="module")
+def import_report():
+    """What `import pyro_vae` changes in a fresh process where pyro is imported already."""
+    script = """
+import json, os, random, signal, sys, warnings
+import numpy as np, pyro, torch
+
+def state():
+    return {
+        "torch generator": torch.get_rng_state().tolist(),
+        "numpy generator": repr(np.random.get_state()),
+        "python generator": repr(random.getstate()),
+        "dtype": str(torch.get_default_dtype()),
+        "device": str(torch.get_default_device()),
+        "threads": torch.get_num_threads(),
+        "grad": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "denormals flushed": (torch.tensor([1], dtype=torch.int32).view(torch.float32)
+                              * 1.0).item() == 0.0,
+        "pyro validation": pyro.infer.util.is_validation_enabled(),
+        "torch validation": torch.distributions.Distribution._validate_args,
+        "parameters": sorted(pyro.get_param_store().keys()),
+        "warning filters": repr(warnings.filters),
+        "signals": [repr(signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGTERM)],
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "files": sorted(os.listdir()),
+        "arguments": list(sys.argv),
+        "hooks": repr((sys.excepthook, sys.displayhook)),
+        "path": list(sys.path),
+    }
+
+before = state()
+import pyro_vae
+after = state()
+print(json.dumps({
+    "changed": [name for name in before if before[name] != after[name]],
+    "number": len(before),
+    "modules": sorted(sys.modules),
+}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120,
+        check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    (line,) = done.stdout.splitlines()
+    return json.loads(line)
+
+
+def test_importing_changes_no_global_state(import_report):
+    assert import_report["number"] > 15
+    assert import_report["changed"] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["arviz", "xarray", "skimage", "sklearn", "matplotlib", "pooch", "imageio",
+             "experiments", "analysis"],
+)  # fmt: skip
+def test_importing_loads_no_heavy_library(import_report, name):
+    assert "pyro_vae" in import_report["modules"]
+    assert name not in import_report["modules"]
+
+
+def test_the_library_knows_neither_commands_nor_pictures():
+    for path in sources("pyro_vae"):
+        for module in imported_modules(path):
+            top = module.split(".")[0]
+            assert top not in ("experiments", "analysis", "tests", "argparse"), path
+            assert top != "matplotlib", path
+
+
+def test_analysis_never_trains():
+    for path in sources("analysis"):
+        for module in imported_modules(path):
+            assert not module.startswith(("experiments", "pyro_vae.training")), path
+
+
+def test_pyro_runs_in_one_file_and_arviz_is_made_in_one():
+    tracing = {path.name for path in sources("pyro_vae") if "poutine.trace(" in path.read_text()}
+    assert tracing == {"log_weights.py", "inference_data.py"}
+    converting = {path.name for path in sources("pyro_vae") if "from_dict(" in path.read_text()}
+    assert converting == {"inference_data.py"}
+
+
+@pytest.mark.parametrize("path", sources(*ROOMS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_too_long(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_every_module_says_what_it_is_for():
+    for path in sources(*ROOMS):
+        text = path.read_text(encoding="utf-8")
+        if text:
+            assert ast.get_docstring(ast.parse(text)), path
+
+
+def test_every_public_name_exists_and_the_sorted_list_is_whole():
+    import pyro_vae
+
+    assert sorted(set(pyro_vae.__all__)) == sorted(pyro_vae.__all__)
+    for name in pyro_vae.__all__:
+        assert hasattr(pyro_vae, name), name
+
+
+def test_the_package_is_typed():
+    assert (ROOT / "pyro_vae" / "py.typed").is_file()
