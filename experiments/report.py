@@ -115,5 +115,6 @@ def print_table(summary: dict[str, Any], config: dict[str, Any]) -> None:
     if share > 0:
         print(
             f"warning: for {share:.0%} of the test data k-hat is above 0.7; their log-likelihood "
-            "and KL to the posterior are lower estimates that more particles would still raise"
+            "and KL to the posterior are lower estimates that more particles would still raise, "
+            "and their Monte Carlo error is larger than it says"
         )
