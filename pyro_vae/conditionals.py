@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import constraints
 
@@ -82,9 +83,8 @@ class FixedNoiseNormal(dist.TorchDistribution):
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape, _instance=None):
-        return FixedNoiseNormal(
-            self.loc.expand(torch.Size(batch_shape) + self.event_shape), self.scale, False
-        )
+        shape = torch.Size(batch_shape) + self.event_shape
+        return FixedNoiseNormal(self.loc.expand(shape), self.scale, self._validate_args)
 
     @property
     def mean(self) -> Tensor:
@@ -101,8 +101,48 @@ class FixedNoiseNormal(dist.TorchDistribution):
         )
 
     def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
         log_norm = self.event_shape[0] * math.log(self.scale * math.sqrt(2 * math.pi))
         return (value - self.loc).square().sum(-1) * (-0.5 / self.scale**2) - log_norm
+
+
+class BernoulliPixels(dist.TorchDistribution):
+    """Independent Bernoulli units with logits; event is the last axis.
+
+    ``log p(x) = <logits, x> - sum softplus(logits)``. The same density as
+    ``Bernoulli(logits=logits).to_event(1)``, summed before arrays of all pixels of all particles
+    are negated and copied, which took a quarter of a step of burda1 at K = 50.
+    """
+
+    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012 - torch's own convention
+    support = constraints.independent(constraints.boolean, 1)
+
+    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+        self.logits = logits
+        super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
+
+    def expand(self, batch_shape, _instance=None):
+        shape = torch.Size(batch_shape) + self.event_shape
+        return BernoulliPixels(self.logits.expand(shape), self._validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.sigmoid(self.logits)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.mean)
+
+    def sample(self, sample_shape=torch.Size()) -> Tensor:  # noqa: B008 - torch's own default
+        with torch.no_grad():
+            return torch.bernoulli(self.mean.expand(self._extended_shape(sample_shape)))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        agreement = torch.einsum("...d,...d->...", self.logits, value)
+        return agreement - F.softplus(self.logits).sum(-1)
 
 
 class FixedNoiseGaussian(nn.Module):
@@ -154,4 +194,4 @@ class Bernoulli(nn.Module):
             self.logits.parts[0].bias.copy_(torch.logit(mean.clamp(1e-3, 1 - 1e-3)))
 
     def forward(self, z: Tensor) -> dist.TorchDistribution:
-        return dist.Bernoulli(logits=self.logits(self.trunk(z))).to_event(1)
+        return BernoulliPixels(self.logits(self.trunk(z)))
