@@ -56,8 +56,7 @@ def to_inference_data(
     =======================  =====================================================================
 
     Args:
-        model: Pyro program with one data plate that simulates when called without data, as
-            ``model(None, num_data)``. guide: its guide.
+        model, guide: Pyro programs with one data plate, called with x.
         x: (B, D), on the programs' device.
         num_particles: k.
         num_draws: draws per datum.
@@ -73,7 +72,7 @@ def to_inference_data(
     with flushed_denormals():
         draws = sir(model, guide, x, num_particles, num_draws)
         replicated = _predictive(model, draws, x, observed)
-        prior = _prior(model, num_draws, observed)
+        prior = _prior(model, x, num_draws)
         diagnostics = _diagnostics(model, guide, x, num_particles, diagnostic_particles)
     labels = np.arange(len(x)) if datum is None else np.asarray(datum)
     dims = {name: ["datum", *_units(name, values, 2)] for name, values in draws.latents.items()}
@@ -136,24 +135,24 @@ def _predictive(model: Callable, draws: Draws, x: Tensor, observed: str) -> Tens
     """x simulated once from every posterior draw: (num_draws, B, D)."""
     num_draws = len(draws.log_weight)
     values = []
-    # A pass of the model scores all draws of some data; 2,000 images are held at a time.
+    # A pass of the model takes all draws of some data; 2,000 images are held at a time.
     for rows in torch.arange(len(x), device=x.device).split(max(1, 2_000 // num_draws)):
         latents = {name: value[:, rows] for name, value in draws.latents.items()}
-        with pyro.plate(PARTICLE_PLATE, num_draws, dim=-2):
-            values.append(_simulate(poutine.condition(model, latents), len(rows))[observed])
+        with pyro.plate(PARTICLE_PLATE, num_draws, dim=-2), poutine.condition(data=latents):
+            values.append(_simulate(model, x[rows])[observed])
     return torch.cat(values, 1)
 
 
 @torch.no_grad()
-def _prior(model: Callable, num_draws: int, observed: str) -> dict[str, Tensor]:
+def _prior(model: Callable, x: Tensor, num_draws: int) -> dict[str, Tensor]:
     """Every site of the model simulated ``num_draws`` times: (num_draws, ...)."""
-    check_positive("num_draws", num_draws)
-    return _simulate(model, num_draws)
+    rows = torch.arange(num_draws, device=x.device) % len(x)
+    return _simulate(model, x[rows])
 
 
-def _simulate(model: Callable, num_data: int) -> dict[str, Tensor]:
-    # Called without data: a model that is given x returns x itself.
-    trace = poutine.trace(model).get_trace(None, num_data)
+def _simulate(model: Callable, x: Tensor) -> dict[str, Tensor]:
+    # Without this handler a model that observes x gives back x itself.
+    trace = poutine.trace(poutine.uncondition(model)).get_trace(x)
     return {
         name: trace.nodes[name]["value"]
         for name in (*trace.stochastic_nodes, *trace.observation_nodes)

@@ -226,3 +226,28 @@ def test_a_model_of_someone_else():
     assert idata.posterior["z"].dims == ("chain", "draw", "datum", "z_unit")
     assert idata.posterior_predictive["y"].shape == (1, 6, 4)
     assert idata.observed_data["y"].dims == ("datum",)
+
+
+def test_a_pair_of_plain_functions_that_always_observe():
+    """Scalar sites, a model that cannot be called without data: x is simulated all the same."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.4 * x, 0.2**0.5))  # the exact posterior
+
+    x = torch.tensor([-3.0, 0.0, 4.0])
+    idata = pyro_vae.to_inference_data(model, guide, x, num_draws=2_000)
+    assert idata.posterior.z.dims == ("chain", "draw", "datum")
+    replicated = idata.posterior_predictive.x.values[0]
+    # x' | x ~ N(0.8 x, 4 * 0.2 + 1); standard errors of a mean of 2,000 draws and of its variance.
+    error = 1.8**0.5 / 2_000**0.5
+    assert np.abs(replicated.mean(0) - 0.8 * x.numpy()).max() < 5 * error
+    assert np.abs(replicated.mean(0) - x.numpy()).max() > 5 * error  # not the data themselves
+    assert np.abs(replicated.var(0) - 1.8).max() < 5 * 1.8 * (2 / 2_000) ** 0.5
+    drawn = idata.prior_predictive.x.values
+    assert abs(drawn.var() - 5) < 5 * 5 * (2 / 2_000) ** 0.5
