@@ -28,14 +28,16 @@ MAX_FILTERS = 100
 def write_figures(
     directory: RunDirectory, model, guide, data: Dataset, idata, means: dict[str, PosteriorMeans]
 ) -> None:
-    """Write the PNG files of ``figures/``; images are in the units the model was trained on."""
-    for name, figure in {
-        "curves": curves(directory),
-        "reconstructions": reconstructions(idata, data),
-        "samples": samples(idata, data),
-        "filters": filters(model, data, means["z1"]),
-        "active_units": active_units(means),
-    }.items():
+    """Write the PNG files of ``figures/``; images are in the units the model was trained on.
+
+    Rows that are not grey images (colour, feature tables) have no pictures of data and filters.
+    """
+    drawn = {"curves": curves(directory), "active_units": active_units(means)}
+    if data.whitening is not None or len(data.image_shape) == 2:
+        drawn["reconstructions"] = reconstructions(idata, data)
+        drawn["samples"] = samples(idata, data)
+        drawn["filters"] = filters(model, data, means["z1"])
+    for name, figure in drawn.items():
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=120)
         write_whole(directory.figures / f"{name}.png", stream.getbuffer())
@@ -43,13 +45,13 @@ def write_figures(
 
 def curves(directory: RunDirectory) -> Figure:
     """Bounds, KL terms, reconstruction and effective sample size against the epoch."""
-    metrics, config = directory.read_metrics(), directory.read_config()
+    metrics = directory.read_metrics()
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.subplots(2, 2).ravel()
-    plots.plot_bounds(axes[0], metrics, config["num_particles"])
+    plots.plot_bounds(axes[0], metrics)
     plots.plot_kl(axes[1], metrics)
     plots.plot_reconstruction(axes[2], metrics)
-    plots.plot_effective_sample_size(axes[3], metrics, config["num_particles"])
+    plots.plot_effective_sample_size(axes[3], metrics)
     return figure
 
 
@@ -113,9 +115,7 @@ def as_images(rows: np.ndarray, data: Dataset) -> np.ndarray:
     if data.whitening is not None:
         # Also maps PCA coefficients to pixels.
         return data.whitening.filters(torch.as_tensor(rows.T)).numpy()
-    if len(data.image_shape) == 2:
-        return rows.reshape(-1, *data.image_shape)
-    return rows.reshape(len(rows), 1, -1)
+    return rows.reshape(-1, *data.image_shape)
 
 
 def _limit(images: np.ndarray, data: Dataset) -> float | None:

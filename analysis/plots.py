@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 
-def plot_bounds(ax: Axes, metrics: Mapping[str, Sequence[float]], num_particles: int) -> Axes:
+def plot_bounds(ax: Axes, metrics: Mapping[str, Sequence[float]]) -> Axes:
     """ELBO and L_k on held-out data against the epoch; nats per datum."""
     ax.plot(metrics["epoch"], metrics["elbo"], marker=".", label="ELBO")
-    ax.plot(metrics["epoch"], metrics["bound"], marker=".", label=f"$L_{{{num_particles}}}$")
+    ax.plot(metrics["epoch"], metrics["bound"], marker=".", label=f"$L_{{{_particles(metrics)}}}$")
     _zoom_on_end(ax, [*metrics["elbo"], *metrics["bound"]])
     return _finish(ax, "bounds on held-out data", "nats")
 
@@ -27,7 +27,8 @@ def plot_kl(ax: Axes, metrics: Mapping[str, Sequence[float]]) -> Axes:
             right.plot(metrics["epoch"], metrics[name], "k:", linewidth=1)
             right.set_ylabel(f"beta of {name[5:]} (dotted)")
             right.set_ylim(0, 1.05)
-    return _finish(ax, "KL per level", "nats")
+    _finish(ax, "KL per level", "nats").legend(loc="center right")
+    return ax
 
 
 def plot_reconstruction(ax: Axes, metrics: Mapping[str, Sequence[float]]) -> Axes:
@@ -37,12 +38,12 @@ def plot_reconstruction(ax: Axes, metrics: Mapping[str, Sequence[float]]) -> Axe
     return _finish(ax, "reconstruction", "nats")
 
 
-def plot_effective_sample_size(
-    ax: Axes, metrics: Mapping[str, Sequence[float]], num_particles: int
-) -> Axes:
+def plot_effective_sample_size(ax: Axes, metrics: Mapping[str, Sequence[float]]) -> Axes:
     """Mean effective sample size of the k weights per datum against the epoch."""
-    ax.plot(metrics["epoch"], metrics["ess"], marker=".", label=f"of {num_particles} particles")
-    ax.set_ylim(bottom=0)
+    ax.plot(
+        metrics["epoch"], metrics["ess"], marker=".", label=f"of {_particles(metrics)} particles"
+    )
+    ax.set_ylim(0, 1.15 * max(metrics["ess"]))
     return _finish(ax, "effective sample size", "particles")
 
 
@@ -77,6 +78,12 @@ def plot_activity(ax: Axes, activity: np.ndarray, threshold: float, name: str) -
     ax.set_ylabel("activity Var(E[z])")
     ax.legend()
     return ax
+
+
+def _particles(metrics: Mapping[str, Sequence[float]]) -> str:
+    """The particles behind bound and ESS; a resumed run may have changed their number."""
+    numbers = dict.fromkeys(int(number) for number in metrics["num_particles"])
+    return ", ".join(map(str, numbers))
 
 
 def _zoom_on_end(ax: Axes, values: Sequence[float]) -> None:

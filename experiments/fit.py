@@ -12,7 +12,6 @@ import datetime
 import os
 import platform
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -75,45 +74,43 @@ def _main(arguments: list[str] | None) -> int:
     )
     check_objective_fits(objective, guide)
     say(_describe(config, data, directory, device))
-
-    started = time.monotonic()
-    result = pyro_vae.fit(
-        model.to(device),
-        guide.to(device),
-        data.train,
-        valid=data.valid[: config["valid_size"]],
-        objective=objective,
-        epochs=config["epochs"],
-        batch_size=config["batch_size"],
-        optimiser=settings.optimiser(config),
-        binarize=(config["binarize"] or "access") if data.pixels == "binary" else None,
-        annealing=settings.schedules(config),
-        seed=config["seed"],
-        max_minutes=config["max_minutes"],
-        checkpoint=directory.checkpoint,
-        resume=given.get("resume", False),
-        on_start=lambda: directory.write_config(config),
-        on_epoch=directory.write_metrics,
-        progress=not quiet,
-    )
-    directory.write_metrics(result.history)
-    minutes = (time.monotonic() - started) / 60
-    if result.signal is not None:
-        print(
-            f"fit.py: stopped; continue with: python experiments/fit.py --resume "
-            f"--run-dir {directory.path}",
-            file=sys.stderr,
+    with directory.locked():
+        result = pyro_vae.fit(
+            model.to(device),
+            guide.to(device),
+            data.train,
+            valid=data.valid[: config["valid_size"]],
+            objective=objective,
+            epochs=config["epochs"],
+            batch_size=config["batch_size"],
+            optimiser=settings.optimiser(config),
+            binarize=(config["binarize"] or "access") if data.pixels == "binary" else None,
+            annealing=settings.schedules(config),
+            seed=config["seed"],
+            max_minutes=config["max_minutes"],
+            checkpoint=directory.checkpoint,
+            resume=given.get("resume", False),
+            on_start=lambda: directory.write_config(config),
+            on_epoch=directory.write_metrics,
+            progress=not quiet,
         )
-        return 128 + result.signal
-    say(f"trained for {minutes:.1f} minutes ({result.stopped}); evaluating on held-out test data")
-    summary = final_figures(model.eval(), guide.eval(), data, config, directory, device, quiet)
-    summary["run"] = {
-        "stopped": result.stopped,
-        "epochs": int(result.history[-1]["epoch"]),
-        "steps": int(result.history[-1]["step"]),
-        "training_minutes_of_this_call": minutes,
-    }
-    directory.write_summary(summary)
+        directory.write_metrics(result.history)
+        if result.signal is not None:
+            print(
+                f"fit.py: stopped; continue with: python experiments/fit.py --resume "
+                f"--run-dir {directory.path}",
+                file=sys.stderr,
+            )
+            return 128 + result.signal
+        say(f"training {result.stopped}: {result.minutes:.1f} minutes; evaluating on test data")
+        summary = final_figures(model.eval(), guide.eval(), data, config, directory, device, quiet)
+        summary["run"] = {
+            "stopped": result.stopped,
+            "epochs": int(result.history[-1]["epoch"]),
+            "steps": int(result.history[-1]["step"]),
+            "training_minutes_of_this_call": result.minutes,
+        }
+        directory.write_summary(summary)
     print_table(summary, config)
     print(f"run directory: {directory.path}")
     return 0

@@ -12,7 +12,7 @@ from analysis.figures import write_figures
 from pyro_vae.activity import ACTIVITY_THRESHOLD, active_units, pca_active_units, posterior_means
 from pyro_vae.checkpoint import write_whole
 from pyro_vae.datasets import Dataset
-from pyro_vae.evaluation import evaluate
+from pyro_vae.evaluation import Evaluation, evaluate
 from pyro_vae.inference_data import netcdf_bytes
 from pyro_vae.objectives import IMPORTANCE_WEIGHTED
 from pyro_vae.runs import RunDirectory
@@ -36,7 +36,7 @@ def final_figures(
                 bound_particles=config["num_particles"], on_progress=bar.update,
             )  # fmt: skip
         means = posterior_means(guide, test[:ACTIVITY_DATA], num_samples=ACTIVITY_SAMPLES)
-        idata = _posterior(model, guide, judged, config, data)
+        idata = _posterior(model, guide, judged, figures, config, data)
     write_whole(directory.posterior, netcdf_bytes(idata))
     write_figures(directory, model, guide, data, idata, means)
     return {
@@ -61,7 +61,9 @@ def final_figures(
     }
 
 
-def _posterior(model, guide, test: torch.Tensor, config: dict[str, Any], data: Dataset):
+def _posterior(
+    model, guide, test: torch.Tensor, figures: Evaluation, config: dict[str, Any], data: Dataset
+):
     resampled = config["objective"] in IMPORTANCE_WEIGHTED
     return pyro_vae.to_inference_data(
         model,
@@ -69,6 +71,7 @@ def _posterior(model, guide, test: torch.Tensor, config: dict[str, Any], data: D
         test[: config["posterior_data"]],
         num_particles=config["num_particles"] if resampled else 1,
         num_draws=config["posterior_draws"],
+        diagnostics=figures.first(config["posterior_data"]),
         attributes={
             "model": config["model"],
             "guide": config["guide"],

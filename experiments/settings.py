@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from pyro_vae.annealing import LinearWarmUp, default_annealing
 from pyro_vae.architectures import GUIDES, MODELS, architecture
-from pyro_vae.datasets import DATASETS
+from pyro_vae.datasets import DATASETS, PATCH_DATASETS
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import OBJECTIVES
 from pyro_vae.optimisation import OptimiserSettings
@@ -19,6 +19,7 @@ MAY_CHANGE = {
     "data_dir", "objective", "alpha", "num_particles", "epochs", "max_minutes", "device",
     "valid_size", "test_size", "eval_particles", "posterior_data", "posterior_draws",
 }  # fmt: skip
+PATCH_FLAGS = ("patch_size", "intensity", "whiten", "components", "num_train")
 NOT_IN_CONFIG = {"resume", "run_dir", "quiet"}
 
 
@@ -57,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
         "--components", type=int, metavar="N",
         help="principal components that whitening keeps, a low-pass cut (default: 128)",
     )  # fmt: skip
-    data.add_argument("--num-train", type=int, metavar="N", help="training patches (10000)")
+    data.add_argument(
+        "--num-train", type=int, metavar="N", help="training patches to cut (default: 10000)"
+    )
 
     program = p.add_argument_group("model and guide")
     program.add_argument("--model", metavar="NAME", help=f"{', '.join(MODELS)} (default: td)")
@@ -146,6 +149,9 @@ def new_config(given: dict[str, Any]) -> dict[str, Any]:
                 config[name] = getattr(source, name)
     config["adam_eps"] = plan.optimiser.eps
     config["annealing"] = _annealing(config.pop("anneal"), config.pop("no_anneal"), arch)
+    if not _cuts_patches(config["dataset"]):
+        _refuse_patch_flags(given, config["dataset"])
+        config |= dict.fromkeys(PATCH_FLAGS)
     if config["binarize"] is not None and arch.pixels != "binary":
         raise InputError(
             f"--binarize is for models with Bernoulli pixels; {config['model']} has a Gaussian "
@@ -178,7 +184,7 @@ def check_config(config: dict[str, Any]) -> None:
     check_choice("device", config["device"], ("auto", "cpu", "cuda"))
     for name in (
         "num_particles", "epochs", "batch_size", "lr", "clip_norm", "skip_norm", "test_size",
-        "valid_size", "eval_particles", "posterior_data", "posterior_draws", "num_train",
+        "valid_size", "eval_particles", "posterior_data", "posterior_draws",
     ):  # fmt: skip
         check_positive(f"--{name.replace('_', '-')}", config[name])
     if config["max_minutes"] is not None:
@@ -207,13 +213,26 @@ def optimiser(config: dict[str, Any]) -> OptimiserSettings:
 
 def data_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Arguments of ``pyro_vae.load_dataset``."""
-    names = ("data_dir", "patch_size", "intensity", "whiten", "components", "num_train", "seed")
+    patches = PATCH_FLAGS if _cuts_patches(config["dataset"]) else ()
     return {
         "name": config["dataset"],
         "pixels": architecture(config["model"], config["preset"]).pixels,
         "binarize": config["binarize"] or "access",
-        **{name: config[name] for name in names},
+        **{name: config[name] for name in ("data_dir", "seed", *patches)},
     }
+
+
+def _cuts_patches(dataset: str) -> bool:
+    return dataset in PATCH_DATASETS or Path(dataset).expanduser().is_dir()
+
+
+def _refuse_patch_flags(given: dict[str, Any], dataset: str) -> None:
+    for name in PATCH_FLAGS:
+        if name in given:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for data that are cut into patches "
+                f"({', '.join(PATCH_DATASETS)}, or a folder of photographs), not {dataset}"
+            )
 
 
 def _annealing(flags: list[str] | None, none: bool, arch) -> dict[str, list[float]]:

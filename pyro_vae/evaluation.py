@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from pyro_vae.diagnostics import (
 )
 from pyro_vae.errors import InputError, check_positive
 from pyro_vae.log_weights import LogWeights, log_weights
+from pyro_vae.preconditions import check_all_rows
+from pyro_vae.rows import Data, count_rows, split_rows
 
 CHUNK_SIZE = 5_000
 
@@ -49,29 +51,44 @@ class Evaluation:
     ess: np.ndarray
     khat: np.ndarray
 
+    def first(self, count: int) -> Evaluation:
+        """The figures of the first ``count`` data."""
+        per_datum = {
+            name: value[:count] for name, value in vars(self).items() if np.ndim(value) == 1
+        }
+        return replace(
+            self, **per_datum, kl={name: values[:count] for name, values in self.kl.items()}
+        )
+
     @property
     def kl_to_posterior(self) -> np.ndarray:
         """log p^(x) - ELBO: estimate of KL(q || p(z | x)), low by what L_K misses."""
         return self.log_likelihood - self.elbo
 
-    def summary(self) -> dict[str, dict[str, float]]:
-        """Mean over the data and its standard error (data and Monte Carlo together) per figure."""
-        columns = {
+    def columns(self) -> dict[str, np.ndarray]:
+        """Every figure by name, (B,) each."""
+        return {
             "elbo": self.elbo,
             "bound": self.bound,
             "log_likelihood": self.log_likelihood,
+            "monte_carlo_error": self.monte_carlo_error,
             "kl_to_posterior": self.kl_to_posterior,
             "reconstruction": self.reconstruction,
             **{f"kl_{name}": values for name, values in self.kl.items()},
             "ess": self.ess,
+            "khat": self.khat,
         }
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Mean over the data and its standard error (data and Monte Carlo together) per figure."""
+        columns = self.columns()
+        errors, khat = columns.pop("monte_carlo_error"), columns.pop("khat")
         table = {name: _mean_and_error(values) for name, values in columns.items()}
-        total = np.sqrt(np.square(self.monte_carlo_error).sum()) / len(self.elbo)
+        total = np.sqrt(np.square(errors).sum()) / len(errors)
         table["log_likelihood"]["monte_carlo_error"] = float(total)
-        if not np.isnan(self.khat).all():
-            bad = np.asarray(self.khat > KHAT_LIMIT, float)
-            table["khat_above_0.7"] = _mean_and_error(bad)
-            table["khat"] = _mean_and_error(self.khat)
+        if not np.isnan(khat).all():
+            table["khat_above_0.7"] = _mean_and_error(np.asarray(khat > KHAT_LIMIT, float))
+            table["khat"] = _mean_and_error(khat)
         return table
 
 
@@ -84,14 +101,14 @@ def _mean_and_error(values: np.ndarray) -> dict[str, float]:
 def log_likelihood(
     model: Callable,
     guide: Callable,
-    x: Tensor,
+    x: Data,
     num_particles: int = 5_000,
     chunk_size: int = CHUNK_SIZE,
 ) -> Tensor:
     """L_K(x) = log mean_k w_k from K particles per datum: (B,) nats, a lower estimate of log p(x).
 
     Args:
-        x: (B, D). num_particles: K.
+        x: (B, D), or the tuple of the programs' arguments. num_particles: K.
         chunk_size: particles times data run at once; memory does not grow with K or B beyond the
             (K, 1) column of weights. The estimate is exact for chunks of any size.
     """
@@ -103,7 +120,7 @@ def log_likelihood(
 def evaluate(
     model: Callable,
     guide: Callable,
-    x: Tensor,
+    x: Data,
     *,
     num_particles: int = 5_000,
     bound_particles: int = 50,
@@ -152,19 +169,20 @@ def evaluate(
 
 @torch.no_grad()
 def _weight_tables(
-    model: Callable, guide: Callable, x: Tensor, num_particles: int, chunk_size: int
+    model: Callable, guide: Callable, x: Data, num_particles: int, chunk_size: int
 ) -> Iterator[LogWeights]:
     """Terms of all K particles for some data at a time, in float64 on the CPU, without latents."""
     check_positive("num_particles", num_particles)
     check_positive("chunk_size", chunk_size)
     particles_per_pass = min(num_particles, chunk_size)
-    for rows in x.split(max(1, chunk_size // num_particles)):
+    for rows in split_rows(x, max(1, chunk_size // num_particles)):
         passes = [
             _without_latents(
                 log_weights(model, guide, rows, min(particles_per_pass, num_particles - done))
             )
             for done in range(0, num_particles, particles_per_pass)
         ]
+        check_all_rows(passes[0].log_likelihood.shape[1], count_rows(rows))
         yield _stack(passes)
 
 

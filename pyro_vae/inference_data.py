@@ -13,8 +13,9 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_vae.denormals import flushed_denormals
-from pyro_vae.errors import check_positive
-from pyro_vae.evaluation import evaluate
+from pyro_vae.diagnostics import KHAT_LIMIT
+from pyro_vae.errors import InputError, check_positive
+from pyro_vae.evaluation import Evaluation, evaluate
 from pyro_vae.log_weights import PARTICLE_PLATE
 from pyro_vae.resampling import Draws, sir
 
@@ -32,6 +33,7 @@ def to_inference_data(
     num_particles: int = 1,
     num_draws: int = 100,
     diagnostic_particles: int = 1_000,
+    diagnostics: Evaluation | None = None,
     observed: str = "x",
     datum: np.ndarray | None = None,
     attributes: Mapping[str, object] | None = None,
@@ -51,8 +53,9 @@ def to_inference_data(
     posterior_predictive     x: one draw from p(x | z) per posterior draw
     observed_data            x
     prior, prior_predictive  z1, z2, ... and x: draws from the model
-    importance_diagnostics   per datum: elbo, bound (L_k), log_likelihood, kl_to_posterior, ess,
-                             khat, and kl_<level>
+    importance_diagnostics   per datum: elbo, bound (L_k), log_likelihood and its
+                             monte_carlo_error, kl_to_posterior, reconstruction, kl_<level>, ess,
+                             khat
     =======================  =====================================================================
 
     Args:
@@ -60,10 +63,17 @@ def to_inference_data(
         x: (B, D), on the programs' device.
         num_particles: k.
         num_draws: draws per datum.
-        diagnostic_particles: particles per datum behind ``importance_diagnostics``.
+        diagnostic_particles: particles per datum behind ``importance_diagnostics``, at least k.
+        diagnostics: what ``evaluation.evaluate`` gave for x, to be used instead.
         observed: name of the observed site.
         datum: coordinate labels of the data (default 0..B-1), for instance rows of the test set.
         attributes: added to the attributes of ``posterior``.
+
+    There is no ``log_likelihood`` group: ``arviz.loo`` is about parameters shared by the data, and
+    here every datum has latents of its own.
+
+    Raises:
+        InputError: the model has no site called ``observed``.
     """
     import arviz
     import xarray
@@ -71,9 +81,17 @@ def to_inference_data(
     check_positive("num_particles", num_particles)
     with flushed_denormals():
         draws = sir(model, guide, x, num_particles, num_draws)
-        replicated = _predictive(model, draws, x, observed)
         prior = _prior(model, x, num_draws)
-        diagnostics = _diagnostics(model, guide, x, num_particles, diagnostic_particles)
+        if observed not in prior:
+            raise InputError(
+                f"the model has no site {observed!r}; name the observed one with observed=; its "
+                f"sites: {', '.join(prior)}"
+            )
+        replicated = _predictive(model, draws, x, observed)
+        diagnostics = diagnostics or evaluate(
+            model, guide, x, bound_particles=num_particles,
+            num_particles=max(diagnostic_particles, num_particles),
+        )  # fmt: skip
     labels = np.arange(len(x)) if datum is None else np.asarray(datum)
     dims = {name: ["datum", *_units(name, values, 2)] for name, values in draws.latents.items()}
     dims[observed] = ["datum", *_units(observed, x, 1)]
@@ -84,7 +102,11 @@ def to_inference_data(
         observed_data={observed: _array(x)},
         coords={"datum": labels},
         dims={**dims, "log_weight": ["datum"]},
-        posterior_attrs=_attributes(num_particles, attributes),
+        posterior_attrs={
+            **_attributes(num_particles),
+            "khat_above_0.7": float((diagnostics.khat > KHAT_LIMIT).mean()),
+            **(attributes or {}),
+        },
         save_warmup=False,
     )
     # The prior has no data axis, and dims are shared by all groups of one call.
@@ -96,11 +118,11 @@ def to_inference_data(
         )
     )
     table = xarray.Dataset(
-        {name: ("datum", values) for name, values in diagnostics.items()},
+        {name: ("datum", values) for name, values in diagnostics.columns().items()},
         coords={"datum": labels},
         attrs={
-            "num_particles": max(diagnostic_particles, num_particles),
-            "bound_particles": num_particles,
+            "num_particles": diagnostics.num_particles,
+            "bound_particles": diagnostics.bound_particles,
             "unit": "nats",
         },
     )
@@ -119,14 +141,13 @@ def netcdf_bytes(idata: arviz.InferenceData) -> memoryview:
     return idata.to_datatree().to_netcdf(None, engine="h5netcdf")
 
 
-def _attributes(num_particles: int, extra: Mapping[str, object] | None) -> dict[str, object]:
+def _attributes(num_particles: int) -> dict[str, object]:
     resampled = num_particles > 1
     return {
         "sampling": "sampling-importance-resampling per datum" if resampled else "guide",
         "distribution": "q_EW(z | x)" if resampled else "q(z | x)",
         "num_particles": num_particles,
         "chains": "independent draws in one chain; r-hat does not apply",
-        **(extra or {}),
     }
 
 
@@ -156,24 +177,6 @@ def _simulate(model: Callable, x: Tensor) -> dict[str, Tensor]:
     return {
         name: trace.nodes[name]["value"]
         for name in (*trace.stochastic_nodes, *trace.observation_nodes)
-    }
-
-
-def _diagnostics(
-    model: Callable, guide: Callable, x: Tensor, num_particles: int, diagnostic_particles: int
-) -> dict[str, np.ndarray]:
-    figures = evaluate(
-        model, guide, x, bound_particles=num_particles,
-        num_particles=max(diagnostic_particles, num_particles),
-    )  # fmt: skip
-    return {
-        "elbo": figures.elbo,
-        "bound": figures.bound,
-        "log_likelihood": figures.log_likelihood,
-        "kl_to_posterior": figures.kl_to_posterior,
-        "ess": figures.ess,
-        "khat": figures.khat,
-        **{f"kl_{name}": values for name, values in figures.kl.items()},
     }
 
 

@@ -30,6 +30,7 @@ from pyro_vae.preconditions import (
     common_scale,
     latent_beta,
 )
+from pyro_vae.rows import Data, as_arguments
 
 PARTICLE_PLATE = "particles"
 
@@ -83,14 +84,12 @@ class LogWeights:
         return total
 
 
-def log_weights(
-    model: Callable, guide: Callable, x: Tensor | tuple, num_particles: int = 1
-) -> LogWeights:
+def log_weights(model: Callable, guide: Callable, x: Data, num_particles: int = 1) -> LogWeights:
     """Draw ``num_particles`` particles per datum from the guide and weigh them.
 
     Args:
         model, guide: Pyro programs with one data plate at dim -1.
-        x: the programs' argument, or a tuple of arguments.
+        x: the programs' argument, or a tuple of arguments; data along their first axis.
         num_particles: K.
 
     Raises:
@@ -98,8 +97,7 @@ def log_weights(
             the one data plate, the guide misses it or draws one that the model lacks, or it is
             scaled differently in model and guide.
     """
-    args = x if isinstance(x, tuple) else (x,)
-    return run_pair(model, guide, args, {}, num_particles)
+    return run_pair(model, guide, as_arguments(x), {}, num_particles)
 
 
 def guide_sites(guide: Callable, x: Tensor, num_particles: int) -> dict[str, Mapping]:

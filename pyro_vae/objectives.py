@@ -31,7 +31,9 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
 
     def __init__(self, num_particles: int = 1) -> None:
         if not isinstance(num_particles, int) or num_particles < 1:
-            raise InputError(f"num_particles must be at least 1, got {num_particles!r}")
+            raise InputError(
+                f"num_particles must be a whole number of at least 1, got {num_particles!r}"
+            )
         super().__init__(num_particles=num_particles, max_plate_nesting=1, vectorize_particles=True)
 
     def bound(self, log_w: Tensor) -> Tensor:
@@ -105,7 +107,7 @@ class RenyiELBO(pyro.infer.RenyiELBO):
     def __init__(self, alpha: float = 0.0, num_particles: int = 2) -> None:
         if alpha == 1 or not math.isfinite(alpha):
             raise InputError(
-                f"alpha must be finite and not 1 (use the objective 'elbo'), got {alpha}"
+                f"alpha must be finite and not 1 (that is the ELBO, objective 'elbo'), got {alpha}"
             )
         super().__init__(
             alpha=alpha, num_particles=num_particles, max_plate_nesting=1, vectorize_particles=True

@@ -20,10 +20,12 @@ class OptimiserSettings:
     Attributes:
         lr, betas, eps: Adam's own.
         clip_norm: gradients are scaled down to this global norm (nats per datum).
-        skip_norm: steps with a larger norm, or one that is not finite, are skipped. S0's script
-            skips above 1100; at larger learning rates such norms are ordinary and all steps would
-            be.
-        max_skipped: training stops after so many skipped steps in a row.
+        skip_norm: steps with a larger norm are outliers and skipped (S0's script: above 1100). At
+            the start of training, or on other data, such norms can be the rule: after
+            ``patience`` of them in a row steps are clipped and taken, until a norm is below again.
+        patience: see ``skip_norm``.
+        max_skipped: training stops after so many skipped steps in a row, which only gradients
+            that are not finite can cause.
     """
 
     lr: float = 1e-3
@@ -31,6 +33,7 @@ class OptimiserSettings:
     eps: float = 1e-8
     clip_norm: float = 1000.0
     skip_norm: float = 1e6
+    patience: int = 10
     max_skipped: int = 100
 
     def __post_init__(self) -> None:
@@ -51,13 +54,17 @@ class GradientStep:
         self.adam = torch.optim.Adam(
             self.parameters, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True
         )
+        self.large_in_a_row = 0
         self.skipped_in_a_row = 0
 
     def __call__(self, scale: float) -> tuple[float, str]:
         """Scale the gradients, clip, step. Returns the norm and "plain", "clipped" or "skipped"."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = scale * torch.nn.utils.get_total_norm(gradients).item()
-        if not math.isfinite(norm) or norm > self.settings.skip_norm:
+        large = norm > self.settings.skip_norm
+        self.large_in_a_row = self.large_in_a_row + 1 if large else 0
+        outlier = large and self.large_in_a_row <= self.settings.patience
+        if outlier or not math.isfinite(norm):
             self.skipped_in_a_row += 1
             self.zero_grad()
             return norm, "skipped"
@@ -73,8 +80,13 @@ class GradientStep:
         self.adam.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"adam": self.adam.state_dict(), "skipped_in_a_row": self.skipped_in_a_row}
+        return {
+            "adam": self.adam.state_dict(),
+            "large_in_a_row": self.large_in_a_row,
+            "skipped_in_a_row": self.skipped_in_a_row,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.adam.load_state_dict(state["adam"])
+        self.large_in_a_row = state["large_in_a_row"]
         self.skipped_in_a_row = state["skipped_in_a_row"]

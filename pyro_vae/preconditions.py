@@ -62,6 +62,15 @@ def _data_frames(site: Mapping, particles: str) -> list:
     return [f for f in site["cond_indep_stack"] if f.name != particles and f.vectorized]
 
 
+def check_all_rows(weighed: int, rows: int) -> None:
+    """Figures per datum want the weights of every row, which a subsampling plate does not give."""
+    if weighed != rows:
+        raise ValueError(
+            f"the programs weigh {weighed} of {rows} rows: their data plate subsamples. Train with "
+            "it, but evaluate and resample with a plate as large as the data"
+        )
+
+
 def check_one_data_plate(model_sites: Sites, guide_sites: Sites, particles: str) -> None:
     """Model and guide must share one data plate (same name, same size)."""
     plates: dict = {}

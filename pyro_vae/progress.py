@@ -42,6 +42,23 @@ class Progress:
         }
 
 
+@dataclass(frozen=True)
+class FitResult:
+    """What ``training.fit`` returns.
+
+    Attributes:
+        history: one row (dict) per epoch, the columns of ``metrics.csv``.
+        stopped: "finished", "interrupted" (Ctrl-C, kill) or "time" (``max_minutes``).
+        minutes: how long this call trained.
+        signal: number of the signal that interrupted, or None.
+    """
+
+    history: list[Row]
+    stopped: str
+    minutes: float
+    signal: int | None = None
+
+
 def format_row(row: Mapping[str, float]) -> str:
     """One line for the terminal from a row of the history (nats per datum)."""
     shown = [f"epoch {row['epoch']:>4}"]
@@ -50,4 +67,6 @@ def format_row(row: Mapping[str, float]) -> str:
             shown.append(f"{name} {value:.3f}")
         elif name.startswith(("elbo", "bound", "reconstruction", "kl_", "ess")):
             shown.append(f"{name} {value:.2f}")
+    if row["skipped"]:
+        shown.append(f"skipped steps {row['skipped']}")
     return "  ".join(shown)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from pyro_vae.errors import check_positive
 from pyro_vae.log_weights import log_weights
+from pyro_vae.preconditions import check_all_rows
+from pyro_vae.rows import Data, count_rows, split_rows
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Draws:
 def sir(
     model: Callable,
     guide: Callable,
-    x: Tensor,
+    x: Data,
     num_particles: int,
     num_draws: int = 1,
     *,
@@ -42,7 +44,8 @@ def sir(
     correlations. One particle returns the guide itself; many, the posterior.
 
     Args:
-        x: (B, D). num_particles: proposals k per draw. num_draws: draws per datum.
+        x: (B, D), or the tuple of the programs' arguments.
+        num_particles: proposals k per draw. num_draws: draws per datum.
         chunk_size: proposals times data run at once (memory; the draws' law does not depend on it).
 
     Returns:
@@ -51,8 +54,8 @@ def sir(
     check_positive("num_particles", num_particles)
     check_positive("num_draws", num_draws)
     columns = []
-    for rows in x.split(max(1, chunk_size // num_particles)):
-        per_pass = max(1, chunk_size // (num_particles * len(rows)))
+    for rows in split_rows(x, max(1, chunk_size // num_particles)):
+        per_pass = max(1, chunk_size // (num_particles * count_rows(rows)))
         passes = [
             _resample(model, guide, rows, num_particles, min(per_pass, num_draws - done))
             for done in range(0, num_draws, per_pass)
@@ -61,12 +64,13 @@ def sir(
     return _concatenate(columns, dim=1)
 
 
-def _resample(model: Callable, guide: Callable, x: Tensor, num_particles: int, draws: int) -> Draws:
+def _resample(model: Callable, guide: Callable, x: Data, num_particles: int, draws: int) -> Draws:
     terms = log_weights(model, guide, x, num_particles * draws)
+    check_all_rows(terms.log_w.shape[1], count_rows(x))
     groups = terms.log_w.unflatten(0, (draws, num_particles))  # (draws, k, B)
     chosen = torch.distributions.Categorical(logits=groups.transpose(1, 2)).sample()  # (draws, B)
-    index = chosen + num_particles * torch.arange(draws, device=x.device)[:, None]
-    data = torch.arange(len(x), device=x.device)
+    index = chosen + num_particles * torch.arange(draws, device=chosen.device)[:, None]
+    data = torch.arange(chosen.shape[1], device=chosen.device)
     return Draws(
         {name: value[index, data] for name, value in terms.latents.items()},
         terms.log_w[index, data],

@@ -14,15 +14,23 @@ figures/            pictures
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 from pyro_vae.architectures import build_pair
 from pyro_vae.checkpoint import load_checkpoint, load_weights, write_text
@@ -56,6 +64,24 @@ class RunDirectory:
         self.summary = self.path / "summary.json"
         self.posterior = self.path / "posterior.nc"
         self.figures = self.path / "figures"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Refuse a second process in this directory, where the system has file locks."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            yield
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise InputError(f"another process is running in {self.path}") from error
+        try:
+            yield
+        finally:
+            os.close(handle)
 
     def write_metrics(self, history: list[Row]) -> None:
         """Write one CSV row per epoch; numbers keep all their digits."""

@@ -31,26 +31,11 @@ from pyro_vae.evaluation import evaluate
 from pyro_vae.interruption import StopRequest, stop_on_signals
 from pyro_vae.objectives import IWAE, backward_function, check_objective_fits
 from pyro_vae.optimisation import GradientStep, OptimiserSettings
-from pyro_vae.progress import Progress, Row, format_row
+from pyro_vae.progress import FitResult, Progress, Row, format_row
 
 CHECKPOINT_EVERY_SECONDS = 300.0
 CHECKPOINT_PARTS = ("model", "guide", "optimiser", "progress", "generators", "plan")
 VALIDATION_SEED = 20_240_501  # every epoch is judged on the same noise
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What :func:`fit` returns.
-
-    Attributes:
-        history: one row (dict) per epoch, the columns of ``metrics.csv``.
-        stopped: "finished", "interrupted" (Ctrl-C, kill) or "time" (``max_minutes``).
-        signal: number of the signal that interrupted, or None.
-    """
-
-    history: list[Row]
-    stopped: str
-    signal: int | None = None
 
 
 def fit(
@@ -98,6 +83,12 @@ def fit(
         TrainingDiverged: a loss that is not finite, or nothing but skipped steps.
     """
     objective = IWAE(num_particles=50) if objective is None else objective
+    if not isinstance(objective, pyro.infer.ELBO):
+        raise InputError(
+            f"objective must be a pyro.infer.ELBO such as pyro_vae.IWAE(50), got {objective!r}"
+        )
+    if valid is not None and not torch.isfinite(valid).all():
+        raise InputError("valid holds values that are not finite")
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"epochs must be a whole number of at least 1, got {epochs!r}")
     if max_minutes is not None:
@@ -159,7 +150,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.device = self.gradient_step.parameters[0].device
-        self.saved_at = time.monotonic()
+        self.started = self.saved_at = time.monotonic()
         self.pyro_checks = True  # shapes and supports are checked on the first batch of a call
 
     def train(self, stop: StopRequest, progress: bool) -> FitResult:
@@ -174,10 +165,14 @@ class _Run:
             while state.epoch < self.epochs:
                 self._train_epoch(backward, stop, bar)
                 if state.batch < per_epoch:
-                    return FitResult(state.history, str(stop.reason), stop.signal)
+                    return self._result(str(stop.reason), stop)
                 state.epoch, state.batch = state.epoch + 1, 0
                 self._close_epoch(bar)
-        return FitResult(state.history, "finished", stop.signal)
+        return self._result("finished", stop)
+
+    def _result(self, stopped: str, stop: StopRequest) -> FitResult:
+        minutes = (time.monotonic() - self.started) / 60
+        return FitResult(self.state.history, stopped, minutes, stop.signal)
 
     def _train_epoch(self, backward: Callable, stop: StopRequest, bar: tqdm) -> None:
         for x in self.batches.epoch(self.state.epoch, start=self.state.batch):
@@ -203,8 +198,7 @@ class _Run:
         elif self.gradient_step.skipped_in_a_row >= self.gradient_step.settings.max_skipped:
             raise TrainingDiverged(
                 f"{self._where()}: {self.gradient_step.skipped_in_a_row} steps in a row were "
-                f"skipped, the last with gradient norm {norm:.4g} (limit "
-                f"{self.gradient_step.settings.skip_norm:g}); {self._last_good()}"
+                f"skipped, the last with gradient norm {norm:.4g}; {self._last_good()}"
             )
 
     def _loss_and_gradients(self, backward: Callable, x: Tensor) -> float:
@@ -219,8 +213,9 @@ class _Run:
             if math.isfinite(loss):
                 return loss
             where = first_not_finite(self.model, self.guide, x, self.objective.num_particles)
+        data = "" if torch.isfinite(x).all() else " (nor are the data of this batch)"
         raise TrainingDiverged(
-            f"{self._where()}: {where or 'the bound'} is not finite; {self._last_good()}"
+            f"{self._where()}: {where or 'the bound'} is not finite{data}; {self._last_good()}"
         )
 
     def betas(self) -> dict[str, float]:
@@ -232,7 +227,12 @@ class _Run:
     def _close_epoch(self, bar: tqdm) -> None:
         """Write the row of the epoch that was trained (row 0: of the untrained pair), and save."""
         state = self.state
-        row = {"epoch": state.epoch, "step": state.step, "lr": self.gradient_step.settings.lr}
+        row = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "num_particles": self.objective.num_particles,
+            "lr": self.gradient_step.settings.lr,
+        }
         row |= {f"beta_{name}": beta for name, beta in self.betas().items()}
         row |= state.training_columns()
         row |= self._validation_columns()

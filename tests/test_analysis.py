@@ -15,6 +15,7 @@ from pyro_vae.runs import RunDirectory
 from tests.conftest import tiny_pair
 
 METRICS = {
+    "num_particles": [50.0] * 4,
     "epoch": [0, 1, 2, 3], "elbo": [-90.0, -40.0, -35.0, -34.0],
     "bound": [-80.0, -38.0, -33.0, -32.0], "reconstruction": [-70.0, -30.0, -25.0, -24.0],
     "kl_z1": [3.0, 8.0, 9.0, 9.5], "kl_z2": [0.5, 0.7, 0.9, 1.0],
@@ -32,7 +33,7 @@ def lines(ax):
 
 
 def test_bounds(ax):
-    assert plots.plot_bounds(ax, METRICS, 50) is ax
+    assert plots.plot_bounds(ax, METRICS) is ax
     assert lines(ax) == {"ELBO": METRICS["elbo"], "$L_{50}$": METRICS["bound"]}
     assert ax.get_ylabel() == "nats"
     bottom, top = ax.get_ylim()
@@ -54,8 +55,8 @@ def test_reconstruction_and_effective_sample_size(ax):
     assert plots.plot_reconstruction(ax, METRICS) is ax
     assert lines(ax) == {"E log p(x | z)": METRICS["reconstruction"]}
     other = Figure().subplots()
-    assert plots.plot_effective_sample_size(other, METRICS, 5) is other
-    assert lines(other) == {"of 5 particles": METRICS["ess"]}
+    assert plots.plot_effective_sample_size(other, METRICS) is other
+    assert lines(other) == {"of 50 particles": METRICS["ess"]}
     assert other.get_ylim()[0] == 0
 
 
@@ -139,11 +140,15 @@ def test_binary_images_and_vectors(tmp_path):
     np.testing.assert_array_equal(images.reshape(3, 15), data.test.numpy())
     assert images.shape == (3, 3, 5)
     assert set(np.unique(images)) <= {0.0, 1.0}
-    vectors = file_data(tmp_path, (30, 7), "binary")
-    assert figures.as_images(vectors.test.numpy(), vectors).shape == (3, 1, 7)
 
 
 PICTURES = ["active_units", "curves", "filters", "reconstructions", "samples"]
+
+
+def test_a_changed_number_of_particles_is_named(ax):
+    metrics = {**METRICS, "num_particles": [5, 5, 7]}
+    plots.plot_bounds(ax, metrics)
+    assert "$L_{5, 7}$" in lines(ax)
 
 
 def test_figures_are_drawn_anew(finished_run, tmp_path, capsys):

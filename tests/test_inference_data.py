@@ -151,7 +151,12 @@ def test_prior_draws_follow_the_model():
 
 def test_diagnostics(idata):
     table = idata.importance_diagnostics
-    assert set(table.data_vars) == DIAGNOSTICS | {"kl_z1", "kl_z2"}
+    assert set(table.data_vars) == DIAGNOSTICS | {
+        "kl_z1",
+        "kl_z2",
+        "reconstruction",
+        "monte_carlo_error",
+    }
     for name, values in table.data_vars.items():
         assert values.dims == ("datum",), name
         assert np.isfinite(values).all(), name

@@ -1,6 +1,8 @@
 """Many particles in small chunks: log_likelihood is exact for any chunks, its error calibrated."""
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.poutine.messenger import Messenger
@@ -122,3 +124,46 @@ def test_summary_error_covers_the_mean_over_data():
     spread = (means - means.mean()) ** 2 * 300 / 299
     assert_mean_close(spread - errors**2, 0.0)
     assert z_score(spread - 4 * errors**2, 0.0) > 8
+
+
+def test_a_subsampling_plate_is_trained_with_and_not_evaluated_with():
+    """It weighs random rows, not those asked for: refused, and resampling alike."""
+
+    def model(x):
+        with pyro.plate("rows", len(x), subsample_size=2, dim=-1) as index:
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[index])
+
+    def guide(x):
+        with pyro.plate("rows", len(x), subsample_size=2, dim=-1):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    x = torch.arange(6.0)
+    assert pyro_vae.IWAE(3)(model, guide)(x).isfinite()
+    for use in (
+        lambda: log_likelihood(model, guide, x, 10),
+        lambda: pyro_vae.resampling.sir(model, guide, x, 4, 2),
+    ):
+        with pytest.raises(ValueError, match="weigh 2 of 6 rows: their data plate subsamples"):
+            use()
+
+
+def test_programs_of_two_arguments_are_evaluated_row_by_row():
+    """y | t, z ~ N(t z, 1), z ~ N(0, 1): log p(y | t) = log N(y; 0, t^2 + 1), guide exact."""
+
+    def model(t, y):
+        with pyro.plate("rows", len(t), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("y", dist.Normal(t * z, 1.0), obs=y)
+
+    def guide(t, y):
+        with pyro.plate("rows", len(t), dim=-1):
+            pyro.sample("z", dist.Normal(t * y / (t**2 + 1), (t**2 + 1) ** -0.5))
+
+    with double_precision():
+        t, y = torch.linspace(-2, 2, 7), torch.linspace(3, -1, 7)
+        found = log_likelihood(model, guide, (t, y), 4, chunk_size=8)
+        exact = torch.distributions.Normal(0.0, (t**2 + 1).sqrt()).log_prob(y)
+        assert (found - exact).abs().max() < 1e-9
+        draws = pyro_vae.resampling.sir(model, guide, (t, y), 4, 3, chunk_size=8)
+        assert draws.latents["z"].shape == (3, 7)

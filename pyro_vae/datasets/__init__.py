@@ -6,6 +6,6 @@ the seed, the epoch and the batch index alone, so that a resumed run sees what t
 
 from pyro_vae.datasets.batches import Batches
 from pyro_vae.datasets.dataset import Dataset
-from pyro_vae.datasets.load import DATASETS, load_dataset
+from pyro_vae.datasets.load import DATASETS, PATCH_DATASETS, load_dataset
 
-__all__ = ["DATASETS", "Batches", "Dataset", "load_dataset"]
+__all__ = ["DATASETS", "PATCH_DATASETS", "Batches", "Dataset", "load_dataset"]
