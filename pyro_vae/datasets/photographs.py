@@ -16,8 +16,8 @@ from pyro_vae.errors import InputError
 
 # Files inside the installed wheels, by package folder. Whole photographs are held out, so that
 # train and test patches never share one. Their contrast after whitening differs tenfold: the most
-# contrasted one (china) trains, and the splits are chosen so that valid (a man outdoors) and test (a
-# portrait, a cat) have about the same variance, near half of that of train.
+# contrasted one (china) trains, and the splits are chosen so that valid (a man outdoors) and test
+# (a portrait, a cat) have about the same variance, a little above half of that of train.
 NATURAL = {
     "train": (
         "sklearn/datasets/images/china.jpg",
