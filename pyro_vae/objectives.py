@@ -83,6 +83,9 @@ class DReG(IWAE):
     Where levels are annealed, the guide's gradient gains
     ``sum_l (1 - beta_l) sum_k w~_k d log q(z_lk | ...) / d phi`` at fixed z, which keeps it
     unbiased for the annealed objective and vanishes as beta reaches 1.
+
+    A guide that is a module must own its parameters, or keep them in Pyro's store; guides that are
+    functions may keep them anywhere and cost one more pass.
     """
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args, **kwargs) -> Tensor:
