@@ -19,6 +19,7 @@ from pyro_vae.activity import ACTIVITY_THRESHOLD, PosteriorMeans, posterior_mean
 from pyro_vae.checkpoint import write_whole
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.errors import InputError
+from pyro_vae.generators import own_generators
 from pyro_vae.runs import RunDirectory, load_run
 
 GRID_COLUMNS = 10
@@ -144,7 +145,7 @@ def _redraw(directory: RunDirectory) -> None:
     if not directory.posterior.is_file():
         raise InputError(f"there is no {directory.posterior}; let fit.py finish the run first")
     idata = arviz.from_netcdf(directory.posterior)
-    with torch.random.fork_rng(devices=[]):
+    with own_generators():
         torch.manual_seed(config["seed"])
         means = posterior_means(guide, data.test[:1_000])
     write_figures(directory, model, guide, data, idata, means)

@@ -45,6 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingDiverged as error:
         print(f"fit.py: training stopped at {error}", file=sys.stderr)
         return 1
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        reason = str(error).splitlines()[0]
+        print(
+            f"fit.py: out of memory; use fewer particles or smaller batches ({reason})",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("fit.py: interrupted", file=sys.stderr)
         return 130
@@ -107,7 +114,7 @@ def _main(arguments: list[str] | None) -> int:
         summary["run"] = {
             "stopped": result.stopped,
             "epochs": int(result.history[-1]["epoch"]),
-            "steps": int(result.history[-1]["step"]),
+            "steps": result.steps,
             "training_minutes_of_this_call": result.minutes,
         }
         directory.write_summary(summary)

@@ -13,6 +13,7 @@ from pyro_vae.activity import ACTIVITY_THRESHOLD, active_units, pca_active_units
 from pyro_vae.checkpoint import write_whole
 from pyro_vae.datasets import Dataset
 from pyro_vae.evaluation import Evaluation, evaluate
+from pyro_vae.generators import own_generators
 from pyro_vae.inference_data import netcdf_bytes
 from pyro_vae.objectives import IMPORTANCE_WEIGHTED
 from pyro_vae.runs import RunDirectory
@@ -26,7 +27,7 @@ def final_figures(
     device: torch.device, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluate on test data; write posterior.nc and figures; return the summary."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with own_generators():
         torch.manual_seed(config["seed"])
         test = data.test.to(device)
         judged = test[: config["test_size"]]

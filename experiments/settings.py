@@ -174,6 +174,8 @@ def resumed_config(stored: dict[str, Any], given: dict[str, Any], source: Path) 
                 f"{stored.get(name)}"
             )
         config[name] = value
+    if config["objective"] != "renyi" and "alpha" not in given:
+        config["alpha"] = None
     check_config(config)
     return config
 
@@ -187,6 +189,8 @@ def check_config(config: dict[str, Any]) -> None:
         "valid_size", "eval_particles", "posterior_data", "posterior_draws",
     ):  # fmt: skip
         check_positive(f"--{name.replace('_', '-')}", config[name])
+    if not 0 <= config["seed"] < 2**63:
+        raise InputError(f"--seed must lie in 0 .. 2^63 - 1, got {config['seed']}")
     if config["max_minutes"] is not None:
         check_positive("--max-minutes", config["max_minutes"])
     if config["alpha"] is not None and config["objective"] != "renyi":

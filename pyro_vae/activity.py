@@ -65,7 +65,9 @@ def posterior_means(
     for rows in x.split(max(1, chunk_size // num_samples)):
         for name, site in guide_sites(guide, rows, num_samples).items():
             values = site["fn"].mean if method == "conditional" else site["value"]
-            values = values.expand(num_samples, len(rows), -1)
+            units = site["value"].shape[2:]
+            values = values.expand(num_samples, len(rows), *units)
+            values = values.reshape(num_samples, len(rows), -1)
             mean = values.mean(0)
             errors = (values - mean).flatten(0, 1)
             means.setdefault(name, []).append(mean.double())

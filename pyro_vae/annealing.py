@@ -7,6 +7,7 @@ handler acts on whatever runs inside it, so on both. Reported bounds are compute
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -52,9 +53,10 @@ class LinearWarmUp:
     fraction: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (self.start >= 0 and self.end >= 0 and 0 <= self.fraction <= 1):
+        finite = 0 <= self.start < math.inf and 0 <= self.end < math.inf
+        if not (finite and 0 <= self.fraction <= 1):
             raise InputError(
-                f"annealing wants start, end >= 0 and a fraction in [0, 1], got {self.start}, "
+                f"annealing wants finite start, end >= 0 and a share in [0, 1], got {self.start}, "
                 f"{self.end}, {self.fraction}"
             )
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from pyro_vae.conditionals import Bernoulli, FixedNoiseGaussian, LocScale
 from pyro_vae.errors import InputError, check_choice, check_positive
+from pyro_vae.generators import own_generators
 from pyro_vae.guides import BottomUpGuide, Guide, MeanFieldGuide, TopDownGuide
 from pyro_vae.models import HierarchicalVAE
 from pyro_vae.networks import MLP, glorot_
@@ -211,7 +212,7 @@ def build_pair(
     """
     arch = architecture(model, preset)
     check_choice("guide", guide, GUIDES)
-    with torch.random.fork_rng(devices=[]):
+    with own_generators():
         torch.manual_seed(seed)
         program = build_model(arch, num_pixels)
         recognition = build_guide(guide, arch, num_pixels)

@@ -90,18 +90,3 @@ def load_weights(module: nn.Module, state: dict[str, Any], what: str, path: Path
                 f"and {tuple(own[name].shape)} here"
             )
     module.load_state_dict(state)
-
-
-def generator_states() -> dict[str, torch.Tensor]:
-    """States of torch's global generators, which draw the particles."""
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def set_generator_states(states: dict[str, torch.Tensor]) -> None:
-    """Put back what :func:`generator_states` returned."""
-    torch.set_rng_state(states["cpu"].cpu())
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"].cpu())

@@ -37,7 +37,7 @@ def pareto_khat(log_w: Tensor) -> np.ndarray:
     """Shape of the upper tail of each datum's weights, (K, B) -> (B,), by ``arviz.psislw``.
 
     Above 0.7 the log-likelihood estimate and resampled draws are unreliable. NaN for fewer than
-    25 particles. Weights that are all equal have no tail: 0.
+    25 particles or weights that are NaN. Weights that are all equal have no tail: 0.
     """
     import arviz
 
@@ -45,7 +45,9 @@ def pareto_khat(log_w: Tensor) -> np.ndarray:
     if len(table) < MIN_PARTICLES_FOR_KHAT:
         return np.full(table.shape[1], np.nan)
     khat = np.zeros(table.shape[1])
-    varied = np.ptp(table, axis=0) > _SAME_WEIGHT_NATS
+    spread = np.ptp(table, axis=0)
+    khat[np.isnan(spread)] = np.nan  # NaN among the weights, or none above zero
+    varied = spread > _SAME_WEIGHT_NATS
     if varied.any():
         with np.errstate(over="ignore", invalid="ignore"):  # very heavy tails overflow on the way
             _, shapes = arviz.psislw(np.ascontiguousarray(table[:, varied].T))

@@ -49,12 +49,14 @@ class FitResult:
     Attributes:
         history: one row (dict) per epoch, the columns of ``metrics.csv``.
         stopped: "finished", "interrupted" (Ctrl-C, kill) or "time" (``max_minutes``).
+        steps: optimiser steps of the run, skipped ones included.
         minutes: how long this call trained.
         signal: number of the signal that interrupted, or None.
     """
 
     history: list[Row]
     stopped: str
+    steps: int
     minutes: float
     signal: int | None = None
 

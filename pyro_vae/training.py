@@ -16,18 +16,13 @@ from tqdm import tqdm
 
 from pyro_vae.annealing import Schedule, anneal, default_annealing
 from pyro_vae.architectures import check_same_levels
-from pyro_vae.checkpoint import (
-    generator_states,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    set_generator_states,
-)
+from pyro_vae.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pyro_vae.datasets import Batches
 from pyro_vae.denormals import flushed_denormals
 from pyro_vae.divergence import first_not_finite
 from pyro_vae.errors import InputError, TrainingDiverged, check_positive
 from pyro_vae.evaluation import evaluate
+from pyro_vae.generators import generator_states, own_generators, set_generator_states
 from pyro_vae.interruption import StopRequest, stop_on_signals
 from pyro_vae.objectives import IWAE, backward_function, check_objective_fits
 from pyro_vae.optimisation import GradientStep, OptimiserSettings
@@ -109,7 +104,7 @@ def fit(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         on_epoch=on_epoch,
     )
-    with _own_generators(run.device), flushed_denormals(), stop_on_signals(max_minutes) as stop:
+    with own_generators(), flushed_denormals(), stop_on_signals(max_minutes) as stop:
         torch.manual_seed(seed)
         if resume:
             run.load()
@@ -125,11 +120,6 @@ def _schedules(model: nn.Module, annealing: Mapping[str, Schedule] | None) -> di
         if names is not None and name not in names:
             raise InputError(f"cannot anneal {name!r}; the model's levels: {', '.join(names)}")
     return dict(annealing)
-
-
-def _own_generators(device: torch.device):
-    """Global generators inside the block are put back after it."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 @dataclass
@@ -172,7 +162,7 @@ class _Run:
 
     def _result(self, stopped: str, stop: StopRequest) -> FitResult:
         minutes = (time.monotonic() - self.started) / 60
-        return FitResult(self.state.history, stopped, minutes, stop.signal)
+        return FitResult(self.state.history, stopped, self.state.step, minutes, stop.signal)
 
     def _train_epoch(self, backward: Callable, stop: StopRequest, bar: tqdm) -> None:
         for x in self.batches.epoch(self.state.epoch, start=self.state.batch):
@@ -247,7 +237,7 @@ class _Run:
         if self.valid is None:
             return {}
         particles = self.objective.num_particles
-        with _own_generators(self.device), pyro.validation_enabled(False):
+        with own_generators(), pyro.validation_enabled(False):
             torch.manual_seed(VALIDATION_SEED)
             figures = evaluate(
                 self.model, self.guide, self.valid.to(self.device), khat=False,
@@ -266,7 +256,7 @@ class _Run:
             "guide": self.guide.state_dict(),
             "optimiser": self.gradient_step.state_dict(),
             "progress": asdict(self.state),
-            "generators": generator_states(),
+            "generators": generator_states(self.device),
             "plan": self._plan(),
         }
         save_checkpoint(self.checkpoint, content)
@@ -276,18 +266,28 @@ class _Run:
         load_weights(self.model, content["model"], "model", self.checkpoint)
         load_weights(self.guide, content["guide"], "guide", self.checkpoint)
         for name, value in self._plan().items():
-            if value != content["plan"][name]:
+            stored = content["plan"].get(name)
+            if value != stored:
                 raise InputError(
-                    f"{self.checkpoint} was trained with {name} = {content['plan'][name]}, this "
-                    f"run has {value}; an exact resume needs the same"
+                    f"{self.checkpoint} was trained with {name} = {stored}, this run has {value}; "
+                    "an exact resume needs the same"
                 )
         self.gradient_step.load_state_dict(content["optimiser"])
         self.state = Progress(**content["progress"])
-        set_generator_states(content["generators"])
+        set_generator_states(content["generators"], self.device)
 
-    def _plan(self) -> dict[str, int]:
-        """What the position inside an epoch depends on."""
-        return {"rows of data": len(self.batches.data), "batch size": self.batches.batch_size}
+    def _plan(self) -> dict[str, object]:
+        """What an exact resume must find as it was."""
+        settings = self.gradient_step.settings
+        return {
+            "rows of data": len(self.batches.data),
+            "batch size": self.batches.batch_size,
+            "seed": self.batches.seed,
+            "binarize": self.batches.binarize,
+            "lr": settings.lr,
+            "betas": tuple(settings.betas),
+            "eps": settings.eps,
+        }
 
     def _where(self) -> str:
         return f"step {self.state.step + 1} (epoch {self.state.epoch + 1})"

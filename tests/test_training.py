@@ -415,3 +415,14 @@ def test_row_zero_judges_the_untrained_pair():
     row = fit(pair, objective=pyro_vae.IWAE(500)).history[0]
     spread = figures.summary()["elbo"]["standard_error"]
     assert row["elbo"] == pytest.approx(figures.elbo.mean(), abs=0.2 * spread)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [({"seed": 7}, "seed"), ({"optimiser": OptimiserSettings(lr=0.5)}, "lr")],
+)
+def test_a_resume_with_other_seed_or_optimiser_is_refused(tmp_path, changed, name):
+    path = tmp_path / "c.pt"
+    fit(epochs=1, checkpoint=path)
+    with pytest.raises(InputError, match=rf"was trained with {name} = "):
+        fit(epochs=2, checkpoint=path, resume=True, **changed)

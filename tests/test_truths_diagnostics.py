@@ -152,3 +152,24 @@ def test_truth_13_pca_active_units_with_noise_shared_between_units(slope, active
     assert (means.activity - 9 * slope**2).abs().max() < 2
     assert active_units(means, threshold=0.5).sum() == 4 * active
     assert pca_active_units(means, threshold=0.5) == active
+
+
+def test_khat_of_weights_that_are_nan_is_nan():
+    log_w = torch.randn(100, 3)
+    log_w[:, 1] = torch.nan
+    log_w[7, 2] = torch.nan
+    bad = [value != value for value in pareto_khat(log_w)]
+    assert bad == [False, True, True]
+
+
+def test_posterior_means_of_a_scalar_latent():
+    """One unit without an event axis, as many draws as data: E[z | x] = x, activity Var(x)."""
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    x = torch.arange(8.0)
+    means = pyro_vae.activity.posterior_means(guide, x, num_samples=8)["z"]
+    assert torch.equal(means.mean[:, 0], x.double())
+    assert means.activity.item() == pytest.approx(6.0)
