@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class InputError(ValueError):
@@ -30,6 +31,13 @@ def check_positive(what: str, value: float) -> float:
     if not 0 < value < math.inf:
         raise InputError(f"{what} must be positive and finite, got {value!r}")
     return value
+
+
+def check_count(what: str, value: int, minimum: int = 1) -> int:
+    """Return ``value`` as an int if it is whole and at least ``minimum``; else raise InputError."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+        raise InputError(f"{what} must be a whole number of at least {minimum}, got {value!r}")
+    return int(value)
 
 
 def check_data(x, num_pixels: int) -> None:

@@ -21,7 +21,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import check_count
 from pyro_vae.preconditions import (
     check_log_prob,
     check_one_data_plate,
@@ -210,9 +210,7 @@ class _DetachParamSites(poutine.messenger.Messenger):
 
 
 def _particles(num_particles: int):
-    if not isinstance(num_particles, int) or num_particles < 1:
-        raise InputError(f"num_particles must be a whole number of at least 1, got {num_particles}")
-    return pyro.plate(PARTICLE_PLATE, num_particles, dim=-2)
+    return pyro.plate(PARTICLE_PLATE, check_count("num_particles", num_particles), dim=-2)
 
 
 def _replay(program: Callable, values: Mapping[str, Tensor], args: tuple, kwargs: Mapping):

@@ -70,8 +70,3 @@ def glorot_(module: nn.Module) -> nn.Module:
         if isinstance(part, MergedLinear):
             part.glorot_()
     return module
-
-
-def count_parameters(*modules: nn.Module) -> int:
-    """Number of trainable numbers in the modules."""
-    return sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)

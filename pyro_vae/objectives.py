@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae import bounds
-from pyro_vae.errors import InputError, check_choice
+from pyro_vae.errors import InputError, check_choice, check_count
 from pyro_vae.log_weights import LogWeights, run_pair, run_pair_doubly
 from pyro_vae.svi import for_svi, forget
 
@@ -30,10 +30,7 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
     """
 
     def __init__(self, num_particles: int = 1) -> None:
-        if not isinstance(num_particles, int) or num_particles < 1:
-            raise InputError(
-                f"num_particles must be a whole number of at least 1, got {num_particles!r}"
-            )
+        check_count("num_particles", num_particles)
         super().__init__(num_particles=num_particles, max_plate_nesting=1, vectorize_particles=True)
 
     def bound(self, log_w: Tensor) -> Tensor:
@@ -137,8 +134,7 @@ def make_objective(name: str, num_particles: int = 50, *, alpha: float = 0.0) ->
     ==============  =====================================================================
     """
     check_choice("objective", name, OBJECTIVES)
-    if not isinstance(num_particles, int) or num_particles < 1:
-        raise InputError(f"num_particles must be at least 1, got {num_particles!r}")
+    check_count("num_particles", num_particles)
     if name == "iwae":
         return IWAE(num_particles)
     if name == "dreg":

@@ -20,7 +20,7 @@ from pyro_vae.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pyro_vae.datasets import Batches
 from pyro_vae.denormals import flushed_denormals
 from pyro_vae.divergence import first_not_finite
-from pyro_vae.errors import InputError, TrainingDiverged, check_positive
+from pyro_vae.errors import InputError, TrainingDiverged, check_count, check_positive
 from pyro_vae.evaluation import evaluate
 from pyro_vae.generators import generator_states, own_generators, set_generator_states
 from pyro_vae.interruption import StopRequest, stop_on_signals
@@ -84,8 +84,7 @@ def fit(
         )
     if valid is not None and not torch.isfinite(valid).all():
         raise InputError("valid holds values that are not finite")
-    if not isinstance(epochs, int) or epochs < 1:
-        raise InputError(f"epochs must be a whole number of at least 1, got {epochs!r}")
+    check_count("epochs", epochs)
     if max_minutes is not None:
         check_positive("max_minutes", max_minutes)
     if resume and checkpoint is None:

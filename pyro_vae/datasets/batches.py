@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from pyro_vae.datasets.seeding import check_count, torch_generator
-from pyro_vae.errors import InputError, check_choice
+from pyro_vae.datasets.seeding import torch_generator
+from pyro_vae.errors import InputError, check_choice, check_count
 
 BINARIZE = ("static", "epoch", "access")
 

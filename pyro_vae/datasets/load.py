@@ -20,9 +20,8 @@ from pyro_vae.datasets.files import read_arrays
 from pyro_vae.datasets.patches import PatchSettings
 from pyro_vae.datasets.photographs import load_bsds, load_folder, load_natural
 from pyro_vae.datasets.safe_pickle import read_patch_pickle
-from pyro_vae.datasets.seeding import check_count
 from pyro_vae.datasets.textures import load_textures
-from pyro_vae.errors import InputError, check_choice
+from pyro_vae.errors import InputError, check_choice, check_count
 
 PATCH_DATASETS = ("natural", "bsds", "textures")
 DIGIT_DATASETS = ("mnist", "fashion_mnist", "omniglot")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pyro_vae.datasets.dataset import SPLITS, Dataset
-from pyro_vae.datasets.seeding import check_count, numpy_generator
+from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.datasets.whitening import Whitening, check_whitening, fit_whitening
-from pyro_vae.errors import InputError, check_choice
+from pyro_vae.errors import InputError, check_choice, check_count
 
 INTENSITY = ("log", "grey")
 # log(grey + offset), grey in [0, 1]. Thirteen of 255 grey levels: a smaller offset turns the

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from zlib import crc32
 
 import numpy as np
 import torch
 
-from pyro_vae.errors import InputError
-
-
-def check_count(what: str, value: int, minimum: int = 1) -> int:
-    """Return ``value`` as an int if it is whole and at least ``minimum``; else raise InputError."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise InputError(f"{what} must be a whole number of at least {minimum}, got {value!r}")
-    return int(value)
+from pyro_vae.errors import check_count
 
 
 def numpy_generator(seed: int, *key: str | int) -> np.random.Generator:

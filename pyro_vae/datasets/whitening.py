@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.datasets.moments import CHUNK, covariance, mean_and_scale
-from pyro_vae.datasets.seeding import check_count
-from pyro_vae.errors import InputError, check_choice
+from pyro_vae.errors import InputError, check_choice, check_count
 
 WHITEN = ("zca", "pca", "none")
 # Eigenvalues below this fraction of the largest are rounding, not variance.
