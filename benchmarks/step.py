@@ -28,7 +28,7 @@ from benchmarks.bare import BareBurda1, BareTD, copy_parameters_
 from pyro_vae.architectures import architecture
 from pyro_vae.denormals import flushed_denormals
 from pyro_vae.objectives import backward_function
-from pyro_vae.optimisation import GradientStep
+from pyro_vae.training.optimisation import GradientStep
 
 BATCH = 100
 CASES = (("burda1", "small", 784), ("td", "small", 400), ("td", "paper", 400))

@@ -11,7 +11,7 @@ from pyro_vae.architectures import GUIDES, MODELS, architecture
 from pyro_vae.datasets import DATASETS, PATCH_DATASETS
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import OBJECTIVES
-from pyro_vae.optimisation import OptimiserSettings
+from pyro_vae.training.optimisation import OptimiserSettings
 from pyro_vae.recipes import recipe
 
 # A resumed run keeps its data, model, optimiser and seed; the rest may be given anew.

@@ -18,12 +18,12 @@ from pyro_vae.inference_data import to_inference_data
 from pyro_vae.log_weights import LogWeights, log_weights
 from pyro_vae.models import HierarchicalVAE
 from pyro_vae.objectives import IWAE, DReG, RenyiELBO, make_objective
-from pyro_vae.optimisation import OptimiserSettings
 from pyro_vae.priors import StandardPrior
-from pyro_vae.progress import FitResult
 from pyro_vae.runs import Run, load_run
 from pyro_vae.svi import for_svi
 from pyro_vae.training import fit
+from pyro_vae.training.optimisation import OptimiserSettings
+from pyro_vae.training.progress import FitResult
 from pyro_vae.version import __version__
 
 __all__ = [

@@ -11,7 +11,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from pyro.poutine.messenger import Messenger
+from torch import Tensor
 
 from pyro_vae.errors import InputError
 
@@ -25,10 +27,11 @@ class anneal(Messenger):
     objectives and with Pyro's. Unlike ``poutine.scale`` it takes 0 and reaches only named sites.
     """
 
-    def __init__(self, betas: Mapping[str, float]) -> None:
+    def __init__(self, betas: Mapping[str, float | Tensor]) -> None:
         super().__init__()
         for name, beta in betas.items():
-            if not 0 <= beta < float("inf"):
+            # Tensors are inputs of a graph that is being traced: they have no value yet.
+            if not torch.is_tensor(beta) and not 0 <= beta < float("inf"):
                 raise InputError(f"beta of site {name!r} must be finite and >= 0, got {beta}")
         self.betas = dict(betas)
 
@@ -38,7 +41,10 @@ class anneal(Messenger):
             return
         if msg["is_observed"]:
             raise ValueError(f"site {msg['name']!r} is observed; only latent sites are annealed")
-        msg["scale"] = msg["scale"] * beta
+        # Without another scale it is the very same object in model and guide, which spares the
+        # preconditions a comparison of tensors.
+        scale = msg["scale"]
+        msg["scale"] = beta if isinstance(scale, float) and scale == 1.0 else scale * beta
 
 
 @dataclass(frozen=True)

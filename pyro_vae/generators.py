@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,3 +28,10 @@ def set_generator_states(states: dict[str, Tensor], device: torch.device) -> Non
     torch.set_rng_state(states["cpu"].cpu())
     if "cuda" in states and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+
+
+def reseed(seed: int, step: int, rank: int) -> None:
+    """Start the noise of one process of several, from a step on; rank 0 follows ``seed`` itself."""
+    key = () if rank == step == 0 else (rank, step)
+    words = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)
+    torch.manual_seed(seed if not key else int(words[0] >> np.uint64(1)))

@@ -16,8 +16,8 @@ from pyro_vae.denormals import flushed_denormals
 from pyro_vae.diagnostics import KHAT_LIMIT
 from pyro_vae.errors import InputError, check_positive
 from pyro_vae.evaluation import Evaluation, evaluate
-from pyro_vae.log_weights import PARTICLE_PLATE
 from pyro_vae.resampling import Draws, sir
+from pyro_vae.traces import PARTICLE_PLATE
 
 if TYPE_CHECKING:
     import arviz

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
@@ -19,6 +20,24 @@ def check_reparameterised(guide_sites: Sites) -> None:
                 "it would get no pathwise gradient. Use a reparameterised distribution, or Pyro's "
                 "Trace_ELBO."
             )
+
+
+# Families whose draw is loc + scale * noise.
+_LOCATION_SCALE = (dist.Normal, dist.Laplace, dist.Cauchy, dist.StudentT, dist.Gumbel)
+
+
+def check_location_scale(name: str, fn: dist.Distribution) -> dist.Distribution:
+    """The base distribution of a location-scale latent; thinning cannot redraw others."""
+    base = fn
+    while isinstance(base, (dist.Independent, dist.MaskedDistribution)):
+        base = base.base_dist
+    if not isinstance(base, _LOCATION_SCALE):
+        known = ", ".join(family.__name__ for family in _LOCATION_SCALE)
+        raise ValueError(
+            f"site {name!r} in the guide is {type(base).__name__}; thinning redraws particles on "
+            f"their old noise, which wants one of {known}. Train without thin"
+        )
+    return base
 
 
 def check_same_latents(latent: list[str], guide_sites: Sites) -> None:
@@ -109,12 +128,17 @@ def latent_beta(
             f"{guide_site['scale']} in the guide; both must be equal (pyro_vae.annealing.anneal "
             "scales both)"
         )
+    if torch.is_tensor(model_site["scale"]) != torch.is_tensor(data_scale):
+        # A beta that is a tensor, the input of a compiled graph: its value decides nothing here.
+        return model_site["scale"] / data_scale
     if _equal(model_site["scale"], data_scale):
         return 1.0
     return model_site["scale"] / data_scale
 
 
 def _equal(a: float | Tensor, b: float | Tensor) -> bool:
+    if a is b:
+        return True
     if torch.is_tensor(a) or torch.is_tensor(b):
         return bool(torch.all(torch.as_tensor(a) == torch.as_tensor(b)))
     return a == b

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pyro_vae.architectures import MODELS, PRESETS
 from pyro_vae.errors import check_choice
-from pyro_vae.optimisation import OptimiserSettings
+from pyro_vae.training.optimisation import OptimiserSettings
 
 
 @dataclass(frozen=True)

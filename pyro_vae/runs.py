@@ -37,7 +37,7 @@ from pyro_vae.checkpoint import load_checkpoint, load_weights, write_text
 from pyro_vae.errors import InputError
 from pyro_vae.guides import Guide
 from pyro_vae.models import HierarchicalVAE
-from pyro_vae.progress import Row
+from pyro_vae.training.progress import Row
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,11 @@ def test_analysis_never_trains():
 
 
 def test_pyro_runs_in_one_file_and_arviz_is_made_in_one():
-    tracing = {path.name for path in sources("pyro_vae") if "poutine.trace(" in path.read_text()}
-    assert tracing == {"log_weights.py", "inference_data.py"}
+    def naming(text):
+        return {path.name for path in sources("pyro_vae") if text in path.read_text()}
+
+    assert naming("poutine.trace(") == {"inference_data.py"}
+    assert naming("_pyro_post_sample") == {"traces.py"}
     converting = {path.name for path in sources("pyro_vae") if "from_dict(" in path.read_text()}
     assert converting == {"inference_data.py"}
 

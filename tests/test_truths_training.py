@@ -42,7 +42,7 @@ def train(checkpoint, modules=None, *, epochs=EPOCHS, seed=7, **settings):
         data = data.round()
     result = pyro_vae.fit(
         model, guide, data, valid=data[:4].round(), epochs=epochs, batch_size=BATCH, seed=seed,
-        checkpoint=checkpoint, progress=False, **settings,
+        checkpoint=checkpoint, progress=False, compile=False, **settings,
     )  # fmt: skip
     return model, guide, result
 

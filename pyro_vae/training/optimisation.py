@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_positive
 
@@ -43,8 +42,26 @@ class OptimiserSettings:
             raise InputError(f"Adam's betas must lie in [0, 1), got {self.betas}")
 
 
+class Taken(NamedTuple):
+    """What one call of :class:`GradientStep` did, as tensors on the device: nothing waits for it.
+
+    Attributes:
+        norm: of the gradient, nats per datum. clipped, skipped: 1.0 or 0.0; a step is neither,
+            or one of them.
+    """
+
+    norm: Tensor
+    clipped: Tensor
+    skipped: Tensor
+
+
 class GradientStep:
-    """Applies the accumulated gradients once and clears them."""
+    """Applies the accumulated gradients once and clears them.
+
+    Scaling, clipping and skipping are done inside Adam's fused kernel, by the two numbers that it
+    reads for mixed precision: the gradients are not walked over again, and a GPU is never waited
+    for.
+    """
 
     def __init__(self, modules: Sequence[nn.Module], settings: OptimiserSettings) -> None:
         self.settings = settings
@@ -54,27 +71,33 @@ class GradientStep:
         self.adam = torch.optim.Adam(
             self.parameters, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True
         )
-        self.large_in_a_row = 0
-        self.skipped_in_a_row = 0
+        zero = torch.zeros((), device=self.device)
+        self.large_in_a_row, self.skipped_in_a_row = zero, zero
 
-    def __call__(self, scale: float) -> tuple[float, str]:
-        """Scale the gradients, clip, step. Returns the norm and "plain", "clipped" or "skipped"."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = scale * torch.nn.utils.get_total_norm(gradients).item()
-        large = norm > self.settings.skip_norm
-        self.large_in_a_row = self.large_in_a_row + 1 if large else 0
-        outlier = large and self.large_in_a_row <= self.settings.patience
-        if outlier or not math.isfinite(norm):
-            self.skipped_in_a_row += 1
-            self.zero_grad()
-            return norm, "skipped"
-        self.skipped_in_a_row = 0
-        clipped = norm > self.settings.clip_norm
-        factor = scale * (self.settings.clip_norm / norm if clipped else 1.0)
-        torch._foreach_mul_(gradients, factor)
+    @property
+    def device(self) -> torch.device:
+        return self.parameters[0].device
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients that there are, in the order of the parameters."""
+        return [p.grad for p in self.parameters if p.grad is not None]
+
+    def __call__(self, num_data: int, loss: Tensor) -> Taken:
+        """Take a step along gradients that are summed over ``num_data`` data, if all is finite."""
+        settings = self.settings
+        norm = torch.nn.utils.get_total_norm(self.gradients) / num_data
+        large = norm > settings.skip_norm
+        self.large_in_a_row = (self.large_in_a_row + 1) * large
+        outlier = large & (self.large_in_a_row <= settings.patience)
+        skipped = (outlier | ~torch.isfinite(norm + loss)).float()
+        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * skipped
+        excess = (norm / settings.clip_norm).clamp(min=1)
+        self.adam.grad_scale = (num_data * excess).float()
+        self.adam.found_inf = skipped
         self.adam.step()
         self.zero_grad()
-        return norm, "clipped" if clipped else "plain"
+        return Taken(norm, (excess > 1) * (1 - skipped), skipped)
 
     def zero_grad(self) -> None:
         self.adam.zero_grad()
@@ -82,11 +105,11 @@ class GradientStep:
     def state_dict(self) -> dict[str, Any]:
         return {
             "adam": self.adam.state_dict(),
-            "large_in_a_row": self.large_in_a_row,
-            "skipped_in_a_row": self.skipped_in_a_row,
+            "large_in_a_row": int(self.large_in_a_row),
+            "skipped_in_a_row": int(self.skipped_in_a_row),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.adam.load_state_dict(state["adam"])
-        self.large_in_a_row = state["large_in_a_row"]
-        self.skipped_in_a_row = state["skipped_in_a_row"]
+        for name in ("large_in_a_row", "skipped_in_a_row"):
+            setattr(self, name, torch.tensor(float(state[name]), device=self.device))

@@ -17,6 +17,8 @@ class Progress:
         epoch, batch: the next batch to train on. step: optimiser steps tried so far.
         sums: running sums of this epoch's training columns.
         history: one row per finished epoch; row 0 is the untrained pair.
+        compiled: whether the step was compiled, which an exact resume repeats; None before it was
+            decided.
     """
 
     epoch: int = 0
@@ -24,22 +26,29 @@ class Progress:
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     history: list[Row] = field(default_factory=list)
+    compiled: bool | None = None
 
     def add(self, **values: float) -> None:
         """Add to this epoch's sums."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
-    def training_columns(self) -> Row:
-        """Means and counts of the epoch that ends; NaN before the first step."""
+    def training_columns(self, thinned: bool) -> Row:
+        """Means and counts of the epoch that ends; NaN before the first step.
+
+        ``kept_share``, of ``thinned`` runs: particles differentiated, of all.
+        """
         get = self.sums.get
-        steps = get("plain", 0) + get("clipped", 0)
-        return {
+        taken = get("steps", 0) - get("skipped", 0)
+        columns = {
             "train_objective": get("objective", math.nan) / get("data", 1),
-            "grad_norm": get("grad_norm", 0.0) / steps if steps else math.nan,
+            "grad_norm": get("grad_norm", 0.0) / taken if taken else math.nan,
             "clipped": int(get("clipped", 0)),
             "skipped": int(get("skipped", 0)),
         }
+        if thinned:
+            columns["kept_share"] = get("kept", math.nan) / get("data", 1)
+        return columns
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class FitResult:
         steps: optimiser steps of the run, skipped ones included.
         minutes: how long this call trained.
         signal: number of the signal that interrupted, or None.
+        compiled: whether the step ran as a compiled graph.
     """
 
     history: list[Row]
@@ -59,6 +69,7 @@ class FitResult:
     steps: int
     minutes: float
     signal: int | None = None
+    compiled: bool = False
 
 
 def format_row(row: Mapping[str, float]) -> str:

@@ -1,0 +1,8 @@
+"""Training: the loop, the gradient it follows, the optimiser, and what a run can survive."""
+
+from pyro_vae.training.fitting import fit
+from pyro_vae.training.gradients import Gradients
+from pyro_vae.training.optimisation import OptimiserSettings
+from pyro_vae.training.progress import FitResult
+
+__all__ = ["FitResult", "Gradients", "OptimiserSettings", "fit"]

@@ -1,0 +1,120 @@
+"""fit(): trains a model and guide under an objective, with validation, checkpoints and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pyro.infer
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.annealing import Schedule, default_annealing
+from pyro_vae.architectures import check_same_levels
+from pyro_vae.datasets import Batches
+from pyro_vae.denormals import flushed_denormals
+from pyro_vae.errors import InputError, check_count, check_positive
+from pyro_vae.generators import own_generators, reseed
+from pyro_vae.objectives import IWAE
+from pyro_vae.training.gradients import Gradients
+from pyro_vae.training.interruption import stop_on_signals
+from pyro_vae.training.optimisation import GradientStep, OptimiserSettings
+from pyro_vae.training.progress import FitResult, Row
+from pyro_vae.training.run import Run
+
+
+def fit(
+    model: nn.Module,
+    guide: nn.Module,
+    train: Tensor,
+    *,
+    valid: Tensor | None = None,
+    objective: pyro.infer.ELBO | None = None,
+    epochs: int = 10,
+    batch_size: int = 100,
+    optimiser: OptimiserSettings | None = None,
+    binarize: str | None = None,
+    annealing: Mapping[str, Schedule] | None = None,
+    seed: int = 0,
+    compile: bool | None = None,
+    chunk_size: int | None = None,
+    max_minutes: float | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    on_start: Callable[[], None] = lambda: None,
+    on_epoch: Callable[[list[Row]], None] = lambda history: None,
+    progress: bool = True,
+) -> FitResult:
+    """Train a pair in place.
+
+    Args:
+        model, guide: modules of this library or any with one data plate; they stay on their device.
+        train, valid: data (N, D). With ``valid`` each epoch, and the start, is judged on it.
+        objective: a ``pyro.infer.ELBO``; default ``IWAE(num_particles=50)``.
+        binarize: None, "epoch" or "access": draw 0/1 pixels from ``train`` read as probabilities.
+        annealing: level -> schedule of beta over the share of training done; default S0's
+            (z2 from 0.1 to 1 over the first half); ``{}`` for none.
+        seed: of data order, binarisation and particles. The same seed gives the same numbers on the
+            CPU. The caller's global generators are left as they were.
+        compile: run the step as one compiled graph: True wherever that works, False never, None
+            (default) where it also pays, which a probe on the first batch finds out and says. The
+            graph's gradient is the plain one on the same noise, up to the rounding of float32, and
+            is compared with it before it is used.
+        chunk_size: particles times data run at once (memory), None for all; see
+            :class:`pyro_vae.training.Gradients`.
+        max_minutes: stop after this long, with a checkpoint.
+        checkpoint: file to save to after every epoch, every five minutes and at a stop.
+        resume: continue from that file, bit for bit on the CPU.
+        on_start: called when all is checked and loaded, before the first step.
+        on_epoch: called with the history after every epoch.
+
+    Returns:
+        :class:`FitResult`. Ctrl-C, SIGTERM and ``max_minutes`` end it cleanly between two steps.
+
+    Raises:
+        InputError: bad arguments, or a checkpoint that does not fit.
+        TrainingDiverged: a loss that is not finite, or nothing but skipped steps.
+    """
+    objective = IWAE(num_particles=50) if objective is None else objective
+    if not isinstance(objective, pyro.infer.ELBO):
+        raise InputError(
+            f"objective must be a pyro.infer.ELBO such as pyro_vae.IWAE(50), got {objective!r}"
+        )
+    if valid is not None and not torch.isfinite(valid).all():
+        raise InputError("valid holds values that are not finite")
+    check_count("epochs", epochs)
+    if max_minutes is not None:
+        check_positive("max_minutes", max_minutes)
+    if resume and checkpoint is None:
+        raise InputError("resume=True wants the checkpoint to resume from")
+    check_same_levels(model, guide)
+    gradient_step = GradientStep([model, guide], optimiser or OptimiserSettings())
+    # The data stay on the device: batches are cut there, and nothing is copied per step.
+    batches = Batches(train.to(gradient_step.device), batch_size, seed=seed, binarize=binarize)
+    run = Run(
+        gradients=Gradients(objective, model, guide, chunk_size),
+        batches=batches,
+        valid=valid,
+        epochs=epochs,
+        gradient_step=gradient_step,
+        schedules=_schedules(model, annealing),
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        compile=compile,
+        on_epoch=on_epoch,
+    )
+    with own_generators(), flushed_denormals(), stop_on_signals(max_minutes) as stop:
+        reseed(seed, 0, run.processes.rank)
+        if resume:
+            run.load()
+        on_start()
+        return run.train(stop, progress)
+
+
+def _schedules(model: nn.Module, annealing: Mapping[str, Schedule] | None) -> dict[str, Schedule]:
+    names = getattr(model, "latent_names", None)
+    if annealing is None:
+        return default_annealing(len(names or ()))
+    for name in annealing:
+        if names is not None and name not in names:
+            raise InputError(f"cannot anneal {name!r}; the model's levels: {', '.join(names)}")
+    return dict(annealing)

@@ -1,0 +1,150 @@
+"""The gradient of an objective at a batch: plain or compiled, whole or in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pyro.infer
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.annealing import anneal
+from pyro_vae.errors import InputError, check_count
+from pyro_vae.generators import generator_states, set_generator_states
+from pyro_vae.log_weights import run_pair
+from pyro_vae.objectives import (
+    ImportanceWeightedELBO,
+    Loss,
+    check_objective_fits,
+    sum_over_data,
+)
+from pyro_vae.svi import for_svi, forget
+from pyro_vae.training.compiled import CompiledGradient
+
+
+class Gradients:
+    """Adds an objective's gradients to the parameters of a pair.
+
+    >>> gradients = Gradients(pyro_vae.IWAE(50), model, guide)
+    >>> loss = gradients(x)  # nats, summed over the data
+
+    Args:
+        objective: this library's, or any ``pyro.infer.ELBO``.
+        chunk_size: particles times data run at once, None for all. Data are split first, which
+            changes nothing but the order of the noise: bounds are per datum. Only where
+            num_particles > chunk_size are particles split too: a first pass without gradients
+            weighs them, a second draws each chunk again from the generator's recorded state and
+            adds its share. The gradient is exactly that of one pass on the same noise.
+
+    Raises:
+        InputError: analytic KL terms with a guide in which they are wrong; particles in chunks for
+            one of Pyro's own losses, or thinned as well.
+    """
+
+    def __init__(
+        self,
+        objective: pyro.infer.ELBO,
+        model: nn.Module,
+        guide: nn.Module,
+        chunk_size: int | None = None,
+    ) -> None:
+        check_objective_fits(objective, guide)
+        self.objective, self.model, self.guide = objective, model, guide
+        num_particles = objective.num_particles
+        self.rows = self.particles = None
+        if chunk_size is not None:
+            self.rows = max(1, check_count("chunk_size", chunk_size) // num_particles)
+            self.particles = chunk_size if num_particles > chunk_size else None
+        if self.particles is not None:
+            if not isinstance(objective, ImportanceWeightedELBO):
+                raise InputError(
+                    f"{num_particles} particles of Pyro's {type(objective).__name__} do not fit "
+                    f"into chunks of {chunk_size}; use objectives of pyro_vae"
+                )
+            if objective.thin is not None:
+                raise InputError(
+                    f"thinned particles are run at once: use a chunk size of at least "
+                    f"{num_particles}, or do not thin"
+                )
+        self.compiled: dict[tuple, CompiledGradient] = {}
+
+    @property
+    def can_compile(self) -> bool:
+        """Whether one graph can hold the step: no for Pyro's own losses and particle chunks."""
+        return isinstance(self.objective, ImportanceWeightedELBO) and self.particles is None
+
+    def compile(self, x: Tensor, schedules: Iterable[Mapping[str, float]] = ({},)) -> None:
+        """Trace and compile the gradient for batches like x and for these betas' annealed levels.
+
+        Other batches (the last, smaller one of an epoch) take the plain path. Raises whatever the
+        compiler raises.
+        """
+        x = x[: self.rows]
+        for betas in schedules:
+            key = _key(x, betas)
+            if key not in self.compiled:
+                self.compiled[key] = CompiledGradient(
+                    self.objective, self.model, self.guide, x, betas
+                )
+
+    def forget_compiled(self) -> None:
+        """Go back to the plain path."""
+        self.compiled.clear()
+
+    def __call__(self, x: Tensor, betas: Mapping[str, float] | None = None) -> Loss:
+        """Add the gradients at x to the parameters; the loss is detached, summed over the data."""
+        betas = betas or {}
+        if self.rows is None or len(x) <= self.rows:
+            return self._of_rows(x, betas)
+        losses = [(len(rows), self._of_rows(rows, betas)) for rows in x.split(self.rows)]
+        return Loss(
+            sum(loss.value for _, loss in losses),
+            sum(count * loss.kept_share for count, loss in losses) / len(x),
+        )
+
+    def _of_rows(self, x: Tensor, betas: Mapping[str, float]) -> Loss:
+        compiled = self.compiled.get(_key(x, betas)) if self.compiled else None
+        if compiled is not None:
+            return compiled(x, betas)
+        with anneal(betas):
+            if isinstance(self.objective, pyro.infer.RenyiELBO):
+                return self._by_pyro(x)
+            if self.particles is not None:
+                return self._in_chunks(x)
+            if isinstance(self.objective, ImportanceWeightedELBO):
+                loss = self.objective.estimate(self.model, self.guide, (x,), {})
+            else:
+                value = self.objective.differentiable_loss(self.model, self.guide, x)
+                loss = Loss(value, 1.0)
+            loss.value.backward()
+        return loss._replace(value=loss.value.detach())
+
+    def _by_pyro(self, x: Tensor) -> Loss:
+        """Pyro's RenyiELBO, which has no differentiable loss and wants registered parameters."""
+        registered = for_svi(self.model, self.guide)
+        try:
+            return Loss(x.new_tensor(self.objective.loss_and_grads(*registered, x)), 1.0)
+        finally:
+            forget(*registered)  # training leaves Pyro's store as it found it
+
+    def _in_chunks(self, x: Tensor) -> Loss:
+        objective, pair = self.objective, (self.model, self.guide, (x,), {})
+        whole, rest = divmod(objective.num_particles, self.particles)
+        sizes = [self.particles] * whole + [rest] * (rest > 0)
+        states, columns = [], []
+        with torch.no_grad():
+            for size in sizes:
+                states.append(generator_states(x.device))
+                columns.append(run_pair(*pair, size, reparameterised=True).annealed_log_w)
+            bound, derivative = objective.derivative(torch.cat(columns))
+        loss = 0.0
+        for size, state, weights in zip(sizes, states, derivative.split(sizes), strict=True):
+            set_generator_states(state, x.device)
+            live = objective.estimator(*pair, size)
+            loss = -sum_over_data(bound, live.terms).detach()
+            (-sum_over_data(objective.surrogate(live, weights, weights), live.terms)).backward()
+        return Loss(loss, 1.0)
+
+
+def _key(x: Tensor, betas: Mapping[str, float]) -> tuple:
+    return x.shape, x.dtype, CompiledGradient.annealed_levels(betas)

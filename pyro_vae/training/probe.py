@@ -1,0 +1,114 @@
+"""Whether to compile: where it works, gives the same gradient, and pays within the run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyro_vae.generators import own_generators
+from pyro_vae.training.gradients import Gradients
+
+WORTH_SECONDS = 60.0  # of plain steps; fewer would not pay back tracing and compiling
+WORTH_RATIO = 0.97  # compiled to plain
+ROUNDS = 5
+# Compiled sums run in another order. What is wrong is off by far more.
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-2
+
+
+class Choice(NamedTuple):
+    """Whether the step is compiled, and why, in a line for people ("" where nobody asked)."""
+
+    compiled: bool
+    reason: str
+
+
+def choose(
+    gradients: Gradients,
+    x: Tensor,
+    schedules: Sequence[Mapping[str, float]],
+    num_steps: int,
+    wanted: bool | None,
+) -> Choice:
+    """Compile ``gradients`` for batches like x, or leave it plain.
+
+    Args:
+        schedules: betas that the run will see.
+        num_steps: steps that are left.
+        wanted: True compiles wherever that works, False never, None where it pays as well.
+
+    The generators and gradients are left as they were.
+    """
+    if wanted is False:
+        return Choice(False, "")
+    if not gradients.can_compile:
+        return Choice(False, "step not compiled: Pyro's own losses and particle chunks are not")
+    with own_generators(), pyro.validation_enabled(False):
+        try:
+            seconds = min(_run(gradients, x, schedules[0])[0] for _ in range(2))
+        except Exception:  # the first step will say what is wrong with the programs or the data
+            return Choice(False, "")
+        if wanted is None and seconds * num_steps < WORTH_SECONDS:
+            return Choice(False, "")
+        start = time.perf_counter()
+        try:
+            gradients.compile(x, schedules)
+            cost = time.perf_counter() - start
+            ratio = _compare(gradients, x, schedules[0])
+        except Exception as error:
+            gradients.forget_compiled()
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            return Choice(False, f"step not compiled: {type(error).__name__}: {reason[:200]}")
+    if wanted is None and ratio > WORTH_RATIO:
+        gradients.forget_compiled()
+        return Choice(False, f"step not compiled: it would take {ratio:.2f} of the plain step")
+    return Choice(True, f"step compiled in {cost:.0f} s; it takes {ratio:.2f} of the plain step")
+
+
+def _compare(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> float:
+    """Time of a compiled step over a plain one; ArithmeticError where their results differ."""
+    compiled = gradients.compiled
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(ROUNDS):
+        results = {}
+        for use in (True, False):
+            gradients.compiled = compiled if use else {}
+            torch.manual_seed(turn)
+            seconds, loss, flat = _run(gradients, x, betas)
+            times[use].append(seconds)
+            results[use] = loss, flat
+        gradients.compiled = compiled
+        if turn == 0:
+            (loss, flat), (plain_loss, plain) = results[True], results[False]
+            off = abs(loss - plain_loss) / max(abs(plain_loss), 1.0)
+            gradient_off = (flat - plain).norm() / plain.norm()
+            if not (off <= LOSS_TOLERANCE and gradient_off <= GRADIENT_TOLERANCE):
+                raise ArithmeticError(
+                    f"the compiled step differs from the plain one (loss by {off:.1e}, gradient by "
+                    f"{gradient_off:.1e} of its norm)"
+                )
+    return statistics.median(times[True]) / statistics.median(times[False])
+
+
+def _run(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> tuple:
+    """Seconds, loss and flat gradient of one call; the parameters' gradients are cleared."""
+    _wait(x)
+    start = time.perf_counter()
+    loss = gradients(x, betas)
+    _wait(x)
+    seconds = time.perf_counter() - start
+    parameters = [*gradients.model.parameters(), *gradients.guide.parameters()]
+    flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+    for parameter in parameters:
+        parameter.grad = None
+    return seconds, loss.value.item(), flat
+
+
+def _wait(x: Tensor) -> None:
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
