@@ -8,6 +8,7 @@ ends with one line and exit code 2, a training that diverges with 1, Ctrl-C with
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
@@ -27,11 +28,13 @@ import torch
 
 import pyro_vae
 from experiments import settings
+from experiments.flags import parser
 from experiments.report import final_figures, print_table
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError, TrainingDiverged
 from pyro_vae.objectives import check_objective_fits
 from pyro_vae.runs import RunDirectory
+from pyro_vae.training.parallel import Processes, joined_processes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,10 +61,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments: list[str] | None) -> int:
-    given = vars(settings.parser().parse_args(arguments))
-    directory, config = _prepare(given)
+    torch.set_flush_denormal(True)  # before there are threads: they inherit it
+    given = vars(parser().parse_args(arguments))
+    with joined_processes(given.get("device", "auto")) as processes:
+        return _run(given, processes)
+
+
+def _run(given: dict[str, Any], processes: Processes) -> int:
+    directory, config = _prepare(given, processes)
     device = _device(config["device"])
-    quiet = given.get("quiet", False)
+    quiet = given.get("quiet", False) or not processes.first
     say = (lambda *args: None) if quiet else print
 
     config["data_settings"] = settings.data_settings(config)
@@ -77,11 +86,14 @@ def _main(arguments: list[str] | None) -> int:
         seed=config["seed"],
     )
     objective = pyro_vae.make_objective(
-        config["objective"], config["num_particles"], alpha=config["alpha"] or 0.0
+        config["objective"],
+        config["num_particles"],
+        alpha=config["alpha"] or 0.0,
+        thin=config["thin"],
     )
     check_objective_fits(objective, guide)
     say(_describe(config, data, directory, device))
-    with directory.locked():
+    with directory.locked() if processes.first else contextlib.nullcontext():
         result = pyro_vae.fit(
             model.to(device),
             guide.to(device),
@@ -94,13 +106,18 @@ def _main(arguments: list[str] | None) -> int:
             binarize=(config["binarize"] or "access") if data.pixels == "binary" else None,
             annealing=settings.schedules(config),
             seed=config["seed"],
+            compile=config["compile"],
+            chunk_size=config["chunk_size"],
+            precision=config["precision"],
             max_minutes=config["max_minutes"],
             checkpoint=directory.checkpoint,
             resume=given.get("resume", False),
-            on_start=lambda: directory.write_config(config),
+            on_start=lambda: directory.write_config(config) if processes.first else None,
             on_epoch=directory.write_metrics,
             progress=not quiet,
         )
+        if not processes.first:
+            return 0 if result.signal is None else 128 + result.signal
         directory.write_metrics(result.history)
         if result.signal is not None:
             print(
@@ -115,6 +132,7 @@ def _main(arguments: list[str] | None) -> int:
             "stopped": result.stopped,
             "epochs": int(result.history[-1]["epoch"]),
             "steps": result.steps,
+            "compiled": result.compiled,
             "training_minutes_of_this_call": result.minutes,
         }
         directory.write_summary(summary)
@@ -123,7 +141,7 @@ def _main(arguments: list[str] | None) -> int:
     return 0
 
 
-def _prepare(given: dict[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
+def _prepare(given: dict[str, Any], processes: Processes) -> tuple[RunDirectory, dict[str, Any]]:
     """The run directory, checked for what it holds, and the config to run with."""
     if given.get("resume"):
         if "run_dir" not in given:
@@ -134,7 +152,8 @@ def _prepare(given: dict[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
         return directory, settings.resumed_config(stored, given, directory.config)
     config = settings.new_config(given)
     now = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    directory = RunDirectory(given.get("run_dir") or settings.default_run_dir(config, now))
+    run_dir = given.get("run_dir") or settings.default_run_dir(config, now)
+    directory = RunDirectory(processes.from_first(run_dir))
     if directory.checkpoint.exists() or directory.config.exists():
         raise InputError(
             f"{directory.path} holds a run already; continue it with --resume or name another "
@@ -154,6 +173,8 @@ def _device(name: str) -> torch.device:
         raise InputError("--device cuda: torch finds no CUDA device here; allowed: auto, cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     return torch.device(name)
 
 

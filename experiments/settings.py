@@ -1,125 +1,31 @@
-"""The flags of ``fit.py`` and the config they resolve to: plain values that a resume reads back."""
+"""The config that the flags of ``fit.py`` resolve to: plain values that a resume reads back."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pyro_vae.annealing import LinearWarmUp, default_annealing
-from pyro_vae.architectures import GUIDES, MODELS, architecture
-from pyro_vae.datasets import DATASETS, PATCH_DATASETS
+from pyro_vae.architectures import GUIDES, architecture
+from pyro_vae.datasets import PATCH_DATASETS
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import OBJECTIVES
-from pyro_vae.training.optimisation import OptimiserSettings
 from pyro_vae.recipes import recipe
+from pyro_vae.thinning import default_kept
+from pyro_vae.training.optimisation import OptimiserSettings
+from pyro_vae.training.precision import PRECISIONS
 
 # A resumed run keeps its data, model, optimiser and seed; the rest may be given anew.
 MAY_CHANGE = {
     "data_dir", "objective", "alpha", "num_particles", "epochs", "max_minutes", "device",
     "valid_size", "test_size", "eval_particles", "posterior_data", "posterior_draws",
+    "thin", "compile", "chunk_size", "precision",
 }  # fmt: skip
 PATCH_FLAGS = ("patch_size", "intensity", "whiten", "components", "num_train")
+# Entries that runs of version 0.1.0 lack.
+ADDED = ("thin", "compile", "chunk_size", "precision")
+WITH_ALPHA = ("renyi", "pyro-renyi")
 NOT_IN_CONFIG = {"resume", "run_dir", "quiet"}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see --help")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line of fit.py. Flags left out are absent, so that a resume can tell."""
-    p = _Parser(
-        prog="fit.py",
-        description="Train a hierarchical VAE and its guide on images, evaluate it on held-out "
-        "data and write a run directory that ArviZ opens.",
-        argument_default=argparse.SUPPRESS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: python experiments/fit.py --guide topdown --num-particles 50",
-    )
-    data = p.add_argument_group("data")
-    data.add_argument(
-        "--dataset", metavar="NAME|FILE",
-        help=f"{', '.join(DATASETS)}; or a .npy, .npz (file.npz:array), IDX or .pkl file, or a "
-        "folder of photographs (default: natural)",
-    )  # fmt: skip
-    data.add_argument(
-        "--data-dir", metavar="DIR", help="folder of data files (default: $PYRO_VAE_DATA)"
-    )
-    data.add_argument(
-        "--binarize", metavar="HOW",
-        help="static, epoch or access: when pixels of Bernoulli models are drawn (default: access)",
-    )  # fmt: skip
-    data.add_argument("--patch-size", type=int, metavar="N", help="side of a patch (default: 20)")
-    data.add_argument("--intensity", metavar="HOW", help="log or grey (default: log)")
-    data.add_argument("--whiten", metavar="HOW", help="zca, pca or none (default: zca)")
-    data.add_argument(
-        "--components", type=int, metavar="N",
-        help="principal components that whitening keeps, a low-pass cut (default: 128)",
-    )  # fmt: skip
-    data.add_argument(
-        "--num-train", type=int, metavar="N", help="training patches to cut (default: 10000)"
-    )
-
-    program = p.add_argument_group("model and guide")
-    program.add_argument("--model", metavar="NAME", help=f"{', '.join(MODELS)} (default: td)")
-    program.add_argument("--guide", metavar="NAME", help=f"{', '.join(GUIDES)} (default: topdown)")
-    program.add_argument(
-        "--preset", metavar="NAME",
-        help="small: minutes on a CPU; paper: the published sizes and optimiser (default: small)",
-    )  # fmt: skip
-
-    training = p.add_argument_group("training")
-    training.add_argument(
-        "--objective", metavar="NAME", help=f"{', '.join(OBJECTIVES)} (default: iwae)"
-    )
-    training.add_argument(
-        "--num-particles", type=int, metavar="K", help="particles per datum (default: 50)"
-    )
-    training.add_argument(
-        "--alpha", type=float, help="order of the objective renyi (default: 0, the IWAE bound)"
-    )
-    training.add_argument(
-        "--anneal", metavar="LEVEL=START:END:SHARE", action="append",
-        help="beta of a level, linear over a share of training; repeatable (default: z2=0.1:1:0.5 "
-        "for models with a z2)",
-    )  # fmt: skip
-    training.add_argument("--no-anneal", action="store_true", help="beta is 1 throughout")
-    training.add_argument("--epochs", type=int, metavar="N", help="default: the preset's")
-    training.add_argument("--max-minutes", type=float, metavar="M", help="end training after this")
-    training.add_argument("--batch-size", type=int, metavar="B", help="default: the preset's")
-    training.add_argument("--lr", type=float, help="Adam's learning rate (default: the preset's)")
-    training.add_argument(
-        "--clip-norm",
-        type=float,
-        metavar="G",
-        help="clip gradients at this norm (default: the preset's)",
-    )
-    training.add_argument(
-        "--skip-norm",
-        type=float,
-        metavar="G",
-        help="skip steps above this norm (default: the preset's)",
-    )
-    training.add_argument("--seed", type=int, help="of everything random (default: 0)")
-    training.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
-
-    after = p.add_argument_group("evaluation")
-    after.add_argument("--valid-size", type=int, metavar="N", help="data judged per epoch (500)")
-    after.add_argument("--test-size", type=int, metavar="N", help="test data judged (200)")
-    after.add_argument(
-        "--eval-particles", type=int, metavar="K",
-        help="particles of the test log-likelihood (5000)",
-    )  # fmt: skip
-    after.add_argument("--posterior-data", type=int, metavar="N", help="data in posterior.nc (50)")
-    after.add_argument("--posterior-draws", type=int, metavar="N", help="draws in it (100)")
-
-    run = p.add_argument_group("run")
-    run.add_argument("--run-dir", metavar="DIR", help="default: runs/<date>-<what>")
-    run.add_argument("--resume", action="store_true", help="continue the run in --run-dir exactly")
-    run.add_argument("--quiet", action="store_true", help="print the final table only")
-    return p
 
 
 DEFAULTS: dict[str, Any] = {
@@ -128,7 +34,8 @@ DEFAULTS: dict[str, Any] = {
     "model": "td", "guide": "topdown", "preset": "small",
     "objective": "iwae", "num_particles": 50, "alpha": None, "anneal": None, "no_anneal": False,
     "epochs": None, "max_minutes": None, "batch_size": None, "lr": None,
-    "clip_norm": None, "skip_norm": None, "seed": 0, "device": "auto",
+    "clip_norm": None, "skip_norm": None, "seed": 0, "thin": None,
+    "compile": None, "chunk_size": None, "precision": "float32", "device": "auto",
     "valid_size": 500, "test_size": 200, "eval_particles": 5_000,
     "posterior_data": 50, "posterior_draws": 100,
 }  # fmt: skip
@@ -147,6 +54,7 @@ def new_config(given: dict[str, Any]) -> dict[str, Any]:
         for name in names:
             if config[name] is None:
                 config[name] = getattr(source, name)
+    config["thin"] = _thin(config)
     config["adam_eps"] = plan.optimiser.eps
     config["annealing"] = _annealing(config.pop("anneal"), config.pop("no_anneal"), arch)
     if not _cuts_patches(config["dataset"]):
@@ -163,6 +71,7 @@ def new_config(given: dict[str, Any]) -> dict[str, Any]:
 
 def resumed_config(stored: dict[str, Any], given: dict[str, Any], source: Path) -> dict[str, Any]:
     """The stored config with those of the given flags that a resume may change."""
+    stored = {**stored, **{name: DEFAULTS[name] for name in ADDED if name not in stored}}
     missing = [name for name in new_config({}) if name not in stored]
     if missing:
         raise InputError(f"{source} lacks the entries {', '.join(missing)}")
@@ -174,8 +83,9 @@ def resumed_config(stored: dict[str, Any], given: dict[str, Any], source: Path) 
                 f"{stored.get(name)}"
             )
         config[name] = value
-    if config["objective"] != "renyi" and "alpha" not in given:
+    if config["objective"] not in WITH_ALPHA and "alpha" not in given:
         config["alpha"] = None
+    config["thin"] = _thin(config)
     check_config(config)
     return config
 
@@ -193,13 +103,30 @@ def check_config(config: dict[str, Any]) -> None:
         raise InputError(f"--seed must lie in 0 .. 2^63 - 1, got {config['seed']}")
     if config["max_minutes"] is not None:
         check_positive("--max-minutes", config["max_minutes"])
-    if config["alpha"] is not None and config["objective"] != "renyi":
+    if config["alpha"] is not None and config["objective"] not in WITH_ALPHA:
         raise InputError(f"--alpha belongs to the objective renyi, not {config['objective']}")
+    if config["chunk_size"] is not None:
+        check_positive("--chunk-size", config["chunk_size"])
+    check_choice("precision", config["precision"], PRECISIONS)
     if config["eval_particles"] < config["num_particles"]:
         raise InputError(
             f"--eval-particles {config['eval_particles']} is fewer than --num-particles "
             f"{config['num_particles']}"
         )
+
+
+def _thin(config: dict[str, Any]) -> int | None:
+    """The number of particles that gradients are computed for: --thin without one means 0."""
+    kept, num_particles = config["thin"], config["num_particles"]
+    if kept is None:
+        return None
+    if kept == 0:
+        kept = default_kept(num_particles)
+    if not 1 <= kept < num_particles:
+        raise InputError(
+            f"--thin {kept} must lie below the number of particles, {num_particles}, and above 0"
+        )
+    return kept
 
 
 def schedules(config: dict[str, Any]) -> dict[str, LinearWarmUp]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
 from pyro_vae import traces
@@ -51,6 +52,22 @@ class Live:
     terms: LogWeights
     gate: GradientGate | None = None
     log_q: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def log_w(self) -> Tensor:
+        """The annealed log-weights (K, B); particles without weight get a gradient of exactly 0.
+
+        The normalised weights of losing particles underflow, their gradients are denormal numbers,
+        and matrix products on those take ten times as long. Weights below 2e-16 (in float32) are
+        far below the rounding of the others; without them nothing denormal is left, in any thread.
+        """
+        log_w = self.terms.annealed_log_w
+        if log_w.requires_grad:
+            # Small enough to be lost in a sum with 1, large enough that its square (DReG) times a
+            # derivative is a normal number.
+            least = torch.finfo(log_w.dtype).tiny ** 0.41
+            log_w.register_hook(lambda weight: weight.where(weight.abs() >= least, 0.0))
+        return log_w
 
     def complete(self, bound: Tensor, coefficients: Tensor, weights: Tensor) -> Tensor:
         """``bound`` (B,) with the estimator's rest: gate closed, scores of annealed levels.

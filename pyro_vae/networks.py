@@ -30,7 +30,8 @@ class MergedLinear(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         first, *rest = (part(h) for part, h in zip(self.parts, inputs, strict=True))
-        return sum(rest, first)
+        # Under autocast the products are in lower precision; what follows them is not.
+        return sum(rest, first).to(inputs[0].dtype)
 
     def glorot_(self) -> None:
         """Glorot-uniform weights (of the joint layer) and zero bias, in place."""

@@ -46,6 +46,7 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
     """
 
     estimator = staticmethod(estimators.pathwise)
+    analytic = False  # whether KL terms are in closed form
 
     def __init__(self, num_particles: int = 1, *, thin: int | None = None) -> None:
         check_count("num_particles", num_particles)
@@ -70,7 +71,7 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
         if self.thin is not None:
             return self._thinned(model, guide, args, kwargs, self.thin)
         live = self.estimator(model, guide, args, kwargs, self.num_particles)
-        log_w = live.terms.annealed_log_w
+        log_w = live.log_w
         bound = self.bound(log_w)
         if live.gate is not None:
             weights = self.derivative(log_w)[1]
@@ -91,9 +92,7 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
         Args:
             live: the particles, M of them. coefficients, weights: see ``Live.complete``, (M, B).
         """
-        return live.complete(
-            (coefficients * live.terms.annealed_log_w).sum(0), coefficients, weights
-        )
+        return live.complete((coefficients * live.log_w).sum(0), coefficients, weights)
 
     def _thinned(
         self, model: Callable, guide: Callable, args: tuple, kwargs: Mapping, num_kept: int
@@ -115,7 +114,7 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
     def loss(self, model: Callable, guide: Callable, *args, **kwargs) -> float:
         """Value of the loss without gradients (``pyro.infer.SVI.evaluate_loss``)."""
         with torch.no_grad():
-            terms = run_pair(model, guide, args, kwargs, self.num_particles)
+            terms = run_pair(model, guide, args, kwargs, self.num_particles, analytic=self.analytic)
             return -sum_over_data(self.bound(terms.annealed_log_w), terms).item()
 
     def loss_and_grads(self, model: Callable, guide: Callable, *args, **kwargs) -> float:
@@ -169,6 +168,8 @@ class AnalyticELBO(ELBO):
     the level's sampled log-ratio stands in. Wrong where a level's parents in the model descend
     from it in the guide (bottom-up chains): :func:`check_objective_fits` refuses those.
     """
+
+    analytic = True
 
     def __init__(self, num_particles: int = 1) -> None:
         super().__init__(num_particles)

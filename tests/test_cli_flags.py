@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from experiments import report, settings
+from experiments.flags import parser
 from pyro_vae.architectures import MODELS
 from pyro_vae.runs import RunDirectory
 from tests.conftest import QUICK, run_fit, write_images
@@ -98,6 +99,20 @@ CASES = {
     "--skip-norm": Case(["--skip-norm", "0.5"], metric("skipped"), IMAGES, 2),
     "--seed": Case(["--seed", "5"], metric("elbo", 0), IMAGES),
     "--device": Case(["--device", "cuda"], lambda run: run.code, IMAGES, 2),
+    "--thin": Case(
+        ["--thin", "2"], lambda run: "kept_share" in run.metrics,
+        [*IMAGES, "--num-particles", "5"], True,
+    ),
+    "--no-thin": Case(
+        ["--no-thin"], lambda run: "kept_share" in run.metrics, [*IMAGES, "--thin", "1"], False
+    ),
+    # --compile and its negation are one flag of the parser.
+    "--no-compile": Case(
+        ["--no-compile"], lambda run: run.summary["run"]["compiled"],
+        [*IMAGES, "--model", "sparse", "--compile"], False,
+    ),
+    "--chunk-size": Case(["--chunk-size", "12"], metric("train_objective"), IMAGES),
+    "--precision": Case(["--precision", "bf16"], metric("train_objective"), IMAGES),
     "--valid-size": Case(["--valid-size", "3"], metric("elbo", 0), IMAGES),
     "--test-size": Case(["--test-size", "4"], judged("test_data"), IMAGES, 4),
     "--eval-particles": Case(["--eval-particles", "60"], judged("particles"), IMAGES, 60),
@@ -110,7 +125,7 @@ APART = {"--resume", "--quiet", "--help"}
 
 
 def flags_of_the_parser():
-    actions = settings.parser()._actions
+    actions = parser()._actions
     return {action.option_strings[-1] for action in actions if action.option_strings}
 
 
@@ -245,7 +260,7 @@ def test_help_names_every_flag_and_choice(capsys):
 
 
 def test_every_flag_is_documented():
-    for action in settings.parser()._actions:
+    for action in parser()._actions:
         assert action.help, action.option_strings
         assert action.default is argparse.SUPPRESS or "--help" in action.option_strings
 
@@ -253,7 +268,7 @@ def test_every_flag_is_documented():
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("preset", ["small", "paper"])
 def test_defaults_resolve(model, preset):
-    given = vars(settings.parser().parse_args(["--model", model, "--preset", preset]))
+    given = vars(parser().parse_args(["--model", model, "--preset", preset]))
     resolved = settings.new_config(given)
     assert resolved["epochs"] > 0
     assert resolved["batch_size"] > 0
@@ -265,13 +280,13 @@ def test_defaults_resolve(model, preset):
     )
     json.dumps(resolved)
     # Every default is a flag, and every flag that lasts has a default.
-    lasting = {flag[2:].replace("-", "_") for flag in flags_of_the_parser()}
+    lasting = {action.dest for action in parser()._actions}
     assert settings.DEFAULTS.keys() == lasting - settings.NOT_IN_CONFIG - {"help"}
     assert settings.DEFAULTS.keys() >= settings.MAY_CHANGE
 
 
 def test_the_default_run_directory_says_what_is_in_it():
-    given = vars(settings.parser().parse_args(["--guide", "meanfield", "--num-particles", "3"]))
+    given = vars(parser().parse_args(["--guide", "meanfield", "--num-particles", "3"]))
     path = settings.default_run_dir(settings.new_config(given), time.strftime("%Y"))
     assert path == Path("runs") / f"{time.strftime('%Y')}-natural-td-meanfield-iwae-k3"
 

@@ -120,7 +120,7 @@ def test_the_resumed_weights_equal_those_of_an_unbroken_run(chain):
         for name, value in mine[part].items():
             assert torch.equal(value, other[part][name]), name
     assert mine["progress"]["step"] == other["progress"]["step"] == 40 * EPOCHS
-    assert torch.equal(mine["generators"]["cpu"], other["generators"]["cpu"])
+    assert torch.equal(mine["generators"][0]["cpu"], other["generators"][0]["cpu"])
 
 
 def test_a_finished_run_resumes_to_the_same_files(chain, monkeypatch):

@@ -19,9 +19,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pyro_vae.annealing import anneal
 from pyro_vae.generators import own_generators
 from pyro_vae.objectives import ImportanceWeightedELBO, Loss
+from pyro_vae.training.precision import matrix_products
 
-# Draws by aten's generators, as the plain path has them, instead of inductor's own.
-OPTIONS = {"fallback_random": True}
+OPTIONS = {
+    # Draws by aten's generators, as the plain path has them, instead of inductor's own.
+    "fallback_random": True,
+    # Kernels on fewer numbers run in one thread: waking the others took a quarter of a small step.
+    "cpp.min_chunk_size": 16_384,
+}
 
 
 class _Estimate(nn.Module):
@@ -44,6 +49,7 @@ class CompiledGradient:
     Args:
         x: a batch; only its shape, dtype and device matter.
         betas: annealed level -> beta; only which of them differ from 1 matters.
+        precision: of matrix products.
     """
 
     def __init__(
@@ -53,13 +59,15 @@ class CompiledGradient:
         guide: nn.Module,
         x: Tensor,
         betas: Mapping[str, float],
+        precision: str = "float32",
     ) -> None:
         self.levels = self.annealed_levels(betas)
         self._module = _Estimate(objective, model, guide)
         self._parameters = dict(self._module.named_parameters())
         self._buffers = dict(self._module.named_buffers())
         inputs = self._inputs(x, betas)
-        self.graph = self._trace(inputs)
+        with matrix_products(precision, x.device):
+            self.graph = self._trace(inputs)
         options = dict(OPTIONS)
         if x.device.type == "cuda":
             options["triton.cudagraphs"] = True
@@ -76,6 +84,8 @@ class CompiledGradient:
 
     def __call__(self, x: Tensor, betas: Mapping[str, float]) -> Loss:
         """Add the gradients at x to the parameters; the loss is detached, summed over the data."""
+        if x.device.type == "cuda":
+            torch.compiler.cudagraph_mark_step_begin()  # what the last call returned is used up
         with torch.no_grad():
             loss, kept_share, *gradients = self._run(*self._inputs(x, betas))
         for parameter, gradient in zip(self._trained, gradients, strict=True):

@@ -20,6 +20,7 @@ from pyro_vae.objectives import (
 )
 from pyro_vae.svi import for_svi, forget
 from pyro_vae.training.compiled import CompiledGradient
+from pyro_vae.training.precision import check_precision, matrix_products
 
 
 class Gradients:
@@ -35,6 +36,7 @@ class Gradients:
             num_particles > chunk_size are particles split too: a first pass without gradients
             weighs them, a second draws each chunk again from the generator's recorded state and
             adds its share. The gradient is exactly that of one pass on the same noise.
+        precision: of matrix products, see :func:`pyro_vae.training.precision.matrix_products`.
 
     Raises:
         InputError: analytic KL terms with a guide in which they are wrong; particles in chunks for
@@ -47,9 +49,12 @@ class Gradients:
         model: nn.Module,
         guide: nn.Module,
         chunk_size: int | None = None,
+        precision: str = "float32",
     ) -> None:
         check_objective_fits(objective, guide)
         self.objective, self.model, self.guide = objective, model, guide
+        self.device = next(model.parameters()).device
+        self.precision = check_precision(precision, self.device)
         num_particles = objective.num_particles
         self.rows = self.particles = None
         if chunk_size is not None:
@@ -79,13 +84,13 @@ class Gradients:
         Other batches (the last, smaller one of an epoch) take the plain path. Raises whatever the
         compiler raises.
         """
-        x = x[: self.rows]
-        for betas in schedules:
-            key = _key(x, betas)
-            if key not in self.compiled:
-                self.compiled[key] = CompiledGradient(
-                    self.objective, self.model, self.guide, x, betas
-                )
+        for rows in self._parts(x):
+            for betas in schedules:
+                key = _key(rows, betas)
+                if key not in self.compiled:
+                    self.compiled[key] = CompiledGradient(
+                        self.objective, self.model, self.guide, rows, betas, self.precision
+                    )
 
     def forget_compiled(self) -> None:
         """Go back to the plain path."""
@@ -94,19 +99,28 @@ class Gradients:
     def __call__(self, x: Tensor, betas: Mapping[str, float] | None = None) -> Loss:
         """Add the gradients at x to the parameters; the loss is detached, summed over the data."""
         betas = betas or {}
-        if self.rows is None or len(x) <= self.rows:
-            return self._of_rows(x, betas)
-        losses = [(len(rows), self._of_rows(rows, betas)) for rows in x.split(self.rows)]
+        first, *rest = self._parts(x)
+        loss = self._of_rows(first, betas)
+        if not rest:
+            return loss
+        losses = [(len(rows), self._of_rows(rows, betas)) for rows in rest]
+        losses.append((len(first), loss))
         return Loss(
             sum(loss.value for _, loss in losses),
             sum(count * loss.kept_share for count, loss in losses) / len(x),
         )
 
+    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The batch in as few parts as the chunk size allows, whose sizes differ by at most one."""
+        if self.rows is None or len(x) <= self.rows:
+            return (x,)
+        return x.tensor_split(-(-len(x) // self.rows))
+
     def _of_rows(self, x: Tensor, betas: Mapping[str, float]) -> Loss:
         compiled = self.compiled.get(_key(x, betas)) if self.compiled else None
         if compiled is not None:
             return compiled(x, betas)
-        with anneal(betas):
+        with anneal(betas), matrix_products(self.precision, self.device):
             if isinstance(self.objective, pyro.infer.RenyiELBO):
                 return self._by_pyro(x)
             if self.particles is not None:

@@ -42,25 +42,35 @@ class OptimiserSettings:
             raise InputError(f"Adam's betas must lie in [0, 1), got {self.betas}")
 
 
+# A number on the host where reading it costs nothing (the CPU), and a tensor where reading would
+# wait for the device. Both kinds go through the same arithmetic below.
+Number = float | Tensor
+
+
+def number(tensor: Tensor) -> Number:
+    """The tensor's one element: a float if it lies on the CPU, else as it is."""
+    return tensor.item() if tensor.device.type == "cpu" else tensor
+
+
 class Taken(NamedTuple):
-    """What one call of :class:`GradientStep` did, as tensors on the device: nothing waits for it.
+    """What one call of :class:`GradientStep` did.
 
     Attributes:
-        norm: of the gradient, nats per datum. clipped, skipped: 1.0 or 0.0; a step is neither,
+        norm: of the gradient, nats per datum. clipped, skipped: true or false; a step is neither,
             or one of them.
     """
 
-    norm: Tensor
-    clipped: Tensor
-    skipped: Tensor
+    norm: Number
+    clipped: bool | Tensor
+    skipped: bool | Tensor
 
 
 class GradientStep:
     """Applies the accumulated gradients once and clears them.
 
-    Scaling, clipping and skipping are done inside Adam's fused kernel, by the two numbers that it
-    reads for mixed precision: the gradients are not walked over again, and a GPU is never waited
-    for.
+    Scaling and clipping, and on a GPU skipping too, are done inside Adam's fused kernel, by the
+    two numbers that it reads for mixed precision: the gradients are not walked over again, and a
+    GPU is never waited for.
     """
 
     def __init__(self, modules: Sequence[nn.Module], settings: OptimiserSettings) -> None:
@@ -71,8 +81,8 @@ class GradientStep:
         self.adam = torch.optim.Adam(
             self.parameters, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True
         )
-        zero = torch.zeros((), device=self.device)
-        self.large_in_a_row, self.skipped_in_a_row = zero, zero
+        self.large_in_a_row: Number = 0
+        self.skipped_in_a_row: Number = 0
 
     @property
     def device(self) -> torch.device:
@@ -83,21 +93,28 @@ class GradientStep:
         """The gradients that there are, in the order of the parameters."""
         return [p.grad for p in self.parameters if p.grad is not None]
 
-    def __call__(self, num_data: int, loss: Tensor) -> Taken:
+    def __call__(self, num_data: int, loss: Number) -> Taken:
         """Take a step along gradients that are summed over ``num_data`` data, if all is finite."""
         settings = self.settings
-        norm = torch.nn.utils.get_total_norm(self.gradients) / num_data
+        norm = number(torch.nn.utils.get_total_norm(self.gradients)) / num_data
         large = norm > settings.skip_norm
         self.large_in_a_row = (self.large_in_a_row + 1) * large
         outlier = large & (self.large_in_a_row <= settings.patience)
-        skipped = (outlier | ~torch.isfinite(norm + loss)).float()
+        both = norm + loss
+        skipped = outlier | (both - both != 0)  # true of NaN and of infinity
         self.skipped_in_a_row = (self.skipped_in_a_row + 1) * skipped
-        excess = (norm / settings.clip_norm).clamp(min=1)
-        self.adam.grad_scale = (num_data * excess).float()
-        self.adam.found_inf = skipped
-        self.adam.step()
+        clipped = norm > settings.clip_norm
+        excess = 1 + (norm / settings.clip_norm - 1) * clipped
+        self._step(num_data * excess, skipped)
+        return Taken(norm, clipped & (skipped ^ True), skipped)
+
+    def _step(self, divisor: Number, skipped: bool | Tensor) -> None:
+        """Adam on the gradients divided by ``divisor``, unless the step is skipped."""
+        self.adam.grad_scale = torch.as_tensor(divisor, dtype=torch.float32)
+        self.adam.found_inf = skipped.float() if torch.is_tensor(skipped) else None
+        if skipped is not True:
+            self.adam.step()
         self.zero_grad()
-        return Taken(norm, (excess > 1) * (1 - skipped), skipped)
 
     def zero_grad(self) -> None:
         self.adam.zero_grad()
@@ -112,4 +129,4 @@ class GradientStep:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.adam.load_state_dict(state["adam"])
         for name in ("large_in_a_row", "skipped_in_a_row"):
-            setattr(self, name, torch.tensor(float(state[name]), device=self.device))
+            setattr(self, name, int(state[name]))

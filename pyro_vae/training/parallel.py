@@ -8,7 +8,9 @@ message of ``torch.distributed``, and not by the hooks of ``DistributedDataParal
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -74,6 +76,27 @@ class Processes:
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), 0)
+
+
+@contextlib.contextmanager
+def joined_processes(device: str = "auto") -> Iterator[Processes]:
+    """Join the processes that ``torchrun`` started, if it did, for the length of the block.
+
+    Args:
+        device: "cpu" exchanges gradients by gloo; "cuda", or "auto" where there is one, by NCCL,
+            each process on the GPU of its local rank.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield Processes()
+        return
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield Processes()
+    finally:
+        dist.destroy_process_group()
 
 
 def _device() -> torch.device:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import pyro
 import torch
 from torch import Tensor
 
+from pyro_vae import bounds
 from pyro_vae.generators import own_generators
+from pyro_vae.log_weights import log_weights
 from pyro_vae.training.gradients import Gradients
+from pyro_vae.training.precision import matrix_products
 
 WORTH_SECONDS = 60.0  # of plain steps; fewer would not pay back tracing and compiling
 WORTH_RATIO = 0.97  # compiled to plain
@@ -34,6 +37,7 @@ def choose(
     schedules: Sequence[Mapping[str, float]],
     num_steps: int,
     wanted: bool | None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Choice:
     """Compile ``gradients`` for batches like x, or leave it plain.
 
@@ -41,6 +45,7 @@ def choose(
         schedules: betas that the run will see.
         num_steps: steps that are left.
         wanted: True compiles wherever that works, False never, None where it pays as well.
+        say: told before the compiler starts.
 
     The generators and gradients are left as they were.
     """
@@ -55,6 +60,7 @@ def choose(
             return Choice(False, "")
         if wanted is None and seconds * num_steps < WORTH_SECONDS:
             return Choice(False, "")
+        say("compiling the step, which takes some seconds once")
         start = time.perf_counter()
         try:
             gradients.compile(x, schedules)
@@ -68,6 +74,25 @@ def choose(
         gradients.forget_compiled()
         return Choice(False, f"step not compiled: it would take {ratio:.2f} of the plain step")
     return Choice(True, f"step compiled in {cost:.0f} s; it takes {ratio:.2f} of the plain step")
+
+
+@torch.no_grad()
+def precision_effect(gradients: Gradients, x: Tensor) -> str:
+    """One line on what the precision of matrix products does to the bound of x; "" for float32."""
+    if gradients.precision == "float32":
+        return ""
+    pair = gradients.model, gradients.guide, x, gradients.objective.num_particles
+    with own_generators(), pyro.validation_enabled(False):
+        bounds_ = []
+        for precision in (gradients.precision, "float32"):
+            torch.manual_seed(0)
+            with matrix_products(precision, x.device):
+                bounds_.append(bounds.iwae(log_weights(*pair).log_w))
+    off = bounds_[0] - bounds_[1]
+    return (
+        f"precision {gradients.precision} changes the bound of the first batch by "
+        f"{off.mean():+.3g} nats per datum (root mean square {off.square().mean().sqrt():.3g})"
+    )
 
 
 def _compare(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> float:

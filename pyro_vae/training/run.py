@@ -18,20 +18,19 @@ from pyro_vae.annealing import Schedule
 from pyro_vae.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pyro_vae.datasets import Batches
 from pyro_vae.errors import InputError, TrainingDiverged
-from pyro_vae.evaluation import evaluate
-from pyro_vae.generators import generator_states, own_generators, reseed, set_generator_states
+from pyro_vae.generators import generator_states, reseed, set_generator_states
 from pyro_vae.objectives import Loss
 from pyro_vae.training.divergence import first_not_finite
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import StopRequest
-from pyro_vae.training.optimisation import GradientStep, Taken
+from pyro_vae.training.optimisation import GradientStep, Number, Taken, number
 from pyro_vae.training.parallel import Processes
-from pyro_vae.training.probe import choose
+from pyro_vae.training.probe import choose, precision_effect
 from pyro_vae.training.progress import FitResult, Progress, Row, format_row
+from pyro_vae.training.validation import validation_columns
 
 CHECKPOINT_EVERY_SECONDS = 300.0
 CHECKPOINT_PARTS = ("model", "guide", "optimiser", "progress", "generators", "plan")
-VALIDATION_SEED = 20_240_501  # every epoch is judged on the same noise
 CUDA_CHECK_EVERY = 100  # steps between two looks at what the device found; each look waits for it
 SUMS = ("objective", "kept", "grad_norm", "clipped", "skipped")
 
@@ -58,8 +57,8 @@ class Run:
         self.device = self.gradient_step.device
         self.started = self.saved_at = time.monotonic()
         self.pyro_checks = True  # shapes and supports are checked on the first batch of a call
-        # What the device adds up by itself; it is read when an epoch is closed or saved.
-        self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.device)
+        # Added up where the numbers are; read when an epoch is closed or saved.
+        self.sums: dict[str, Number] = dict.fromkeys(SUMS, 0)
         self.processes.copy_from_first_(self.gradient_step.parameters)
 
     def train(self, stop: StopRequest, progress: bool) -> FitResult:
@@ -100,15 +99,21 @@ class Run:
         x = next(iter(batches.epoch(0))).to(self.device)
         now = self.betas()
         at_the_end = {name: schedule(1.0) for name, schedule in self.schedules.items()}
+        share, betas = self.processes.share(x), (now, at_the_end)
+
+        def say(line: str) -> None:
+            if line and not bar.disable:
+                bar.write(line)
+
         # One process decides for all; each then compiles for its own share of the rows.
+        choice = None
         if self.processes.first:
-            share = self.processes.share(x)
-            choice = choose(self.gradients, share, (now, at_the_end), left, wanted)
-        choice = self.processes.from_first(choice if self.processes.first else None)
+            choice = choose(self.gradients, share, betas, left, wanted, say)
+            say(precision_effect(self.gradients, share))
+        choice = self.processes.from_first(choice)
         if not self.processes.first and choice.compiled:
-            choose(self.gradients, self.processes.share(x), (now, at_the_end), left, True)
-        if choice.reason and not bar.disable:
-            bar.write(choice.reason)
+            choose(self.gradients, share, betas, left, True)
+        say(choice.reason)
         state.compiled = choice.compiled
 
     def _train_epoch(self, stop: StopRequest, bar: tqdm) -> None:
@@ -130,8 +135,17 @@ class Run:
         loss = self._loss_and_gradients(rows)
         if self.processes.size > 1:
             loss = self._sum_over_processes(loss, len(rows), len(x))
-        taken = self.gradient_step(len(x), loss.value)
-        self._count(loss, taken, len(x))
+        value = number(loss.value)
+        taken = self.gradient_step(len(x), value)
+        kept = loss.kept_share if isinstance(loss.kept_share, float) else number(loss.kept_share)
+        self._count(
+            objective=-value,
+            kept=kept * len(x),
+            grad_norm=_where_not(taken.skipped, taken.norm),
+            clipped=taken.clipped,
+            skipped=taken.skipped,
+        )
+        self.state.add(data=len(x), steps=1)
         if self.device.type == "cpu" or self.state.step % CUDA_CHECK_EVERY == 0:
             self._check(x, taken)
         self.state.step += 1
@@ -157,24 +171,19 @@ class Run:
         value, kept = self.processes.sum_(self.gradient_step.gradients, numbers)
         return Loss(value, kept / num_data)
 
-    def _count(self, loss: Loss, taken: Taken, num_data: int) -> None:
-        kept = loss.kept_share
-        if not torch.is_tensor(kept):
-            kept = torch.tensor(kept, device=self.device)
-        norm = torch.where(taken.skipped > 0, 0.0, taken.norm)
-        figures = (-loss.value, kept * num_data, norm, taken.clipped, taken.skipped)
-        self.sums += torch.stack([figure.double() for figure in figures])
-        self.state.add(data=num_data, steps=1)
+    def _count(self, **figures: Number) -> None:
+        for name, figure in figures.items():
+            self.sums[name] = self.sums[name] + figure
 
     def _check(self, x: Tensor, taken: Taken) -> None:
-        if not math.isfinite(self.sums[0].item()):
+        if not math.isfinite(self.sums["objective"]):
             where = first_not_finite(self.model, self.guide, x, self.objective.num_particles)
             raise self._diverged(where or "the bound", x)
         skipped = int(self.gradient_step.skipped_in_a_row)
         if skipped >= self.gradient_step.settings.max_skipped:
             raise TrainingDiverged(
                 f"{self._where()}: {skipped} steps in a row were skipped, the last with gradient "
-                f"norm {taken.norm.item():.4g}; {self._last_good()}"
+                f"norm {float(taken.norm):.4g}; {self._last_good()}"
             )
 
     def _diverged(self, where: str, x: Tensor) -> TrainingDiverged:
@@ -202,9 +211,11 @@ class Run:
         row |= {f"beta_{name}": beta for name, beta in self.betas().items()}
         row |= state.training_columns(getattr(self.objective, "thin", None) is not None)
         if self.processes.first:
-            row |= self._validation_columns()
+            row |= validation_columns(
+                self.model, self.guide, self.valid, self.objective.num_particles
+            )
         state.history.append(row)
-        state.sums = {}
+        state.sums, self.sums = {}, dict.fromkeys(SUMS, 0)
         self.save()
         if self.processes.first:
             self.on_epoch(state.history)
@@ -212,24 +223,9 @@ class Run:
             bar.write(format_row(row))
 
     def _read_sums(self) -> None:
-        """Move the device's sums into the books."""
+        """Copy the running sums into the books."""
         if self.state.step:
-            self.state.add(**dict(zip(SUMS, self.sums.tolist(), strict=True)))
-            self.sums.zero_()
-
-    def _validation_columns(self) -> Row:
-        if self.valid is None:
-            return {}
-        particles = self.objective.num_particles
-        with own_generators(), pyro.validation_enabled(False):
-            torch.manual_seed(VALIDATION_SEED)
-            figures = evaluate(
-                self.model, self.guide, self.valid.to(self.device), khat=False,
-                num_particles=particles, bound_particles=particles,
-            )  # fmt: skip
-        summary = figures.summary()
-        names = ("elbo", "bound", "reconstruction", *(f"kl_{name}" for name in figures.kl), "ess")
-        return {name: summary[name]["mean"] for name in names}
+            self.state.sums |= {name: float(figure) for name, figure in self.sums.items()}
 
     def save(self) -> None:
         self.saved_at = time.monotonic()
@@ -262,6 +258,7 @@ class Run:
                 )
         self.gradient_step.load_state_dict(content["optimiser"])
         self.state = Progress(**content["progress"])
+        self.sums |= {name: self.state.sums.get(name, 0) for name in SUMS}
         states = content["generators"]
         if isinstance(states, list) and len(states) == self.processes.size:
             set_generator_states(states[self.processes.rank], self.device)
@@ -288,3 +285,10 @@ class Run:
         if self.checkpoint is None or not self.checkpoint.is_file():
             return "there is no checkpoint"
         return f"the last good checkpoint is {self.checkpoint}"
+
+
+def _where_not(skipped: bool | Tensor, norm: Number) -> Number:
+    """The norm, or 0 for a step that was skipped (its norm may be NaN)."""
+    if torch.is_tensor(skipped):
+        return torch.where(skipped, 0.0, norm)
+    return 0.0 if skipped else norm

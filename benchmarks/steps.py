@@ -1,0 +1,89 @@
+"""One training step (loss, gradient, optimiser) of a case, as torch and Pyro users take it.
+
+A builder takes a case and the number of particles and returns ``step(x)``, which trains a copy of
+the case's parameters. Every step reads the loss back, as a loop that logs it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+import pyro_vae
+from benchmarks.cases import Case
+from pyro_vae.training import Gradients
+from pyro_vae.training.optimisation import GradientStep
+
+Step = Callable[[Tensor], object]
+
+
+def bare(case: Case, num_particles: int) -> Step:
+    """The reference: the twin, eager, with fused Adam."""
+    twin = case.twin()
+    return step_of_loss(twin, twin, num_particles)
+
+
+def bare_compiled(case: Case, num_particles: int) -> Step:
+    """The twin's loss under ``torch.compile``; Adam as in the reference."""
+    twin = case.twin()
+    return step_of_loss(twin, compiled_loss(twin), num_particles)
+
+
+def compiled_loss(twin: nn.Module) -> Callable[[Tensor, int], Tensor]:
+    """``torch.compile`` in its default mode, one graph for each shape."""
+    torch._dynamo.reset()  # every twin is another graph of one function; few are kept at a time
+    return torch.compile(twin, dynamic=False)
+
+
+def step_of_loss(
+    twin: nn.Module, loss_function: Callable[[Tensor, int], Tensor], num_particles: int
+) -> Step:
+    """Fused Adam on ``loss_function(x, num_particles)``, which reads the twin's parameters."""
+    adam = torch.optim.Adam(twin.parameters(), fused=True)
+
+    def step(x: Tensor) -> float:
+        adam.zero_grad()
+        loss = loss_function(x, num_particles) / len(x)
+        loss.backward()
+        adam.step()
+        return loss.item()
+
+    return step
+
+
+def ours(case: Case, num_particles: int, compiled: bool = False, thin: bool = False) -> Step:
+    """This library's step as ``pyro_vae.fit`` takes it: gradient, clipping, fused Adam.
+
+    Args:
+        compiled: the gradient as one compiled graph.
+        thin: gradients of few of the particles only (all are weighed).
+    """
+    if compiled or thin:
+        raise NotImplementedError("compiled and thinned steps are not wired yet")
+    model, guide = case.pair()
+    gradients = Gradients(pyro_vae.IWAE(num_particles), model, guide)
+    gradient_step = GradientStep([model, guide], pyro_vae.OptimiserSettings())
+
+    def step(x: Tensor) -> None:
+        loss = gradients(x)
+        gradient_step(len(x), loss.value.item())
+
+    return step
+
+
+def pyro_renyi(case: Case, num_particles: int) -> Step:
+    """Pyro's own IWAE loss under Pyro's own SVI, on the same programs."""
+    svi = pyro.infer.SVI(
+        *pyro_vae.for_svi(*case.pair()), pyro.optim.Adam({"lr": 1e-3}), loss=renyi(num_particles)
+    )
+    return svi.step
+
+
+def renyi(num_particles: int) -> pyro.infer.RenyiELBO:
+    """Pyro's Renyi bound of order 0, which is the IWAE bound, all particles at once."""
+    return pyro.infer.RenyiELBO(
+        alpha=0, num_particles=num_particles, max_plate_nesting=1, vectorize_particles=True
+    )

@@ -1,0 +1,133 @@
+"""The command line of ``fit.py``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from pyro_vae.architectures import GUIDES, MODELS
+from pyro_vae.datasets import DATASETS
+from pyro_vae.errors import InputError
+from pyro_vae.objectives import OBJECTIVES
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of fit.py. Flags left out are absent, so that a resume can tell."""
+    p = _Parser(
+        prog="fit.py",
+        description="Train a hierarchical VAE and its guide on images, evaluate it on held-out "
+        "data and write a run directory that ArviZ opens.",
+        argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python experiments/fit.py --guide topdown --num-particles 50",
+    )
+    data = p.add_argument_group("data")
+    data.add_argument(
+        "--dataset", metavar="NAME|FILE",
+        help=f"{', '.join(DATASETS)}; or a .npy, .npz (file.npz:array), IDX or .pkl file, or a "
+        "folder of photographs (default: natural)",
+    )  # fmt: skip
+    data.add_argument(
+        "--data-dir", metavar="DIR", help="folder of data files (default: $PYRO_VAE_DATA)"
+    )
+    data.add_argument(
+        "--binarize", metavar="HOW",
+        help="static, epoch or access: when pixels of Bernoulli models are drawn (default: access)",
+    )  # fmt: skip
+    data.add_argument("--patch-size", type=int, metavar="N", help="side of a patch (default: 20)")
+    data.add_argument("--intensity", metavar="HOW", help="log or grey (default: log)")
+    data.add_argument("--whiten", metavar="HOW", help="zca, pca or none (default: zca)")
+    data.add_argument(
+        "--components", type=int, metavar="N",
+        help="principal components that whitening keeps, a low-pass cut (default: 128)",
+    )  # fmt: skip
+    data.add_argument(
+        "--num-train", type=int, metavar="N", help="training patches to cut (default: 10000)"
+    )
+
+    program = p.add_argument_group("model and guide")
+    program.add_argument("--model", metavar="NAME", help=f"{', '.join(MODELS)} (default: td)")
+    program.add_argument("--guide", metavar="NAME", help=f"{', '.join(GUIDES)} (default: topdown)")
+    program.add_argument(
+        "--preset", metavar="NAME",
+        help="small: minutes on a CPU; paper: the published sizes and optimiser (default: small)",
+    )  # fmt: skip
+
+    training = p.add_argument_group("training")
+    training.add_argument(
+        "--objective", metavar="NAME", help=f"{', '.join(OBJECTIVES)} (default: iwae)"
+    )
+    training.add_argument(
+        "--num-particles", type=int, metavar="K", help="particles per datum (default: 50)"
+    )
+    training.add_argument(
+        "--alpha", type=float, help="order of the objective renyi (default: 0, the IWAE bound)"
+    )
+    training.add_argument(
+        "--anneal", metavar="LEVEL=START:END:SHARE", action="append",
+        help="beta of a level, linear over a share of training; repeatable (default: z2=0.1:1:0.5 "
+        "for models with a z2)",
+    )  # fmt: skip
+    training.add_argument("--no-anneal", action="store_true", help="beta is 1 throughout")
+    training.add_argument("--epochs", type=int, metavar="N", help="default: the preset's")
+    training.add_argument("--max-minutes", type=float, metavar="M", help="end training after this")
+    training.add_argument("--batch-size", type=int, metavar="B", help="default: the preset's")
+    training.add_argument("--lr", type=float, help="Adam's learning rate (default: the preset's)")
+    training.add_argument(
+        "--clip-norm",
+        type=float,
+        metavar="G",
+        help="clip gradients at this norm (default: the preset's)",
+    )
+    training.add_argument(
+        "--skip-norm",
+        type=float,
+        metavar="G",
+        help="skip steps above this norm (default: the preset's)",
+    )
+    training.add_argument(
+        "--thin", type=int, nargs="?", const=0, metavar="M",
+        help="compute gradients for at most M particles per datum, chosen at random so that the "
+        "expected gradient is that of all (M left out: an eighth of K)",
+    )  # fmt: skip
+    training.add_argument(
+        "--no-thin", action="store_const", const=None, dest="thin",
+        help="gradients of all particles (default)",
+    )  # fmt: skip
+    training.add_argument("--seed", type=int, help="of everything random (default: 0)")
+    speed = p.add_argument_group("speed and memory; torchrun starts several processes")
+    speed.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction,
+        help="run the step as one compiled graph, or never (default: where a probe on the first "
+        "batch finds that it pays)",
+    )  # fmt: skip
+    speed.add_argument(
+        "--chunk-size", type=int, metavar="N",
+        help="particles times data run at once (default: 5000 on a CPU, all on a GPU)",
+    )  # fmt: skip
+    speed.add_argument(
+        "--precision", metavar="NAME",
+        help="of matrix products in training: float32, tf32 (GPU) or bf16 (default: float32)",
+    )  # fmt: skip
+    speed.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
+
+    after = p.add_argument_group("evaluation")
+    after.add_argument("--valid-size", type=int, metavar="N", help="data judged per epoch (500)")
+    after.add_argument("--test-size", type=int, metavar="N", help="test data judged (200)")
+    after.add_argument(
+        "--eval-particles", type=int, metavar="K",
+        help="particles of the test log-likelihood (5000)",
+    )  # fmt: skip
+    after.add_argument("--posterior-data", type=int, metavar="N", help="data in posterior.nc (50)")
+    after.add_argument("--posterior-draws", type=int, metavar="N", help="draws in it (100)")
+
+    run = p.add_argument_group("run")
+    run.add_argument("--run-dir", metavar="DIR", help="default: runs/<date>-<what>")
+    run.add_argument("--resume", action="store_true", help="continue the run in --run-dir exactly")
+    run.add_argument("--quiet", action="store_true", help="print the final table only")
+    return p

@@ -1,0 +1,42 @@
+"""Matrix products in lower precision, and what that does to the bound."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from pyro_vae.errors import InputError, check_choice
+
+PRECISIONS = ("float32", "tf32", "bf16")
+
+
+def check_precision(name: str, device: torch.device) -> str:
+    """InputError for unknown names, and for tf32 on a device that has no such products."""
+    check_choice("precision", name, PRECISIONS)
+    if name == "tf32" and device.type != "cuda":
+        raise InputError(f"precision 'tf32' wants a CUDA device, got {device.type}; allowed: "
+                         "float32, bf16")  # fmt: skip
+    return name
+
+
+@contextlib.contextmanager
+def matrix_products(name: str, device: torch.device) -> Iterator[None]:
+    """Products of this library's layers in the named precision; all else stays as it is.
+
+    ``tf32`` rounds their inputs to 10 bits of mantissa, ``bf16`` to 7; sums, activations,
+    densities and parameters keep float32 (``networks.MergedLinear`` returns to it).
+    """
+    if name == "tf32":
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+    elif name == "bf16":
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            yield
+    else:
+        yield

@@ -1,0 +1,34 @@
+"""The held-out columns of an epoch's row."""
+
+from __future__ import annotations
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.evaluation import evaluate
+from pyro_vae.generators import own_generators
+from pyro_vae.training.progress import Row
+
+VALIDATION_SEED = 20_240_501  # every epoch is judged on the same noise
+
+
+def validation_columns(
+    model: nn.Module, guide: nn.Module, valid: Tensor | None, num_particles: int
+) -> Row:
+    """ELBO, L_k, reconstruction, KL per level and effective sample size; means, nats per datum.
+
+    Always in float32 and without annealing. Empty without validation data.
+    """
+    if valid is None:
+        return {}
+    device = next(model.parameters()).device
+    with own_generators(), pyro.validation_enabled(False):
+        torch.manual_seed(VALIDATION_SEED)
+        figures = evaluate(
+            model, guide, valid.to(device), khat=False,
+            num_particles=num_particles, bound_particles=num_particles,
+        )  # fmt: skip
+    summary = figures.summary()
+    names = ("elbo", "bound", "reconstruction", *(f"kl_{name}" for name in figures.kl), "ess")
+    return {name: summary[name]["mean"] for name in names}
