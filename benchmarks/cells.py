@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyro
 import torch
@@ -107,23 +107,16 @@ def run_cell(
         if name == "ours-thinned":
             count = flops(lambda: steps.ours(case, num_particles, thin=True)(x))
         spread = timing.spread(name)
-        rows.append(
-            Row(
-                case=case.name,
-                batch=batch,
-                num_particles=num_particles,
-                variant=name,
-                milliseconds=spread.scaled(1e3),
-                ratio=timing.ratio(name, BASE),
-                share_of_peak=count / spread.median / peak,
-                flops=count,
-                checks=checks.get(name, []),
-                rounds=timing.rounds,
-                memory=memory.in_subprocess(case.name, batch, num_particles, name)
-                if with_memory
-                else None,
-            )  # fmt: skip
-        )
+        row = Row(
+            case=case.name, batch=batch, num_particles=num_particles, variant=name,
+            milliseconds=spread.scaled(1e3), ratio=timing.ratio(name, BASE),
+            share_of_peak=count / spread.median / peak, flops=count,
+            checks=checks.get(name, []), memory=None, rounds=timing.rounds,
+        )  # fmt: skip
+        if with_memory:
+            held = memory.in_subprocess(case.name, batch, num_particles, name)
+            row = replace(row, memory=held)
+        rows.append(row)
     pyro.clear_param_store()
     return rows
 

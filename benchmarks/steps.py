@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 import pyro_vae
 from benchmarks.cases import Case
+from pyro_vae.thinning import default_kept
 from pyro_vae.training import Gradients
+from pyro_vae.training.fitting import default_chunk_size
 from pyro_vae.training.optimisation import GradientStep
 
 Step = Callable[[Tensor], object]
@@ -61,15 +63,21 @@ def ours(case: Case, num_particles: int, compiled: bool = False, thin: bool = Fa
         compiled: the gradient as one compiled graph.
         thin: gradients of few of the particles only (all are weighed).
     """
-    if compiled or thin:
-        raise NotImplementedError("compiled and thinned steps are not wired yet")
+    if thin and num_particles == 1:
+        raise NotImplementedError("one particle cannot be thinned")
     model, guide = case.pair()
-    gradients = Gradients(pyro_vae.IWAE(num_particles), model, guide)
+    kept = default_kept(num_particles) if thin else None
+    objective = pyro_vae.IWAE(num_particles, thin=kept)
+    gradients = Gradients(objective, model, guide, default_chunk_size(model))
     gradient_step = GradientStep([model, guide], pyro_vae.OptimiserSettings())
+    to_compile = compiled
 
     def step(x: Tensor) -> None:
-        loss = gradients(x)
-        gradient_step(len(x), loss.value.item())
+        nonlocal to_compile
+        if to_compile:
+            gradients.compile(x)
+            to_compile = False
+        gradient_step(len(x), gradients(x).value.item())
 
     return step
 

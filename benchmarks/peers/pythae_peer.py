@@ -66,7 +66,7 @@ def build(case: Case, num_particles: int) -> IWAE:
 
 
 def prepare(case: Case, num_particles: int, x: Tensor) -> Callable[[], float]:
-    """A step of pythae's ``BaseTrainer.train_step``: its defaults give an Adam that is not fused."""
+    """A step of pythae's ``BaseTrainer``, whose default is an Adam that is not fused."""
     model = build(case, num_particles).train()
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
     inputs = {"data": x}

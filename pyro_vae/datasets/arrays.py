@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_vae.datasets.batches import binarise
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.moments import chunks, mean_and_scale
-from pyro_vae.datasets.seeding import numpy_generator, torch_generator
+from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.errors import InputError
 
 MIN_ROWS = 10
@@ -113,7 +113,7 @@ def dataset_from_arrays(
         rows = {split: _scaled(images, 0.0, unit) for split, images in arrays.images.items()}
         for split in rows:
             if split != "train" or binarize == "static":
-                rows[split] = binarise(rows[split], torch_generator(seed, "binarise", split))
+                rows[split] = binarise(rows[split], numpy_generator(seed, "binarise", split))
         return _assemble(name, arrays, rows, pixels, {"binarize": binarize, "seed": seed})
     mean, scale = mean_and_scale(arrays.images["train"])
     if scale < MIN_SCALE:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.datasets.seeding import torch_generator
+from pyro_vae.datasets.seeding import numpy_generator, torch_generator
 from pyro_vae.errors import InputError, check_choice, check_count
 
 BINARIZE = ("static", "epoch", "access")
 
 
-def binarise(probabilities: Tensor, generator: torch.Generator) -> Tensor:
+def binarise(probabilities: Tensor, generator: np.random.Generator) -> Tensor:
     """Draw each pixel as 0 or 1 with the given probability of 1; keeps shape, dtype and device.
 
-    Always drawn on the CPU, so that a seed means the same pixels on every device.
+    Always drawn on the CPU, so that a seed means the same pixels on every device; by NumPy, whose
+    uniform numbers take half the time of torch's.
     """
-    uniform = torch.rand(probabilities.shape, generator=generator)
-    return (uniform.to(probabilities.device) < probabilities).to(probabilities.dtype)
+    uniform = torch.from_numpy(generator.random(tuple(probabilities.shape), dtype=np.float32))
+    drawn = uniform.to(probabilities.device, non_blocking=True) < probabilities
+    return drawn.to(probabilities.dtype)
 
 
 class Batches:
@@ -81,9 +84,9 @@ class Batches:
         order = torch.randperm(len(self.data), generator=generator).to(self.data.device)
         data = self.data
         if self.binarize == "epoch":
-            data = binarise(data, torch_generator(self.seed, "binarise", epoch))
+            data = binarise(data, numpy_generator(self.seed, "binarise", epoch))
         for index in range(start, len(self)):
             batch = data[order[index * self.batch_size : (index + 1) * self.batch_size]]
             if self.binarize == "access":
-                batch = binarise(batch, torch_generator(self.seed, "binarise", epoch, index))
+                batch = binarise(batch, numpy_generator(self.seed, "binarise", epoch, index))
             yield batch

@@ -7,6 +7,7 @@ call to call, follow the seed, and are those of the plain path.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import pyro
@@ -71,7 +72,8 @@ class CompiledGradient:
         options = dict(OPTIONS)
         if x.device.type == "cuda":
             options["triton.cudagraphs"] = True
-        with torch.no_grad(), own_generators():
+        with torch.no_grad(), own_generators(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, of its deprecated parts
             # Without guards on every input, which cost a tenth of a small step: shapes and dtypes
             # are checked by whoever chooses this graph.
             self._run = torch._inductor.compile(self.graph, inputs, options=options)
