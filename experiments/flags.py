@@ -93,11 +93,11 @@ def parser() -> argparse.ArgumentParser:
     training.add_argument(
         "--thin", type=int, nargs="?", const=0, metavar="M",
         help="compute gradients for at most M particles per datum, chosen at random so that the "
-        "expected gradient is that of all (M left out: an eighth of K)",
+        "expected gradient is that of all (M left out: K / 8; default from 50 particles on)",
     )  # fmt: skip
     training.add_argument(
         "--no-thin", action="store_const", const=None, dest="thin",
-        help="gradients of all particles (default)",
+        help="gradients of all particles (default below 50)",
     )  # fmt: skip
     training.add_argument("--seed", type=int, help="of everything random (default: 0)")
     speed = p.add_argument_group("speed and memory; torchrun starts several processes")

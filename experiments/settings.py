@@ -9,7 +9,7 @@ from pyro_vae.annealing import LinearWarmUp, default_annealing
 from pyro_vae.architectures import GUIDES, architecture
 from pyro_vae.datasets import PATCH_DATASETS
 from pyro_vae.errors import InputError, check_choice, check_positive
-from pyro_vae.objectives import OBJECTIVES
+from pyro_vae.objectives import CAN_THIN, OBJECTIVES
 from pyro_vae.recipes import recipe
 from pyro_vae.thinning import default_kept
 from pyro_vae.training.optimisation import OptimiserSettings
@@ -22,8 +22,9 @@ MAY_CHANGE = {
     "thin", "compile", "chunk_size", "precision",
 }  # fmt: skip
 PATCH_FLAGS = ("patch_size", "intensity", "whiten", "components", "num_train")
-# Entries that runs of version 0.1.0 lack.
-ADDED = ("thin", "compile", "chunk_size", "precision")
+# Entries that runs of version 0.1.0 lack, as those runs had them.
+ADDED = {"thin": None, "compile": None, "chunk_size": None, "precision": "float32"}
+THIN_FROM = 50  # particles; benchmarks/thinning.py
 WITH_ALPHA = ("renyi", "pyro-renyi")
 NOT_IN_CONFIG = {"resume", "run_dir", "quiet"}
 
@@ -34,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "model": "td", "guide": "topdown", "preset": "small",
     "objective": "iwae", "num_particles": 50, "alpha": None, "anneal": None, "no_anneal": False,
     "epochs": None, "max_minutes": None, "batch_size": None, "lr": None,
-    "clip_norm": None, "skip_norm": None, "seed": 0, "thin": None,
+    "clip_norm": None, "skip_norm": None, "seed": 0, "thin": "auto",
     "compile": None, "chunk_size": None, "precision": "float32", "device": "auto",
     "valid_size": 500, "test_size": 200, "eval_particles": 5_000,
     "posterior_data": 50, "posterior_draws": 100,
@@ -54,7 +55,7 @@ def new_config(given: dict[str, Any]) -> dict[str, Any]:
         for name in names:
             if config[name] is None:
                 config[name] = getattr(source, name)
-    config["thin"] = _thin(config)
+    config["thin"] = _thin(config, given)
     config["adam_eps"] = plan.optimiser.eps
     config["annealing"] = _annealing(config.pop("anneal"), config.pop("no_anneal"), arch)
     if not _cuts_patches(config["dataset"]):
@@ -71,7 +72,7 @@ def new_config(given: dict[str, Any]) -> dict[str, Any]:
 
 def resumed_config(stored: dict[str, Any], given: dict[str, Any], source: Path) -> dict[str, Any]:
     """The stored config with those of the given flags that a resume may change."""
-    stored = {**stored, **{name: DEFAULTS[name] for name in ADDED if name not in stored}}
+    stored = stored | {name: value for name, value in ADDED.items() if name not in stored}
     missing = [name for name in new_config({}) if name not in stored]
     if missing:
         raise InputError(f"{source} lacks the entries {', '.join(missing)}")
@@ -85,7 +86,8 @@ def resumed_config(stored: dict[str, Any], given: dict[str, Any], source: Path) 
         config[name] = value
     if config["objective"] not in WITH_ALPHA and "alpha" not in given:
         config["alpha"] = None
-    config["thin"] = _thin(config)
+    if given.keys() & {"thin", "num_particles", "objective"}:
+        config["thin"] = _thin(config, given)
     check_config(config)
     return config
 
@@ -115,12 +117,18 @@ def check_config(config: dict[str, Any]) -> None:
         )
 
 
-def _thin(config: dict[str, Any]) -> int | None:
-    """The number of particles that gradients are computed for: --thin without one means 0."""
-    kept, num_particles = config["thin"], config["num_particles"]
+def _thin(config: dict[str, Any], given: dict[str, Any]) -> int | None:
+    """Particles per datum that gradients are computed for; None for all.
+
+    Without a flag they are thinned where that was measured to win in bound per minute.
+    """
+    kept, num_particles = given.get("thin", DEFAULTS["thin"]), config["num_particles"]
+    if kept == "auto":
+        pays = config["objective"] in CAN_THIN and num_particles >= THIN_FROM
+        return default_kept(num_particles) if pays else None
     if kept is None:
         return None
-    if kept == 0:
+    if kept == 0:  # --thin without a number
         kept = default_kept(num_particles)
     if not 1 <= kept < num_particles:
         raise InputError(

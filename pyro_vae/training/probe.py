@@ -17,7 +17,7 @@ from pyro_vae.log_weights import log_weights
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.precision import matrix_products
 
-WORTH_SECONDS = 60.0  # of plain steps; fewer would not pay back tracing and compiling
+WORTH_SECONDS = 100.0  # of plain steps; fewer would not pay back tracing and compiling
 WORTH_RATIO = 0.97  # compiled to plain
 ROUNDS = 5
 # Compiled sums run in another order. What is wrong is off by far more.

@@ -173,7 +173,8 @@ class Run:
 
     def _count(self, **figures: Number) -> None:
         for name, figure in figures.items():
-            self.sums[name] = self.sums[name] + figure
+            wide = figure.double() if torch.is_tensor(figure) else figure
+            self.sums[name] = self.sums[name] + wide
 
     def _check(self, x: Tensor, taken: Taken) -> None:
         if not math.isfinite(self.sums["objective"]):
