@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-# Threads that spin while they wait are ten times slower on a machine that does anything else.
-export OMP_WAIT_POLICY ?= passive
+# Threads that spin long while they wait are many times slower on a machine that does anything else.
+export GOMP_SPINCOUNT ?= 3000
 
 .PHONY: fit test lint clean
 

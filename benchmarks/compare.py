@@ -18,7 +18,7 @@ import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once, when torch starts its threads
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # read once, when torch starts its threads
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pyro

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from benchmarks.cases import CASES
 from benchmarks.machine import description
-from benchmarks.memory import high_water, resident
+from benchmarks.memory import reset_peak, status_bytes
 from pyro_vae.evaluation import log_likelihood
 
 NUM_PARTICLES, NUM_DATA = 5_000, 100
@@ -63,16 +63,19 @@ def peak_megabytes() -> float:
     model, guide = case.pair()
     x = data()
     log_likelihood(model, guide, x[:1], 10)
-    before = resident()
+    before = status_bytes("VmRSS")
+    reset_peak()
     log_likelihood(model, guide, x, NUM_PARTICLES)
-    return high_water() - before
+    return (status_bytes("VmHWM") - before) / 1e6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--peak", action="store_true", help="print the peak in MB, and nothing else")
+    parser.add_argument(
+        "--peak", action="store_true", help="print the peak in MB, and nothing else"
+    )
     flags = parser.parse_args()
     torch.set_flush_denormal(True)
     if flags.peak:
@@ -89,9 +92,7 @@ def main() -> None:
             times[str(chunk)].append(seconds(lambda chunk=chunk: bare(twin, x, chunk)))
     medians = {name: statistics.median(values) for name, values in times.items()}
     best = min(CHUNKS, key=lambda chunk: medians[str(chunk)])
-    ratio = statistics.median(
-        a / b for a, b in zip(times["ours"], times[str(best)], strict=True)
-    )
+    ratio = statistics.median(a / b for a, b in zip(times["ours"], times[str(best)], strict=True))
     done = subprocess.run(
         [sys.executable, __file__, "--peak"], check=True, capture_output=True, text=True
     )

@@ -24,7 +24,7 @@ def description() -> dict[str, object]:
         "torch_threads": torch.get_num_threads(),
         "os": platform.platform(),
         "python": platform.python_version(),
-        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "gomp_spincount": os.environ.get("GOMP_SPINCOUNT"),
         "versions": {name: _version(name) for name in PACKAGES},
     }
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pyro
@@ -33,7 +33,7 @@ from benchmarks.variants import VARIANTS, Prepared
 STEPS = 3
 
 
-def _status(field: str) -> int:
+def status_bytes(field: str) -> int:
     """A field of /proc/self/status in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
@@ -41,7 +41,7 @@ def _status(field: str) -> int:
     raise KeyError(field)
 
 
-def _reset_peak() -> bool:
+def reset_peak() -> bool:
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -56,17 +56,17 @@ def measure(case: Case, batch: int, num_particles: int, variant: str) -> dict[st
     for module in VARIANTS[variant].modules:
         importlib.import_module(module)
     x = case.data(batch)
-    before = _status("VmRSS")
-    _reset_peak()  # importing may have held more for a moment
+    before = status_bytes("VmRSS")
+    reset_peak()  # importing may have held more for a moment
     step = VARIANTS[variant].prepare(case, num_particles, x)
     added = _peak_of(step) - before
-    return {"added": added, "steady": _peak_of(step) - before if _reset_peak() else None}
+    return {"added": added, "steady": _peak_of(step) - before if reset_peak() else None}
 
 
 def _peak_of(step: Prepared) -> int:
     for _ in range(STEPS):
         step()
-    return _status("VmHWM")
+    return status_bytes("VmHWM")
 
 
 def in_subprocess(case: str, batch: int, num_particles: int, variant: str) -> dict | None:

@@ -2,15 +2,15 @@
 
     python benchmarks/scaling.py --figure scaling.png
 
-times the variants in turns over k at batch 100 and over B at k = 50, fits ``cost = a + b n`` by
-least squares on relative errors (so that small n count as much as large ones), and prints a, b and
-the R^2 of the fit in milliseconds, with the largest relative residual, which is the harder test.
+times the variants at all sizes in turns, over k at batch 100 and over B at k = 50, fits
+``cost = a + b n`` by least squares on relative errors (so that small n count as much as large
+ones), and prints a, b and the R^2 of the fit in milliseconds, with the largest relative residual,
+which is the harder test.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import sys
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once, when torch starts its threads
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # read once, when torch starts its threads
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import matplotlib
@@ -67,38 +67,47 @@ class Line:
         )
 
 
-Curves = dict[str, list[Spread]]  # variant -> milliseconds at each size
+Curves = dict[str, dict[int, Spread]]  # variant -> size -> milliseconds; not all can run at all
 
 
 def curves(
-    case: Case, cells: Sequence[tuple[int, int]], names: Sequence[str], rounds: int, seconds: float
+    case: Case,
+    cells: dict[int, tuple[int, int]],
+    names: Sequence[str],
+    rounds: int,
+    max_seconds: float,
 ) -> Curves:
-    """Milliseconds of a step of every variant at (batch, k) after (batch, k)."""
-    found: Curves = {}
-    for batch, num_particles in cells:
-        pyro.clear_param_store()
+    """Milliseconds of a step of every variant at size -> (batch, k).
+
+    Sizes take turns like variants do, or a machine that slows for a minute would bend the line.
+    """
+    pyro.clear_param_store()
+    prepared = {}
+    for size, (batch, num_particles) in cells.items():
         x = case.data(batch)
-        prepared = {}
         for name in names:
             try:
-                prepared[name] = VARIANTS[name].prepare(case, num_particles, x)
+                prepared[name, size] = VARIANTS[name].prepare(case, num_particles, x)
             except NotImplementedError as error:
-                print(f"  {name}: {error}")
-        timing = interleave(prepared, rounds, seconds)
-        for name in prepared:
-            found.setdefault(name, []).append(timing.spread(name).scaled(1e3))
-        shown = "  ".join(f"{name} {spreads[-1].median:.2f} ms" for name, spreads in found.items())
-        print(f"  batch {batch}, k = {num_particles}: {shown}", flush=True)
-        prepared.clear()
-        gc.collect()
+                print(f"  {name} at {size}: {error}")
+    timing = interleave(prepared, rounds, max_seconds)
+    found: Curves = {}
+    for name, size in prepared:
+        found.setdefault(name, {})[size] = timing.spread((name, size)).scaled(1e3)
+    for size in cells:
+        ran = [name for name in found if size in found[name]]
+        print(
+            f"  {size}: " + "  ".join(f"{name} {found[name][size].median:.2f} ms" for name in ran)
+        )
     return found
 
 
-def draw(axis: plt.Axes, label: str, sizes: Sequence[int], found: Curves) -> dict[str, Line]:
+def draw(axis: plt.Axes, label: str, found: Curves) -> dict[str, Line]:
     """Points with quartiles and fitted lines, both axes logarithmic; the lines."""
     lines = {}
-    dense = np.geomspace(sizes[0], sizes[-1], 100)
-    for name, spreads in found.items():
+    for name, by_size in found.items():
+        sizes, spreads = list(by_size), by_size.values()
+        dense = np.geomspace(sizes[0], sizes[-1], 100)
         medians = [spread.median for spread in spreads]
         lines[name] = line = Line.through(sizes, medians)
         errors = (
@@ -119,28 +128,25 @@ def main() -> None:
     pyro.enable_validation(False)
     torch.manual_seed(0)
     case = CASES[flags.case]
-    by_particles = [(AT_BATCH, num_particles) for num_particles in flags.particles]
-    by_batch = [(batch, AT_PARTICLES) for batch in flags.batches]
     sweeps = {
-        f"particles k, batch {AT_BATCH}": (flags.particles, by_particles),
-        f"batch B, k = {AT_PARTICLES}": (flags.batches, by_batch),
+        f"particles k, batch {AT_BATCH}": {k: (AT_BATCH, k) for k in flags.particles},
+        f"batch B, k = {AT_PARTICLES}": {batch: (batch, AT_PARTICLES) for batch in flags.batches},
     }
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     figure.suptitle(f"Time of a training step of {case.name}")
     report = {"machine": description(), "case": case.name, "sweeps": {}}
-    for axis, (label, (sizes, cells)) in zip(axes, sweeps.items(), strict=True):
+    for axis, (label, cells) in zip(axes, sweeps.items(), strict=True):
         print(label)
         found = curves(case, cells, flags.variants, flags.rounds, flags.max_seconds)
-        lines = draw(axis, label, sizes, found)
+        lines = draw(axis, label, found)
         for name, line in lines.items():
             print(f"  {name}: {line}")
         report["sweeps"][label] = {
             name: {
-                "sizes": list(sizes),
-                "milliseconds": [spread.as_dict() for spread in spreads],
+                "milliseconds": {size: spread.as_dict() for size, spread in by_size.items()},
                 "line": asdict(lines[name]),
             }
-            for name, spreads in found.items()
+            for name, by_size in found.items()
         }
     if flags.figure:
         figure.savefig(flags.figure, dpi=150)
@@ -157,7 +163,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=ours)
     parser.add_argument("--rounds", type=int, default=20, help="timed steps per variant and size")
     parser.add_argument("--max-seconds", type=float, default=5.0,
-                        help="sizes with longer steps get few rounds")  # fmt: skip
+                        help="few rounds where a step takes longer")  # fmt: skip
     parser.add_argument("--figure", type=Path, help="write the figure to this file")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 WARM_UP = 3  # untimed steps of each: the first ones compile and allocate
@@ -46,33 +46,33 @@ class Timing:
         rounds: as many as were timed, fewer than asked for where steps take long.
     """
 
-    seconds: Mapping[str, list[float]]
+    seconds: Mapping[Hashable, list[float]]
     rounds: int
 
-    def spread(self, name: str) -> Spread:
+    def spread(self, name: Hashable) -> Spread:
         return Spread.of(self.seconds[name])
 
-    def ratio(self, name: str, base: str) -> Spread:
+    def ratio(self, name: Hashable, base: Hashable) -> Spread:
         """Paired: time of ``name`` over that of ``base`` in the same round."""
         pairs = zip(self.seconds[name], self.seconds[base], strict=True)
         return Spread.of([numerator / denominator for numerator, denominator in pairs])
 
 
 def interleave(
-    steps: Mapping[str, Callable[[], object]], rounds: int, max_seconds: float
+    steps: Mapping[Hashable, Callable[[], object]], rounds: int, max_seconds: float
 ) -> Timing:
     """Take ``rounds`` steps of every variant in turns; few where one takes over ``max_seconds``."""
     slowest = 0.0
     for step in steps.values():
-        for _ in range(WARM_UP):
+        for index in range(WARM_UP):
             last = _seconds(step)
-            if last > 10 * max_seconds:
+            if index > 0 and last > max_seconds:
                 break
         slowest = max(slowest, last)
     if slowest > max_seconds:
         rounds = min(rounds, FEW_ROUNDS)
     names = list(steps)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[Hashable, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:

@@ -17,9 +17,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-# Threads that wait for each other by spinning make a step ten times slower as soon as another
-# process wants a core. Read once, when torch starts its threads.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# How long threads spin before they sleep: at torch's default a step takes several times as long as
+# soon as another process wants a core, without spinning small steps take twice as long on a free
+# machine (docs/design.md). Read once, when torch starts its threads.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # Commands run from a checkout; the library may be installed, the folders beside it are not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
