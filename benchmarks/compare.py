@@ -54,16 +54,24 @@ def main() -> None:
                 )
                 print_rows(cell)
                 rows += cell
+                _write(flags.json, start, None, rows, [])  # a stopped run keeps its cells
     trained = _denormals(flags.variants, limits, start) if flags.denormals else []
     end = matmul_peak()
     print(f"float32 product of 2048^3 at the end: {end / 1e9:.0f} GFLOP/s")
-    if flags.json:
-        report = {
-            "machine": {**description(), "matmul_flops": {"start": start, "end": end}},
-            "rows": [row.as_dict() for row in rows],
-            "denormals": trained,
-        }
-        flags.json.write_text(json.dumps(report, indent=1) + "\n")
+    _write(flags.json, start, end, rows, trained)
+
+
+def _write(
+    path: Path | None, start: float, end: float | None, rows: list[Row], trained: list[dict]
+) -> None:
+    if path is None:
+        return
+    report = {
+        "machine": {**description(), "matmul_flops": {"start": start, "end": end}},
+        "rows": [row.as_dict() for row in rows],
+        "denormals": trained,
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def _denormals(names: list[str], limits: Limits, peak: float) -> list[dict]:
