@@ -22,8 +22,8 @@ def check_reparameterised(guide_sites: Sites) -> None:
             )
 
 
-# Families whose draw is loc + scale * noise.
-_LOCATION_SCALE = (dist.Normal, dist.Laplace, dist.Cauchy, dist.StudentT, dist.Gumbel)
+# Families whose draw is loc + scale * noise, with noise that has no parameters.
+_LOCATION_SCALE = (dist.Normal, dist.Laplace, dist.Cauchy, dist.Gumbel)
 
 
 def check_location_scale(name: str, fn: dist.Distribution) -> dist.Distribution:

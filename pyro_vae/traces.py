@@ -10,10 +10,10 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from pyro_vae.errors import check_count
 from pyro_vae.preconditions import Sites, check_location_scale
+from pyro_vae.substitution import substituted
 
 PARTICLE_PLATE = "particles"
 
@@ -87,9 +87,8 @@ class WithoutParameters:
         self.module = module
 
     def __call__(self, *args, **kwargs):
-        still = {name: p.detach() for name, p in self.module.named_parameters()}
-        with _DetachParamSites():
-            return functional_call(self.module, still, args, kwargs)
+        with substituted(self.module, Tensor.detach), _DetachParamSites():
+            return self.module(*args, **kwargs)
 
 
 class _DetachParamSites(Messenger):

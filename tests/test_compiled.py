@@ -287,14 +287,7 @@ class SharedGuide(nn.Module):
             pyro.sample("z", dist.Normal(loc, self.log_scale.exp()).to_event(1))
 
 
-SAME_MODULE = pytest.mark.xfail(
-    strict=True,
-    reason="functional_call puts a wrong tensor back into a submodule that is reached by two paths",
-)
-
-
-@pytest.mark.parametrize("share", [Shared.tied, pytest.param(lambda shared: shared,
-                                                             marks=SAME_MODULE)],
+@pytest.mark.parametrize("share", [Shared.tied, lambda shared: shared],
                          ids=["tied parameters", "one module"])  # fmt: skip
 @pytest.mark.parametrize("objective", [pyro_vae.IWAE(5), pyro_vae.DReG(5, thin=2)])
 def test_frozen_shared_and_unused_parameters_and_buffers(uncompiled, objective, share):
@@ -325,7 +318,6 @@ def test_frozen_shared_and_unused_parameters_and_buffers(uncompiled, objective, 
             assert any(parameter is p for p in named.values())
 
 
-@pytest.mark.xfail(strict=True, reason="as above, in WithoutParameters: without any compiling")
 def test_dreg_leaves_a_guide_that_uses_a_module_twice_as_it_is():
     shared = Shared()
     pair = SharedModel(shared), SharedGuide(shared)
@@ -553,7 +545,6 @@ def test_rounding_is_no_difference(uncompiled, monkeypatch):
     assert ask(True).compiled
 
 
-@pytest.mark.xfail(strict=True, reason="choose compares the first schedule's graph alone")
 def test_a_wrong_graph_for_the_end_of_the_run_is_refused_as_well(uncompiled, monkeypatch):
     """The graph of the second half, without annealing, is compared as the first one is."""
     call = CompiledGradient.__call__

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.annealing import anneal
 from pyro_vae.generators import own_generators
 from pyro_vae.objectives import ImportanceWeightedELBO, Loss
+from pyro_vae.substitution import substituted
 from pyro_vae.training.precision import matrix_products
 
 OPTIONS = {
@@ -28,17 +28,6 @@ OPTIONS = {
     # Kernels on fewer numbers run in one thread: waking the others took a quarter of a small step.
     "cpp.min_chunk_size": 16_384,
 }
-
-
-class _Estimate(nn.Module):
-    """A pair and its objective as a module, whose parameters ``functional_call`` can replace."""
-
-    def __init__(self, objective: ImportanceWeightedELBO, model: nn.Module, guide: nn.Module):
-        super().__init__()
-        self.objective, self.model, self.guide = objective, model, guide
-
-    def forward(self, x: Tensor) -> Loss:
-        return self.objective.estimate(self.model, self.guide, (x,), {})
 
 
 class CompiledGradient:
@@ -63,9 +52,9 @@ class CompiledGradient:
         precision: str = "float32",
     ) -> None:
         self.levels = self.annealed_levels(betas)
-        self._module = _Estimate(objective, model, guide)
-        self._parameters = dict(self._module.named_parameters())
-        self._buffers = dict(self._module.named_buffers())
+        self.objective, self._pair = objective, nn.ModuleList([model, guide])
+        self._parameters = list(self._pair.parameters())
+        self._buffers = list(self._pair.buffers())
         inputs = self._inputs(x, betas)
         with matrix_products(precision, x.device):
             self.graph = self._trace(inputs)
@@ -99,23 +88,30 @@ class CompiledGradient:
 
     def _inputs(self, x: Tensor, betas: Mapping[str, float]) -> list[Tensor]:
         weights = torch.tensor([betas[name] for name in self.levels], dtype=x.dtype)
-        tensors = [p.detach() for p in (*self._parameters.values(), *self._buffers.values())]
+        tensors = [p.detach() for p in (*self._parameters, *self._buffers)]
         return [x, weights.to(x.device, non_blocking=True), *tensors]
 
     def _trace(self, inputs: list[Tensor]) -> GraphModule:
-        names = [*self._parameters, *self._buffers]
-        wanted = {name for name, p in self._parameters.items() if p.requires_grad}
+        own = [*self._parameters, *self._buffers]
 
         def gradient(x: Tensor, betas: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-            values = dict(zip(names, tensors, strict=True))
-            leaves = {name: values[name].detach().requires_grad_() for name in wanted}
-            with anneal({name: betas[i] for i, name in enumerate(self.levels)}):
-                loss = functional_call(self._module, {**values, **leaves}, (x,))
-            derivatives = torch.autograd.grad(loss.value, leaves.values(), allow_unused=True)
-            used = {n: d for n, d in zip(leaves, derivatives, strict=True) if d is not None}
-            self._trained = [self._parameters[name] for name in used]
+            values = {
+                id(p): value.detach().requires_grad_(p.requires_grad)
+                for p, value in zip(own, tensors, strict=True)
+            }
+            model, guide = self._pair
+            with (
+                anneal({name: betas[i] for i, name in enumerate(self.levels)}),
+                substituted(self._pair, lambda p: values[id(p)]),
+            ):
+                loss = self.objective.estimate(model, guide, (x,), {})
+            trained = [p for p in self._parameters if p.requires_grad]
+            leaves = [values[id(p)] for p in trained]
+            derivatives = torch.autograd.grad(loss.value, leaves, allow_unused=True)
+            used = [(p, d) for p, d in zip(trained, derivatives, strict=True) if d is not None]
+            self._trained = [p for p, _ in used]
             kept_share = torch.as_tensor(loss.kept_share, device=x.device)
-            return loss.value.detach(), kept_share, *used.values()
+            return loss.value.detach(), kept_share, *(d for _, d in used)
 
         with own_generators(), pyro.validation_enabled(False):
             return make_fx(gradient)(*inputs)

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyro_vae import bounds
 from pyro_vae.generators import own_generators
 from pyro_vae.log_weights import log_weights
+from pyro_vae.training.compiled import CompiledGradient
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.precision import matrix_products
 
@@ -65,7 +66,7 @@ def choose(
         try:
             gradients.compile(x, schedules)
             cost = time.perf_counter() - start
-            ratio = _compare(gradients, x, schedules[0])
+            ratio = max(_compare(gradients, x, betas) for betas in _distinct(schedules))
         except Exception as error:
             gradients.forget_compiled()
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -93,6 +94,11 @@ def precision_effect(gradients: Gradients, x: Tensor) -> str:
         f"precision {gradients.precision} changes the bound of the first batch by "
         f"{off.mean():+.3g} nats per datum (root mean square {off.square().mean().sqrt():.3g})"
     )
+
+
+def _distinct(schedules: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """One set of betas for each graph."""
+    return list({CompiledGradient.annealed_levels(betas): betas for betas in schedules}.values())
 
 
 def _compare(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> float:
