@@ -70,13 +70,13 @@ def ours(case: Case, num_particles: int, compiled: bool = False, thin: bool = Fa
     objective = pyro_vae.IWAE(num_particles, thin=kept)
     gradients = Gradients(objective, model, guide, default_chunk_size(model))
     gradient_step = GradientStep([model, guide], pyro_vae.OptimiserSettings())
-    to_compile = compiled
+    prepared = False
 
     def step(x: Tensor) -> None:
-        nonlocal to_compile
-        if to_compile:
-            gradients.compile(x)
-            to_compile = False
+        nonlocal prepared
+        if not prepared:  # as fit does after its probe
+            gradients.compile(x, compiler=compiled)
+            prepared = True
         gradient_step(len(x), gradients(x).value.item())
 
     return step

@@ -141,11 +141,7 @@ class BernoulliPixels(dist.TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        if torch.is_autocast_enabled(self.logits.device.type):  # which would round the products
-            agreement = (self.logits * value).sum(-1)
-        else:
-            agreement = torch.einsum("...d,...d->...", self.logits, value)
-        return agreement - F.softplus(self.logits).sum(-1)
+        return (self.logits * value).sum(-1) - F.softplus(self.logits).sum(-1)
 
 
 class FixedNoiseGaussian(nn.Module):

@@ -8,7 +8,7 @@ call to call, follow the seed, and are those of the plain path.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pyro
 import torch
@@ -40,6 +40,8 @@ class CompiledGradient:
         x: a batch; only its shape, dtype and device matter.
         betas: annealed level -> beta; only which of them differ from 1 matters.
         precision: of matrix products.
+        compiler: False runs the record operation by operation: bit for bit the plain gradient,
+            without the time that Pyro's handlers and autograd's books take.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class CompiledGradient:
         x: Tensor,
         betas: Mapping[str, float],
         precision: str = "float32",
+        compiler: bool = True,
     ) -> None:
         self.levels = self.annealed_levels(betas)
         self.objective, self._pair = objective, nn.ModuleList([model, guide])
@@ -58,15 +61,20 @@ class CompiledGradient:
         inputs = self._inputs(x, betas)
         with matrix_products(precision, x.device):
             self.graph = self._trace(inputs)
+        self.by_compiler = compiler
+        self._run = self._compiled(inputs) if compiler else self.graph
+
+    def _compiled(self, inputs: list[Tensor]) -> Callable[..., tuple[Tensor, ...]]:
         options = dict(OPTIONS)
-        if x.device.type == "cuda":
+        if inputs[0].device.type == "cuda":
             options["triton.cudagraphs"] = True
         with torch.no_grad(), own_generators(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, of its deprecated parts
             # Without guards on every input, which cost a tenth of a small step: shapes and dtypes
             # are checked by whoever chooses this graph.
-            self._run = torch._inductor.compile(self.graph, inputs, options=options)
-            self._run(*inputs)  # what is compiled at the first call is compiled now
+            run = torch._inductor.compile(self.graph, inputs, options=options)
+            run(*inputs)  # what is compiled at the first call is compiled now
+        return run
 
     @staticmethod
     def annealed_levels(betas: Mapping[str, float]) -> tuple[str, ...]:
@@ -114,4 +122,14 @@ class CompiledGradient:
             return loss.value.detach(), kept_share, *(d for _, d in used)
 
         with own_generators(), pyro.validation_enabled(False):
-            return make_fx(gradient)(*inputs)
+            return _without_views_of_nothing(make_fx(gradient)(*inputs))
+
+
+def _without_views_of_nothing(traced: GraphModule) -> GraphModule:
+    """Drop what only autograd asked for: detached copies of names, and dead code."""
+    for node in traced.graph.nodes:
+        if node.target in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
+            node.replace_all_uses_with(node.args[0])
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    return traced

@@ -78,18 +78,26 @@ class Gradients:
         """Whether one graph can hold the step: no for Pyro's own losses and particle chunks."""
         return isinstance(self.objective, ImportanceWeightedELBO) and self.particles is None
 
-    def compile(self, x: Tensor, schedules: Iterable[Mapping[str, float]] = ({},)) -> None:
+    def compile(
+        self, x: Tensor, schedules: Iterable[Mapping[str, float]] = ({},), *, compiler: bool = True
+    ) -> None:
         """Trace and compile the gradient for batches like x and for these betas' annealed levels.
 
-        Other batches (the last, smaller one of an epoch) take the plain path. Raises whatever the
-        compiler raises.
+        Without ``compiler`` the graph is traced only and run as it is. Other batches (the last,
+        smaller one of an epoch) take the plain path. Raises whatever the compiler raises.
         """
         for rows in self._parts(x):
             for betas in schedules:
                 key = _key(rows, betas)
                 if key not in self.compiled:
                     self.compiled[key] = CompiledGradient(
-                        self.objective, self.model, self.guide, rows, betas, self.precision
+                        self.objective,
+                        self.model,
+                        self.guide,
+                        rows,
+                        betas,
+                        self.precision,
+                        compiler,
                     )
 
     def forget_compiled(self) -> None:

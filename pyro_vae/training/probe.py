@@ -14,11 +14,13 @@ from torch import Tensor
 from pyro_vae import bounds
 from pyro_vae.generators import own_generators
 from pyro_vae.log_weights import log_weights
+from pyro_vae.models import HierarchicalVAE
 from pyro_vae.training.compiled import CompiledGradient
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.precision import matrix_products
 
 WORTH_SECONDS = 100.0  # of plain steps; fewer would not pay back tracing and compiling
+WORTH_TRACING = 20.0  # likewise for tracing alone, which takes a second or two
 WORTH_RATIO = 0.97  # compiled to plain
 ROUNDS = 5
 # Compiled sums run in another order. What is wrong is off by far more.
@@ -50,16 +52,18 @@ def choose(
 
     The generators and gradients are left as they were.
     """
-    if wanted is False:
-        return Choice(False, "")
     if not gradients.can_compile:
+        if wanted is False:
+            return Choice(False, "")
         return Choice(False, "step not compiled: Pyro's own losses and particle chunks are not")
     with own_generators(), pyro.validation_enabled(False):
         try:
             seconds = min(_run(gradients, x, schedules[0])[0] for _ in range(2))
         except Exception:  # the first step will say what is wrong with the programs or the data
             return Choice(False, "")
-        if wanted is None and seconds * num_steps < WORTH_SECONDS:
+        if wanted is False or (wanted is None and seconds * num_steps < WORTH_SECONDS):
+            if seconds * num_steps > WORTH_TRACING:
+                _trace(gradients, x, schedules)
             return Choice(False, "")
         say("compiling the step, which takes some seconds once")
         start = time.perf_counter()
@@ -68,11 +72,11 @@ def choose(
             cost = time.perf_counter() - start
             ratio = max(_compare(gradients, x, betas) for betas in _distinct(schedules))
         except Exception as error:
-            gradients.forget_compiled()
+            _trace(gradients, x, schedules)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             return Choice(False, f"step not compiled: {type(error).__name__}: {reason[:200]}")
     if wanted is None and ratio > WORTH_RATIO:
-        gradients.forget_compiled()
+        _trace(gradients, x, schedules)
         return Choice(False, f"step not compiled: it would take {ratio:.2f} of the plain step")
     return Choice(True, f"step compiled in {cost:.0f} s; it takes {ratio:.2f} of the plain step")
 
@@ -94,6 +98,35 @@ def precision_effect(gradients: Gradients, x: Tensor) -> str:
         f"precision {gradients.precision} changes the bound of the first batch by "
         f"{off.mean():+.3g} nats per datum (root mean square {off.square().mean().sqrt():.3g})"
     )
+
+
+def _trace(gradients: Gradients, x: Tensor, schedules: Sequence[Mapping[str, float]]) -> None:
+    """Record the step without compiling it, where that gives the plain gradient bit for bit.
+
+    Only for this library's models: a foreign program may do more in Python than a record tells.
+    """
+    gradients.forget_compiled()
+    if not isinstance(gradients.model, HierarchicalVAE):
+        return
+    try:
+        gradients.compile(x, schedules, compiler=False)
+        with own_generators(), pyro.validation_enabled(False):
+            exact = all(_same_bits(gradients, x, betas) for betas in _distinct(schedules))
+    except Exception:  # what cannot be traced is run as it is
+        exact = False
+    if not exact:
+        gradients.forget_compiled()
+
+
+def _same_bits(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> bool:
+    traced, results = gradients.compiled, []
+    for graphs in (traced, {}):
+        gradients.compiled = graphs
+        torch.manual_seed(0)
+        results.append(_run(gradients, x, betas)[1:])
+    gradients.compiled = traced
+    (loss, flat), (plain_loss, plain) = results
+    return loss == plain_loss and torch.equal(flat, plain)
 
 
 def _distinct(schedules: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
