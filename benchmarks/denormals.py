@@ -19,7 +19,7 @@ from benchmarks.cases import Case
 from benchmarks.steps import step_of_loss
 from benchmarks.variants import VARIANTS, Prepared
 
-UNFLUSHED = ("bare", "pyro-renyi")
+UNFLUSHED = ("bare", "pyro-renyi", "ours")
 
 
 def trained(case: Case, num_particles: int, batch: int, num_steps: int = 100) -> Case:

@@ -86,7 +86,10 @@ class CompiledGradient:
         if x.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()  # what the last call returned is used up
         with torch.no_grad():
-            loss, kept_share, *gradients = self._run(*self._inputs(x, betas))
+            outputs = self._run(*self._inputs(x, betas))
+        if x.device.type == "cuda":  # the next replay of the graph writes to the same memory
+            outputs = [output.clone() for output in outputs]
+        loss, kept_share, *gradients = outputs
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             if parameter.grad is None:
                 parameter.grad = gradient

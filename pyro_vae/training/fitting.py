@@ -105,7 +105,7 @@ def fit(
     run = Run(
         gradients=Gradients(objective, model, guide, chunk_size, precision),
         batches=batches,
-        valid=valid,
+        valid=None if valid is None else valid.to(gradient_step.device),
         epochs=epochs,
         gradient_step=gradient_step,
         schedules=_schedules(model, annealing),
@@ -123,8 +123,9 @@ def fit(
 
 def default_chunk_size(model: nn.Module) -> int | None:
     """Particles times data that a training step runs at once; None for all."""
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    return CPU_CHUNK if isinstance(model, HierarchicalVAE) and on_cpu else None
+    if not isinstance(model, HierarchicalVAE):
+        return None
+    return CPU_CHUNK if next(model.parameters()).device.type == "cpu" else None
 
 
 def _schedules(model: nn.Module, annealing: Mapping[str, Schedule] | None) -> dict[str, Schedule]:

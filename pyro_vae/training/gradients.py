@@ -53,7 +53,8 @@ class Gradients:
     ) -> None:
         check_objective_fits(objective, guide)
         self.objective, self.model, self.guide = objective, model, guide
-        self.device = next(model.parameters()).device
+        parameters = (*model.parameters(), *guide.parameters())
+        self.device = parameters[0].device if parameters else torch.device("cpu")
         self.precision = check_precision(precision, self.device)
         num_particles = objective.num_particles
         self.rows = self.particles = None
@@ -91,14 +92,9 @@ class Gradients:
                 key = _key(rows, betas)
                 if key not in self.compiled:
                     self.compiled[key] = CompiledGradient(
-                        self.objective,
-                        self.model,
-                        self.guide,
-                        rows,
-                        betas,
-                        self.precision,
+                        self.objective, self.model, self.guide, rows, betas, self.precision,
                         compiler,
-                    )
+                    )  # fmt: skip
 
     def forget_compiled(self) -> None:
         """Go back to the plain path."""

@@ -18,15 +18,15 @@ def validation_columns(
 ) -> Row:
     """ELBO, L_k, reconstruction, KL per level and effective sample size; means, nats per datum.
 
-    Always in float32 and without annealing. Empty without validation data.
+    Always in float32 and without annealing. Empty without validation data, which must lie on the
+    pair's device.
     """
     if valid is None:
         return {}
-    device = next(model.parameters()).device
     with own_generators(), pyro.validation_enabled(False):
         torch.manual_seed(VALIDATION_SEED)
         figures = evaluate(
-            model, guide, valid.to(device), khat=False,
+            model, guide, valid, khat=False,
             num_particles=num_particles, bound_particles=num_particles,
         )  # fmt: skip
     summary = figures.summary()
