@@ -12,6 +12,7 @@ from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import CAN_THIN, OBJECTIVES
 from pyro_vae.recipes import recipe
 from pyro_vae.thinning import default_kept
+from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import OptimiserSettings
 from pyro_vae.training.precision import PRECISIONS
 
@@ -86,7 +87,7 @@ def resumed_config(stored: dict[str, Any], given: dict[str, Any], source: Path) 
         config[name] = value
     if config["objective"] not in WITH_ALPHA and "alpha" not in given:
         config["alpha"] = None
-    if given.keys() & {"thin", "num_particles", "objective"}:
+    if given.keys() & {"thin", "num_particles", "objective", "chunk_size"}:
         config["thin"] = _thin(config, given)
     check_config(config)
     return config
@@ -124,7 +125,9 @@ def _thin(config: dict[str, Any], given: dict[str, Any]) -> int | None:
     """
     kept, num_particles = given.get("thin", DEFAULTS["thin"]), config["num_particles"]
     if kept == "auto":
-        pays = config["objective"] in CAN_THIN and num_particles >= THIN_FROM
+        # Thinned particles are run at once, so they must fit into a chunk.
+        at_once = config["chunk_size"] or CPU_CHUNK
+        pays = config["objective"] in CAN_THIN and THIN_FROM <= num_particles <= at_once
         return default_kept(num_particles) if pays else None
     if kept is None:
         return None

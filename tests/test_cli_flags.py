@@ -306,3 +306,22 @@ def test_the_run_directory_holds_what_the_documentation_says(finished_run):
     assert summary["test"].keys() == test
     assert all({"mean", "standard_error"} <= row.keys() for row in summary["test"].values())
     assert summary["active_units"].keys() == {"z1", "z2"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        ([], 7), (["--num-particles", "49"], None), (["--num-particles", "800"], 100),
+        (["--num-particles", "6000", "--eval-particles", "6000"], None), (["--chunk-size", "20"], None),
+        (["--objective", "elbo"], None), (["--objective", "dreg"], 7), (["--no-thin"], None),
+        (["--thin"], 7), (["--thin", "3"], 3), (["--thin", "--num-particles", "4"], 2),
+    ],
+)  # fmt: skip
+def test_particles_are_thinned_where_it_pays_or_was_asked(flags, kept):
+    assert settings.new_config(vars(parser().parse_args(flags)))["thin"] == kept
+
+
+@pytest.mark.parametrize("number", ["50", "-1", "60"])
+def test_thinning_keeps_fewer_than_all(number):
+    with pytest.raises(settings.InputError, match=f"--thin {number} must lie below"):
+        settings.new_config(vars(parser().parse_args(["--thin", number])))
