@@ -312,7 +312,8 @@ def test_the_run_directory_holds_what_the_documentation_says(finished_run):
     ("flags", "kept"),
     [
         ([], 7), (["--num-particles", "49"], None), (["--num-particles", "800"], 100),
-        (["--num-particles", "6000", "--eval-particles", "6000"], None), (["--chunk-size", "20"], None),
+        (["--num-particles", "6000", "--eval-particles", "6000"], None),
+        (["--chunk-size", "20"], None),
         (["--objective", "elbo"], None), (["--objective", "dreg"], 7), (["--no-thin"], None),
         (["--thin"], 7), (["--thin", "3"], 3), (["--thin", "--num-particles", "4"], 2),
     ],

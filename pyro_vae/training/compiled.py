@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 
 import pyro
+import pyro.infer
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
@@ -18,7 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.annealing import anneal
 from pyro_vae.generators import own_generators
-from pyro_vae.objectives import ImportanceWeightedELBO, Loss
+from pyro_vae.objectives import DReG, ImportanceWeightedELBO, Loss
 from pyro_vae.substitution import substituted
 from pyro_vae.training.precision import matrix_products
 
@@ -33,12 +34,12 @@ OPTIONS = {
 class CompiledGradient:
     """One graph for batches of one shape; parameters, data and betas are its inputs.
 
-    A level whose beta is exactly 1 is not an input: DReG spends a pass on annealed levels, which is
-    not compiled in where there are none.
+    DReG spends a pass on annealed levels, so for it levels whose beta is exactly 1 are no inputs,
+    and there is one graph while it anneals and one after.
 
     Args:
         x: a batch; only its shape, dtype and device matter.
-        betas: annealed level -> beta; only which of them differ from 1 matters.
+        betas: annealed level -> beta; only which there are matters (for DReG: which differ from 1).
         precision: of matrix products.
         compiler: False runs the record operation by operation: bit for bit the plain gradient,
             without the time that Pyro's handlers and autograd's books take.
@@ -54,7 +55,7 @@ class CompiledGradient:
         precision: str = "float32",
         compiler: bool = True,
     ) -> None:
-        self.levels = self.annealed_levels(betas)
+        self.levels = self.annealed_levels(objective, betas)
         self.objective, self._pair = objective, nn.ModuleList([model, guide])
         self._parameters = list(self._pair.parameters())
         self._buffers = list(self._pair.buffers())
@@ -77,8 +78,10 @@ class CompiledGradient:
         return run
 
     @staticmethod
-    def annealed_levels(betas: Mapping[str, float]) -> tuple[str, ...]:
-        """Levels whose beta differs from 1."""
+    def annealed_levels(objective: pyro.infer.ELBO, betas: Mapping[str, float]) -> tuple[str, ...]:
+        """The levels whose betas are inputs of the graph that serves ``betas``."""
+        if not isinstance(objective, DReG):
+            return tuple(betas)
         return tuple(name for name, beta in betas.items() if beta != 1.0)
 
     def __call__(self, x: Tensor, betas: Mapping[str, float]) -> Loss:

@@ -89,7 +89,7 @@ class Gradients:
         """
         for rows in self._parts(x):
             for betas in schedules:
-                key = _key(rows, betas)
+                key = self._key(rows, betas)
                 if key not in self.compiled:
                     self.compiled[key] = CompiledGradient(
                         self.objective, self.model, self.guide, rows, betas, self.precision,
@@ -121,7 +121,7 @@ class Gradients:
         return x.tensor_split(-(-len(x) // self.rows))
 
     def _of_rows(self, x: Tensor, betas: Mapping[str, float]) -> Loss:
-        compiled = self.compiled.get(_key(x, betas)) if self.compiled else None
+        compiled = self.compiled.get(self._key(x, betas)) if self.compiled else None
         if compiled is not None:
             return compiled(x, betas)
         with anneal(betas), matrix_products(self.precision, self.device):
@@ -163,6 +163,6 @@ class Gradients:
             (-sum_over_data(objective.surrogate(live, weights, weights), live.terms)).backward()
         return Loss(loss, 1.0)
 
-
-def _key(x: Tensor, betas: Mapping[str, float]) -> tuple:
-    return x.shape, x.dtype, CompiledGradient.annealed_levels(betas)
+    def _key(self, x: Tensor, betas: Mapping[str, float]) -> tuple:
+        levels = CompiledGradient.annealed_levels(self.objective, betas)
+        return x.shape, x.dtype, levels

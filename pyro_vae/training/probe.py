@@ -70,7 +70,7 @@ def choose(
         try:
             gradients.compile(x, schedules)
             cost = time.perf_counter() - start
-            ratio = max(_compare(gradients, x, betas) for betas in _distinct(schedules))
+            ratio = max(_compare(gradients, x, betas) for betas in _distinct(gradients, schedules))
         except Exception as error:
             _trace(gradients, x, schedules)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -111,7 +111,9 @@ def _trace(gradients: Gradients, x: Tensor, schedules: Sequence[Mapping[str, flo
     try:
         gradients.compile(x, schedules, compiler=False)
         with own_generators(), pyro.validation_enabled(False):
-            exact = all(_same_bits(gradients, x, betas) for betas in _distinct(schedules))
+            exact = all(
+                _same_bits(gradients, x, betas) for betas in _distinct(gradients, schedules)
+            )
     except Exception:  # what cannot be traced is run as it is
         exact = False
     if not exact:
@@ -129,9 +131,12 @@ def _same_bits(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> b
     return loss == plain_loss and torch.equal(flat, plain)
 
 
-def _distinct(schedules: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
+def _distinct(
+    gradients: Gradients, schedules: Sequence[Mapping[str, float]]
+) -> list[Mapping[str, float]]:
     """One set of betas for each graph."""
-    return list({CompiledGradient.annealed_levels(betas): betas for betas in schedules}.values())
+    levels = CompiledGradient.annealed_levels
+    return list({levels(gradients.objective, betas): betas for betas in schedules}.values())
 
 
 def _compare(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> float:
