@@ -626,6 +626,7 @@ def test_a_long_plain_run_is_traced_and_stays_the_plain_one_bit_for_bit(monkeypa
     """Without a compiler the handlers still run once, where that changes no bit."""
     histories = []
     for worth in (0.0, math.inf):
+        monkeypatch.setattr(probe, "FEW_STEPS", 0)
         monkeypatch.setattr(probe, "WORTH_TRACING", worth)
         result = fit(compile=False)
         assert not result.compiled
@@ -635,6 +636,7 @@ def test_a_long_plain_run_is_traced_and_stays_the_plain_one_bit_for_bit(monkeypa
 
 def test_a_trace_that_differs_in_a_bit_is_not_used(monkeypatch):
     monkeypatch.setattr(probe, "WORTH_TRACING", 0.0)
+    monkeypatch.setattr(probe, "FEW_STEPS", 0)
     gradients = Gradients(pyro_vae.IWAE(4), *tiny_pair())
     choose(gradients, X, (BETAS,), 10, False)
     assert [graph.by_compiler for graph in gradients.compiled.values()] == [False]

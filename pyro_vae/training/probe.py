@@ -21,6 +21,7 @@ from pyro_vae.training.precision import matrix_products
 
 WORTH_SECONDS = 100.0  # of plain steps; fewer would not pay back tracing and compiling
 WORTH_TRACING = 20.0  # likewise for tracing alone, which takes a second or two
+FEW_STEPS = 500  # a plain run of fewer is not even timed
 WORTH_RATIO = 0.97  # compiled to plain
 ROUNDS = 5
 # Compiled sums run in another order. What is wrong is off by far more.
@@ -52,9 +53,9 @@ def choose(
 
     The generators and gradients are left as they were.
     """
+    if wanted is False and (num_steps < FEW_STEPS or not gradients.can_compile):
+        return Choice(False, "")
     if not gradients.can_compile:
-        if wanted is False:
-            return Choice(False, "")
         return Choice(False, "step not compiled: Pyro's own losses and particle chunks are not")
     with own_generators(), pyro.validation_enabled(False):
         try:
