@@ -62,7 +62,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments: list[str] | None) -> int:
-    torch.set_flush_denormal(True)  # before there are threads: they inherit it
     given = vars(parser().parse_args(arguments))
     with joined_processes(given.get("device", "auto")) as processes:
         return _run(given, processes)
@@ -189,4 +188,5 @@ def _describe(config: dict, data: Dataset, directory: RunDirectory, device: torc
 
 
 if __name__ == "__main__":
+    torch.set_flush_denormal(True)  # before there are threads: they inherit it
     sys.exit(main())
