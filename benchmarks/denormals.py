@@ -15,9 +15,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+import pyro_vae
 from benchmarks.cases import Case
 from benchmarks.steps import step_of_loss
 from benchmarks.variants import VARIANTS, Prepared
+from pyro_vae.diagnostics import effective_sample_size
 
 UNFLUSHED = ("bare", "pyro-renyi", "ours")
 
@@ -35,12 +37,10 @@ def trained(case: Case, num_particles: int, batch: int, num_steps: int = 100) ->
 
 
 def effective_particles(case: Case, num_particles: int, x: Tensor) -> float:
-    """Mean over data of 1 / sum w~^2: how concentrated the weights are."""
-    import pyro_vae
-
+    """Mean over data of the effective sample size: how concentrated the weights are."""
     with torch.no_grad():
         log_w = pyro_vae.log_weights(*case.pair(), x, num_particles).log_w
-    return (1 / torch.softmax(log_w, 0).square().sum(0)).mean().item()
+    return effective_sample_size(log_w).mean().item()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cases import CASES
-from benchmarks.machine import description
+from benchmarks.machine import description, flush_denormals
 from benchmarks.memory import reset_peak, status_bytes
 from pyro_vae.evaluation import log_likelihood
 
@@ -77,7 +77,7 @@ def main() -> None:
         "--peak", action="store_true", help="print the peak in MB, and nothing else"
     )
     flags = parser.parse_args()
-    torch.set_flush_denormal(True)
+    flush_denormals()
     if flags.peak:
         print(peak_megabytes())
         return

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import pyro_vae
-from benchmarks.machine import description
+from benchmarks.machine import description, flush_denormals
 from pyro_vae.datasets import Batches
 from pyro_vae.thinning import default_kept
 from pyro_vae.training import Gradients
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     flags = parser.parse_args()
-    torch.set_flush_denormal(True)
+    flush_denormals()
     data = pyro_vae.load_dataset(**CASES[flags.case][0])
     kept = default_kept(NUM_PARTICLES)
     rows = []

@@ -130,9 +130,8 @@ def run_pair(
             torch knows it.
         redraw: latents (K, B, ...) that the guide draws again, on the same noise.
     """
-    handlers = () if redraw is None else (traces.RedrawValues(redraw),)
     with traces.particles(num_particles):
-        drawn = traces.run(guide, args, kwargs, *handlers)
+        drawn = traces.draw(guide, args, kwargs, redraw)
         if reparameterised:
             check_reparameterised(traces.sample_sites(drawn))
         scored = traces.run(model, args, kwargs, traces.SetValues(traces.latent_values(drawn)))

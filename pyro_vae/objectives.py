@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import pyro.infer
@@ -169,19 +170,11 @@ class AnalyticELBO(ELBO):
     from it in the guide (bottom-up chains): :func:`check_objective_fits` refuses those.
     """
 
+    estimator = staticmethod(partial(estimators.pathwise, analytic=True))
     analytic = True
 
     def __init__(self, num_particles: int = 1) -> None:
         super().__init__(num_particles)
-
-    @staticmethod
-    def estimator(model, guide, args, kwargs, num_particles, redraw=None) -> Live:
-        return Live(
-            run_pair(
-                model, guide, args, kwargs, num_particles,
-                reparameterised=True, analytic=True, redraw=redraw,
-            )
-        )  # fmt: skip
 
 
 class RenyiELBO(ImportanceWeightedELBO):

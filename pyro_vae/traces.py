@@ -37,6 +37,11 @@ def run(program: Callable, args: tuple, kwargs: Mapping, *handlers: Messenger) -
     return sites
 
 
+def draw(guide: Callable, args: tuple, kwargs: Mapping, redraw: Mapping[str, Tensor] | None):
+    """Run the guide: fresh draws, or those of ``redraw`` (K, B, ...) again on their old noise."""
+    return run(guide, args, kwargs, *(() if redraw is None else (RedrawValues(redraw),)))
+
+
 class _Record(Messenger):
     def __init__(self) -> None:
         super().__init__()

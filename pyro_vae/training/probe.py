@@ -122,13 +122,7 @@ def _trace(gradients: Gradients, x: Tensor, schedules: Sequence[Mapping[str, flo
 
 
 def _same_bits(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> bool:
-    traced, results = gradients.compiled, []
-    for graphs in (traced, {}):
-        gradients.compiled = graphs
-        torch.manual_seed(0)
-        results.append(_run(gradients, x, betas)[1:])
-    gradients.compiled = traced
-    (loss, flat), (plain_loss, plain) = results
+    (_, loss, flat), (_, plain_loss, plain) = _both(gradients, x, betas, seed=0)
     return loss == plain_loss and torch.equal(flat, plain)
 
 
@@ -142,19 +136,13 @@ def _distinct(
 
 def _compare(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> float:
     """Time of a compiled step over a plain one; ArithmeticError where their results differ."""
-    compiled = gradients.compiled
-    times: dict[bool, list[float]] = {True: [], False: []}
+    times = []
     for turn in range(ROUNDS):
-        results = {}
-        for use in (True, False):
-            gradients.compiled = compiled if use else {}
-            torch.manual_seed(turn)
-            seconds, loss, flat = _run(gradients, x, betas)
-            times[use].append(seconds)
-            results[use] = loss, flat
-        gradients.compiled = compiled
+        (seconds, loss, flat), (plain_seconds, plain_loss, plain) = _both(
+            gradients, x, betas, seed=turn
+        )
+        times.append((seconds, plain_seconds))
         if turn == 0:
-            (loss, flat), (plain_loss, plain) = results[True], results[False]
             off = abs(loss - plain_loss) / max(abs(plain_loss), 1.0)
             gradient_off = (flat - plain).norm() / plain.norm()
             if not (off <= LOSS_TOLERANCE and gradient_off <= GRADIENT_TOLERANCE):
@@ -162,7 +150,21 @@ def _compare(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> flo
                     f"the compiled step differs from the plain one (loss by {off:.1e}, gradient by "
                     f"{gradient_off:.1e} of its norm)"
                 )
-    return statistics.median(times[True]) / statistics.median(times[False])
+    compiled, uncompiled = map(statistics.median, zip(*times, strict=True))
+    return compiled / uncompiled
+
+
+def _both(
+    gradients: Gradients, x: Tensor, betas: Mapping[str, float], seed: int
+) -> tuple[tuple, tuple]:
+    """:func:`_run` with the graphs that there are, and on the plain path, on the same noise."""
+    graphs, results = gradients.compiled, []
+    for used in (graphs, {}):
+        gradients.compiled = used
+        torch.manual_seed(seed)
+        results.append(_run(gradients, x, betas))
+    gradients.compiled = graphs
+    return results[0], results[1]
 
 
 def _run(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> tuple:
