@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyro
 import torch
 from torch import Tensor
 
@@ -20,11 +18,8 @@ from pyro_vae.diagnostics import (
     pareto_khat,
 )
 from pyro_vae.errors import InputError, check_positive
-from pyro_vae.log_weights import LogWeights, log_weights
-from pyro_vae.preconditions import check_all_rows
-from pyro_vae.rows import Data, count_rows, split_rows
-
-CHUNK_SIZE = 2_500
+from pyro_vae.evaluation.weight_tables import CHUNK_SIZE, weight_tables
+from pyro_vae.rows import Data
 
 
 @dataclass(frozen=True)
@@ -115,7 +110,7 @@ def log_likelihood(
             (K, 1) column of weights. The estimate is exact for chunks of any size.
     """
     with flushed_denormals():
-        tables = _weight_tables(model, guide, x, num_particles, chunk_size)
+        tables = weight_tables(model, guide, x, num_particles, chunk_size)
         return torch.cat([bounds.iwae(table.log_w) for table in tables])
 
 
@@ -143,7 +138,7 @@ def evaluate(
     kl: dict[str, list] = {}
     grouped = num_particles - num_particles % bound_particles
     with flushed_denormals():
-        for table in _weight_tables(model, guide, x, num_particles, chunk_size):
+        for table in weight_tables(model, guide, x, num_particles, chunk_size):
             log_w = table.log_w
             # (k, groups, B): each group of k particles gives one L_k and one effective sample size.
             groups = log_w[:grouped].unflatten(0, (-1, bound_particles)).transpose(0, 1)
@@ -166,48 +161,4 @@ def evaluate(
         bound_particles=bound_particles,
         kl={name: np.concatenate(parts) for name, parts in kl.items()},
         **{name: np.concatenate(parts) for name, parts in columns.items()},
-    )
-
-
-@torch.no_grad()
-def _weight_tables(
-    model: Callable, guide: Callable, x: Data, num_particles: int, chunk_size: int
-) -> Iterator[LogWeights]:
-    """Terms of all K particles for some data at a time, in float64 on the CPU, without latents."""
-    check_positive("num_particles", num_particles)
-    check_positive("chunk_size", chunk_size)
-    sizes = [chunk_size] * (num_particles // chunk_size)
-    sizes += [rest] if (rest := num_particles % chunk_size) else []
-    # Shapes and supports are checked in the first pass; in all of them that takes half the time.
-    checks: contextlib.AbstractContextManager = contextlib.nullcontext()
-    for rows in split_rows(x, max(1, chunk_size // num_particles)):
-        passes = []
-        for size in sizes:
-            with checks:
-                passes.append(_without_latents(log_weights(model, guide, rows, size)))
-            checks = pyro.validation_enabled(False)
-        check_all_rows(passes[0].log_likelihood.shape[1], count_rows(rows))
-        yield _stack(passes)
-
-
-def _without_latents(terms: LogWeights) -> LogWeights:
-    return LogWeights(
-        _wide(terms.log_likelihood),
-        {name: _wide(value) for name, value in terms.log_prior.items()},
-        {name: _wide(value) for name, value in terms.log_guide.items()},
-        {},
-    )
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.double().cpu()
-
-
-def _stack(passes: list[LogWeights]) -> LogWeights:
-    first = passes[0]
-    return LogWeights(
-        torch.cat([terms.log_likelihood for terms in passes]),
-        {name: torch.cat([t.log_prior[name] for t in passes]) for name in first.log_prior},
-        {name: torch.cat([t.log_guide[name] for t in passes]) for name in first.log_guide},
-        {},
     )
