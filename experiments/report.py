@@ -42,6 +42,7 @@ def final_figures(
     write_figures(directory, model, guide, data, idata, means)
     return {
         "test": figures.summary(),
+        "warning": figures.warning,
         "active_units": {
             name: {
                 "active": int(active_units(level).sum()),
@@ -86,6 +87,7 @@ def _posterior(
 _LABELS = {
     "elbo": "ELBO",
     "log_likelihood": "log-likelihood",
+    "log_likelihood_jackknife": "the same, jackknife (no bound)",
     "kl_to_posterior": "KL(q || posterior), estimate",
     "reconstruction": "reconstruction, E log p(x | z)",
     "ess": "effective sample size",
@@ -115,10 +117,5 @@ def print_table(summary: dict[str, Any], config: dict[str, Any]) -> None:
         print(
             f"active units of {name}: {row['active']} of {row['units']} (PCA {row['pca_active']})"
         )
-    share = summary["test"].get("khat_above_0.7", {}).get("mean", 0.0)
-    if share > 0:
-        print(
-            f"warning: for {share:.0%} of the test data k-hat is above 0.7; their log-likelihood "
-            "and KL to the posterior are lower estimates that more particles would still raise, "
-            "and their Monte Carlo error is larger than it says"
-        )
+    if summary["warning"]:
+        print(f"warning: {summary['warning']}")

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.log_weights import guide_sites
 
 ACTIVITY_THRESHOLD = 0.01  # Burda et al. 2015
+BURDA_DATA = 500  # training images that the definition of Burda et al. looks at
+DEFINITIONS = ("test", "burda", "pca")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,82 @@ def pca_active_units(means: PosteriorMeans, threshold: float = ACTIVITY_THRESHOL
     Unlike the count of active units it does not change when the latent space is rotated (S4). The
     Monte Carlo covariance of the means is removed from theirs.
     """
+    return int((_principal_variances(means) > threshold).sum())
+
+
+def _principal_variances(means: PosteriorMeans) -> Tensor:
+    """Variances (D,) along the principal directions of the posterior means, falling."""
     covariance = torch.cov(means.mean.T).reshape(means.noise_covariance.shape)
-    directions = torch.linalg.eigvalsh(covariance - means.noise_covariance)
-    return int((directions > threshold).sum())
+    return torch.linalg.eigvalsh(covariance - means.noise_covariance).flip(0)
+
+
+@dataclass(frozen=True)
+class ActiveUnits:
+    """Active units of one level by one definition.
+
+    Attributes:
+        count: how many of the D units, or principal directions, are active.
+        activity: (D,), the variance that is compared with the threshold, of each unit; for "pca" of
+            each principal direction, falling.
+        mask: (D,) booleans, which units are active; None for "pca", whose directions are no units.
+    """
+
+    count: int
+    activity: np.ndarray
+    mask: np.ndarray | None
+
+
+def count_active_units(
+    guide: Callable,
+    x: Tensor,
+    *,
+    definition: str = "test",
+    num_samples: int = 100,
+    threshold: float = ACTIVITY_THRESHOLD,
+    chunk_size: int = 10_000,
+) -> dict[str, ActiveUnits]:
+    """Active units of every level by one of the definitions in the papers: level -> ActiveUnits.
+
+    ==========  ====================================================================================
+    definition  variance over the data, compared with the threshold
+    ==========  ====================================================================================
+    test        of E_q[z_u | x], from ``num_samples`` draws per datum, the Monte Carlo variance of
+                these means removed (S4 with test images, but corrected)
+    burda       of the conditional mean of z_u at a single draw of its parents, for the first 500
+                rows of x (Burda et al.'s code, with training images). Too large by the variance
+                that the drawn parents add: right for levels without latent parents only
+    pca         along each principal direction of the means of "test" (S4): the same for a rotated
+                latent space, where the other two count anew
+    ==========  ====================================================================================
+
+    Args:
+        guide: Pyro program with one data plate at dim -1. x: (N, D_x), test images for "test" and
+            "pca", training images for "burda". num_samples, chunk_size: of :func:`posterior_means`;
+            not used by "burda".
+
+    Raises:
+        InputError: another definition; a threshold that is not positive.
+    """
+    check_choice("definition", definition, DEFINITIONS)
+    check_positive("threshold", threshold)
+    if definition == "burda":
+        activities = _single_sample_activities(guide, x[:BURDA_DATA])
+    else:
+        means = posterior_means(guide, x, num_samples=num_samples, chunk_size=chunk_size)
+        measure = _principal_variances if definition == "pca" else lambda level: level.activity
+        activities = {name: measure(level) for name, level in means.items()}
+    found = {}
+    for name, activity in activities.items():
+        active = (activity > threshold).cpu().numpy()
+        mask = None if definition == "pca" else active
+        found[name] = ActiveUnits(int(active.sum()), activity.cpu().numpy(), mask)
+    return found
+
+
+@torch.no_grad()
+def _single_sample_activities(guide: Callable, x: Tensor) -> dict[str, Tensor]:
+    activities = {}
+    for name, site in guide_sites(guide, x, 1).items():
+        mean = site["fn"].mean.expand(site["value"].shape)
+        activities[name] = mean.reshape(len(x), -1).double().var(0, unbiased=True)
+    return activities

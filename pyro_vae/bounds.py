@@ -13,10 +13,12 @@ power_mean      log (mean_k w_k^p)^(1/p), p = 1 - alpha      for p <= 1         
 median          log median_k w_k                             no                          S4 2.3
 miwae           mean over K2 groups of iwae of K1            yes                         S4 2.3
 ciwae           beta elbo + (1 - beta) iwae                  yes                         S4 2.3
+jackknife       K L_K - (K-1) mean_k L_(K without k)         no, less biased than L_K    Nowozin
 ==============  ===========================================  ==========================  ========
 
 With p > 1 the expectation can exceed log p(x), in the limit of many particles it does: by Jensen
 ``log E[w^p]^(1/p) >= log E[w]``. The median of the weights has no fixed relation to their mean.
+The jackknife (Nowozin 2018) is an estimate of log p(x), not something to train on.
 """
 
 from __future__ import annotations
@@ -82,6 +84,27 @@ def ciwae(log_w: Tensor, beta: float) -> Tensor:
     if not 0 <= beta <= 1:
         raise InputError(f"beta must lie in [0, 1], got {beta}")
     return beta * elbo(log_w) + (1 - beta) * iwae(log_w)
+
+
+def jackknife(log_w: Tensor) -> Tensor:
+    """K L_K - (K - 1) mean_k L_K-1(all but k): L_K with its bias of order 1 / K removed.
+
+    The jackknife estimate of log p(x) of order one (Nowozin 2018, JVI-1). Its bias falls as 1 / K^2
+    where that of L_K falls as 1 / K; its standard error is about that of L_K. It is **not a lower
+    bound**: its expectation can exceed log p(x). Where one weight is nearly everything it is about
+    that weight's distance from the others, and says nothing; k-hat tells. NaN for K = 1.
+    """
+    num_particles = len(log_w)
+    if num_particles == 1:
+        return torch.full_like(log_w[0], torch.nan)
+    # L_K - L_K-1(all but k) = log(1 - 1 / K) - log(1 - w~_k). Only the largest w~_k can come near
+    # one, where the difference would cancel: its log(1 - w~_k) is summed from the other weights.
+    largest = log_w.argmax(0, keepdim=True)
+    others = torch.logsumexp(log_w.scatter(0, largest, -math.inf), 0, keepdim=True)
+    small = normalised_weights(log_w).scatter(0, largest, 0.0)
+    remainder = torch.log1p(-small).scatter(0, largest, others - torch.logsumexp(log_w, 0))
+    gain = math.log1p(-1 / num_particles) - remainder
+    return iwae(log_w) + (num_particles - 1) * gain.mean(0)
 
 
 def normalised_weights(log_w: Tensor) -> Tensor:

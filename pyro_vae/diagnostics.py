@@ -33,6 +33,18 @@ def log_mean_standard_error(log_w: Tensor) -> Tensor:
     return (excess.clamp(min=0) / (num_particles - 1)).sqrt()
 
 
+def khat_warning(khat: np.ndarray) -> str | None:
+    """What k-hat above 0.7 means for the figures of these data, (B,); None where none is above."""
+    share = np.mean(khat > KHAT_LIMIT)
+    if share == 0:
+        return None
+    return (
+        f"for {share:.0%} of the test data k-hat is above {KHAT_LIMIT}; their log-likelihood "
+        "and KL to the posterior are lower estimates that more particles would still raise, "
+        "and their Monte Carlo error is larger than it says"
+    )
+
+
 def pareto_khat(log_w: Tensor) -> np.ndarray:
     """Shape of the upper tail of each datum's weights, (K, B) -> (B,), by ``arviz.psislw``.
 

@@ -54,8 +54,8 @@ def to_inference_data(
     observed_data            x
     prior, prior_predictive  z1, z2, ... and x: draws from the model
     importance_diagnostics   per datum: elbo, bound (L_k), log_likelihood and its
-                             monte_carlo_error, kl_to_posterior, reconstruction, kl_<level>, ess,
-                             khat
+                             monte_carlo_error, log_likelihood_jackknife, kl_to_posterior,
+                             reconstruction, kl_<level>, ess, khat
     =======================  =====================================================================
 
     Args:

@@ -15,7 +15,9 @@ GROUPS = {
     "posterior", "sample_stats", "posterior_predictive", "observed_data", "prior",
     "prior_predictive", "importance_diagnostics",
 }  # fmt: skip
-DIAGNOSTICS = {"elbo", "bound", "log_likelihood", "kl_to_posterior", "ess", "khat"}
+DIAGNOSTICS = {
+    "elbo", "bound", "log_likelihood", "log_likelihood_jackknife", "kl_to_posterior", "ess", "khat",
+}  # fmt: skip
 
 
 def convert(pair=None, **settings):

@@ -1,14 +1,20 @@
 """Truths 12 and 13: Pareto k-hat of known tails, and active units of constructed guides."""
 
 import arviz
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
 import pyro_vae
-from pyro_vae.activity import active_units, pca_active_units, posterior_means
-from pyro_vae.diagnostics import KHAT_LIMIT, pareto_khat
+from pyro_vae.activity import (
+    active_units,
+    count_active_units,
+    pca_active_units,
+    posterior_means,
+)
+from pyro_vae.diagnostics import KHAT_LIMIT, khat_warning, pareto_khat
 from pyro_vae.evaluation import evaluate
 from tests.statistics import assert_mean_close, double_precision, z_score
 
@@ -152,6 +158,84 @@ def test_truth_13_pca_active_units_with_noise_shared_between_units(slope, active
     assert (means.activity - 9 * slope**2).abs().max() < 2
     assert active_units(means, threshold=0.5).sum() == 4 * active
     assert pca_active_units(means, threshold=0.5) == active
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.3])
+def test_truth_13_the_single_sample_definition_counts_the_spread_of_drawn_parents(spread):
+    """The mean of z1 at one z2 varies by c^2 (a^2 + s^2), where E[z1 | x] varies by c^2 a^2."""
+    guide = ConstructedGuide(spread=spread)
+    tables = {"burda": [], "test": []}
+    for _ in range(150):
+        x = torch.randn(60, 3)
+        for definition, table in tables.items():
+            found = count_active_units(guide, x, definition=definition, num_samples=5)
+            table.append([torch.as_tensor(found[name].activity) for name in ("z2", "z1")])
+    burda, corrected = (
+        [torch.stack(level) for level in zip(*tables[name], strict=True)] for name in tables
+    )
+    assert_mean_close(burda[0], guide.activity("z2"))  # no latent parents, no bias
+    assert_mean_close(burda[1], guide.activity("z1") + guide.gains**2 * spread**2)
+    assert z_score(burda[1], guide.activity("z1")) > 8
+    for level, name in zip(corrected, ("z2", "z1"), strict=True):
+        assert_mean_close(level, guide.activity(name))
+
+
+def test_truth_13_three_definitions_side_by_side():
+    """Slopes 1, 0.5, 0.02: two units. Rotated three, in two directions; drawn parents add one."""
+    x = torch.randn(2_000, 3)
+    plain, rotated = ConstructedGuide(spread=0.2), ConstructedGuide(rotation(), spread=0.2)
+
+    def counts(guide, definition):
+        found = count_active_units(guide, x, definition=definition)
+        return {name: level.count for name, level in found.items()}
+
+    assert counts(plain, "test") == counts(plain, "pca") == {"z2": 2, "z1": 2}
+    assert counts(plain, "burda") == {"z2": 2, "z1": 3}
+    assert counts(rotated, "test")["z2"] == counts(rotated, "burda")["z2"] == 3
+    assert counts(rotated, "pca")["z2"] == 2
+    found = count_active_units(plain, x)
+    assert found["z1"].mask.tolist() == [True, True, False]
+    assert found["z1"].count == active_units(posterior_means(plain, x)["z1"]).sum()
+    assert count_active_units(plain, x, threshold=2.0)["z1"].mask.tolist() == [True, False, False]
+    directions = count_active_units(rotated, x, definition="pca")["z2"]
+    assert directions.mask is None
+    assert directions.activity.tolist() == sorted(directions.activity, reverse=True)
+    assert directions.activity == pytest.approx(plain.slopes**2, abs=0.1)
+
+
+def test_the_definition_of_burda_looks_at_500_rows():
+    x = torch.cat([torch.zeros(500, 3), 10 * torch.randn(500, 3)])
+    guide = ConstructedGuide()
+    assert (count_active_units(guide, x, definition="burda")["z2"].activity == 0).all()
+    assert count_active_units(guide, x)["z2"].count == 3
+    few = count_active_units(guide, x[400:520], definition="burda")["z2"]
+    assert few.activity[0] > 10  # fewer than 500 are all there are
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"definition": "PCA"}, "unknown definition 'PCA'; allowed: test, burda, pca"),
+        ({"threshold": 0.0}, "threshold must be positive"),
+        ({"num_samples": 1}, "num_samples must be at least 2"),
+    ],
+)
+def test_definitions_that_do_not_exist_are_refused(settings, message):
+    with pytest.raises(pyro_vae.InputError, match=message):
+        count_active_units(ConstructedGuide(), torch.randn(5, 3), **settings)
+
+
+def test_warning_tells_the_share_of_data_that_are_not_to_be_trusted():
+    text = khat_warning(np.array([0.1, 0.9, np.nan, np.inf]))
+    assert text.startswith("for 50% of the test data k-hat is above 0.7; their log-likelihood")
+    for trusted in ([0.1, 0.7], [np.nan, np.nan]):
+        assert khat_warning(np.array(trusted)) is None
+    # The figures of an evaluation carry it: one of five data has a proposal far too narrow.
+    x = torch.tensor([0.9, 1.0, 0.1, 1.3, 0.8])[:, None]
+    figures = evaluate(plane, scaled_proposal, x, num_particles=5_000)
+    assert figures.warning.startswith("for 20% of the test data")
+    assert figures.first(2).warning is None
+    assert evaluate(plane, scaled_proposal, x, num_particles=60, khat=False).warning is None
 
 
 def test_khat_of_weights_that_are_nan_is_nan():

@@ -75,6 +75,7 @@ def test_evaluate_is_exact_for_uneven_chunks():
         expected = {
             "elbo": terms.log_w.mean(0),
             "log_likelihood": bounds.iwae(terms.log_w),
+            "log_likelihood_jackknife": bounds.jackknife(terms.log_w),
             "bound": torch.stack([bounds.iwae(g) for g in terms.log_w[:20].split(k)]).mean(0),
             "reconstruction": terms.log_likelihood.mean(0),
             "ess": torch.stack(
@@ -88,6 +89,8 @@ def test_evaluate_is_exact_for_uneven_chunks():
             np.testing.assert_allclose(values, ratio.detach(), atol=1e-12)
         total = found.reconstruction - sum(found.kl.values())
         np.testing.assert_allclose(total, found.elbo, atol=1e-12)
+        np.testing.assert_allclose(found.rate + found.distortion, -found.elbo, atol=1e-12)
+        np.testing.assert_allclose(found.distortion, -terms.log_likelihood.mean(0).detach())
 
 
 @torch.no_grad()

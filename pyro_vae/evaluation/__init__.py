@@ -1,5 +1,33 @@
-"""Held-out figures of a trained pair: likelihoods, KL terms and the weights' diagnostics."""
+"""Held-out figures of a trained pair: likelihoods, KL terms, weights and gradients."""
 
-from pyro_vae.evaluation.figures import CHUNK_SIZE, Evaluation, evaluate, log_likelihood
+from pyro_vae.evaluation.figures import (
+    CHUNK_SIZE,
+    BoundCurve,
+    Evaluation,
+    bound_curve,
+    evaluate,
+    log_likelihood,
+)
+from pyro_vae.evaluation.gradient_noise import (
+    GradientNoise,
+    SignalToNoise,
+    gradient_signal_to_noise,
+)
+from pyro_vae.evaluation.pruning import pruned_log_likelihood
+from pyro_vae.evaluation.surgery import ElboSurgery, elbo_surgery, kl_per_unit
 
-__all__ = ["CHUNK_SIZE", "Evaluation", "evaluate", "log_likelihood"]
+__all__ = [
+    "CHUNK_SIZE",
+    "BoundCurve",
+    "ElboSurgery",
+    "Evaluation",
+    "GradientNoise",
+    "SignalToNoise",
+    "bound_curve",
+    "elbo_surgery",
+    "evaluate",
+    "gradient_signal_to_noise",
+    "kl_per_unit",
+    "log_likelihood",
+    "pruned_log_likelihood",
+]

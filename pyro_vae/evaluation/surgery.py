@@ -1,0 +1,230 @@
+"""The KL term taken apart: unit by unit, and into mutual information and marginal KL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+from pyro_vae import traces
+from pyro_vae.denormals import flushed_denormals
+from pyro_vae.errors import check_count
+from pyro_vae.evaluation.figures import mean_and_error
+from pyro_vae.log_weights import LogWeights, log_weights, read
+from pyro_vae.preconditions import Sites, check_all_rows
+from pyro_vae.rows import Data, as_arguments, count_rows, split_rows
+from pyro_vae.unit_kl import unit_kl
+
+CHUNK_SIZE = 10_000
+
+
+@torch.no_grad()
+def kl_per_unit(
+    model: Callable,
+    guide: Callable,
+    x: Data,
+    num_samples: int = 10,
+    chunk_size: int = CHUNK_SIZE,
+    *,
+    per_datum: bool = False,
+) -> dict[str, np.ndarray]:
+    """KL(q_l || p_l) of every unit: level -> (D_l,) nats, mean over the data.
+
+    ``E_q[KL(q(z_lu | ...) || p(z_lu | ...))]`` from ``num_samples`` draws of the parents per datum,
+    in closed form where torch knows it; its sum over units is ``Evaluation.kl`` of the level. Where
+    the guide draws levels in another order than the model (bottom-up chains) the closed form would
+    be wrong, and the mean of log q - log p stands in: a guide's ``analytic_kl`` tells, else the
+    order of its sites.
+
+    Args:
+        x: (N, D), or the tuple of the programs' arguments. num_samples: draws per datum.
+        chunk_size: draws times data run at once. per_datum: return (N, D_l) instead of means.
+
+    Raises:
+        InputError: a level whose units are not independent given their parents (it is named).
+    """
+    check_count("num_samples", num_samples)
+    check_count("chunk_size", chunk_size)
+    columns: dict[str, list[Tensor]] = {}
+    with flushed_denormals():
+        for rows in split_rows(x, max(1, chunk_size // num_samples)):
+            sums: dict[str, Tensor] = {}
+            for size in _sizes(num_samples, chunk_size):
+                for name, kl in _of_units(model, guide, rows, size).items():
+                    sums[name] = sums.get(name, 0.0) + kl.double().sum(0).cpu()
+            for name, total in sums.items():
+                # Rows are kept only where they were asked for.
+                part = total if per_datum else total.sum(0, keepdim=True)
+                columns.setdefault(name, []).append(part / num_samples)
+    tables = {name: torch.cat(parts).numpy() for name, parts in columns.items()}
+    if per_datum:
+        return tables
+    return {name: table.sum(0) / count_rows(x) for name, table in tables.items()}
+
+
+def _of_units(model: Callable, guide: Callable, x: Data, size: int) -> dict[str, Tensor]:
+    args = as_arguments(x)
+    with traces.particles(size):
+        drawn = traces.run(guide, args, {})
+        scored = traces.run(model, args, {}, traces.SetValues(traces.latent_values(drawn)))
+    terms = read(scored, drawn)  # refuses what cannot be weighed per datum
+    check_all_rows(terms.log_likelihood.shape[1], count_rows(x))
+    analytic = _closed_form_is_right(guide, drawn, scored)
+    return {name: unit_kl(drawn[name], scored[name], analytic=analytic) for name in terms.latents}
+
+
+def _closed_form_is_right(guide: Callable, drawn: Sites, scored: Sites) -> bool:
+    """Whether every level's parents in the model are drawn before it in the guide."""
+    known = getattr(guide, "analytic_kl", None)
+    if known is not None:
+        return known
+    levels = [name for name in traces.sample_sites(drawn) if name in scored]
+    return levels == [name for name in scored if name in levels]
+
+
+@dataclass(frozen=True)
+class ElboSurgery:
+    """ELBO = -distortion - mutual information - marginal KL; means over the data, nats.
+
+    Attributes:
+        rate: mean over n of KL(q(z | x_n) || p(z)), = mutual_information + marginal_kl.
+        mutual_information: I_q(n; z) between a datum's number and its code, in [0, log N].
+        marginal_kl: KL(q(z) || p(z)) of the aggregate q(z) = 1/N sum_n q(z | x_n).
+        distortion: -E_q log p(x | z).
+        standard_errors: figure -> standard error of the mean over the data, data and Monte Carlo
+            together, for q(z) as it is.
+        num_data: N. num_samples: draws per datum.
+    """
+
+    rate: float
+    mutual_information: float
+    marginal_kl: float
+    distortion: float
+    standard_errors: Mapping[str, float]
+    num_data: int
+    num_samples: int
+
+    @property
+    def elbo(self) -> float:
+        """-(rate + distortion)."""
+        return -(self.rate + self.distortion)
+
+
+@torch.no_grad()
+def elbo_surgery(
+    model: Callable,
+    guide: Callable,
+    x: Data,
+    num_samples: int = 1,
+    *,
+    chunk_size: int = CHUNK_SIZE,
+) -> ElboSurgery:
+    """Splits the KL of the ELBO into mutual information and marginal KL (Hoffman and Johnson 2016).
+
+    With q(z) = 1/N sum_n q(z | x_n) over the given data and z = (z1, ..., zL) of all levels (S1)::
+
+        rate = E[sum_m q(m | z) (log q(z | x_m) - log p(z))]
+        I_q(n; z) = log N - E H[q(n | z)] = E[sum_m q(m | z) log q(m | z)] + log N
+        KL(q(z) || p(z)) = E[log q(z) - log p(z)]
+
+    the expectations over ``num_samples`` draws of every q(z | x_n), with q(m | z) = q(z | x_m) /
+    sum_j q(z | x_j). On these draws, so to rounding, rate = I + KL and 0 <= I <= log N. I cannot
+    exceed log N, so how a rate is shared depends on the number of data.
+
+    Every draw is scored under all N data: N^2 ``num_samples`` densities of the guide, in constant
+    memory. The prior must not depend on x.
+
+    Args:
+        x: (N, D), or the tuple of the programs' arguments.
+        chunk_size: draws times data scored at once.
+    """
+    check_count("num_samples", num_samples)
+    check_count("chunk_size", chunk_size)
+    side = math.isqrt(chunk_size)
+    num_data = count_rows(x)
+    columns: dict[str, list[Tensor]] = {}
+    done = 0
+    with flushed_denormals():
+        for rows in split_rows(x, max(1, side // num_samples)):
+            count = count_rows(rows)
+            sums: dict[str, Tensor] = {}
+            for size in _sizes(num_samples, side):
+                terms = log_weights(model, guide, rows, size)
+                check_all_rows(terms.log_likelihood.shape[1], count)
+                for name, values in _cut(terms, guide, x, done, side).items():
+                    sums[name] = sums.get(name, 0.0) + values.sum(0).cpu()
+            for name, total in sums.items():
+                columns.setdefault(name, []).append(total / num_samples)
+            done += count
+    figures = {name: mean_and_error(torch.cat(parts).numpy()) for name, parts in columns.items()}
+    return ElboSurgery(
+        **{name: figure["mean"] for name, figure in figures.items()},
+        standard_errors={name: figure["standard_error"] for name, figure in figures.items()},
+        num_data=num_data,
+        num_samples=num_samples,
+    )
+
+
+def _cut(terms: LogWeights, guide: Callable, x: Data, first: int, side: int) -> dict[str, Tensor]:
+    """The figures of each draw, (S, b), for draws of the data ``first`` .. ``first + b - 1``."""
+    shape = terms.log_likelihood.shape
+    own = sum(terms.log_guide.values()).double()
+    log_prior = sum(terms.log_prior.values()).double()
+    latents = {name: value.flatten(0, 1) for name, value in terms.latents.items()}
+    owners = torch.arange(first, first + shape[1], device=own.device).expand(shape).flatten()
+    log_sum, expected = _under_all_data(guide, x, latents, own.flatten(), owners, side)
+    log_sum, expected = log_sum.reshape(shape), expected.reshape(shape)
+    log_q = log_sum - math.log(count_rows(x))
+    return {
+        "rate": expected - log_prior,
+        "mutual_information": expected - log_q,
+        "marginal_kl": log_q - log_prior,
+        "distortion": -terms.log_likelihood.double(),
+    }
+
+
+def _under_all_data(
+    guide: Callable, x: Data, latents: Mapping[str, Tensor], own: Tensor, owners: Tensor, side: int
+) -> tuple[Tensor, Tensor]:
+    """log sum_m q(z | x_m) and sum_m q(m | z) log q(z | x_m) of draws z, (C,) each.
+
+    Summed over pieces of the data, starting from the draw's own log q(z | x_n), which is known and
+    finite: others may be -inf.
+    """
+    log_sum = expected = own
+    start = 0
+    for rows in split_rows(x, side):
+        log_q = _log_guide(guide, rows, latents)  # (C, m)
+        column = owners - start
+        inside = (column >= 0) & (column < log_q.shape[1])
+        log_q[inside.nonzero()[:, 0], column[inside]] = -math.inf
+        total = torch.logaddexp(log_sum, log_q.logsumexp(1))
+        share = (log_q - total[:, None]).exp()
+        added = (share * log_q.where(share > 0, 0.0)).sum(1)
+        log_sum, expected = total, (log_sum - total).exp() * expected + added
+        start += log_q.shape[1]
+    return log_sum, expected
+
+
+def _log_guide(guide: Callable, x: Data, latents: Mapping[str, Tensor]) -> Tensor:
+    """log q(z_c | x_m) of C draws under m data, (C, m): the draws are particles of every datum."""
+    num_data = count_rows(x)
+    values = {
+        name: value[:, None].expand(-1, num_data, *value.shape[1:])
+        for name, value in latents.items()
+    }
+    (num_draws,) = {len(value) for value in latents.values()}
+    # A draw of one datum may lie outside the support of another's guide: its density there is 0.
+    with traces.particles(num_draws), pyro.validation_enabled(False):
+        sites = traces.run(guide, as_arguments(x), {}, traces.SetValues(values))
+    return sum(traces.log_prob(site) for site in traces.sample_sites(sites).values()).double()
+
+
+def _sizes(total: int, most: int) -> list[int]:
+    """``total`` as pieces of at most ``most``."""
+    return [min(most, total - start) for start in range(0, total, most)]
