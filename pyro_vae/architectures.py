@@ -7,6 +7,7 @@ td         S0: z2 standard normal (20), z1 | z2 Laplace (450), x Normal(W z1 + b
 sparse     z1 standard Laplace (450), x Normal(W z1 + b, 0.4): S0's lower level alone
 burda1     S4 appendix A: z1 standard normal (50), x Bernoulli; two tanh layers of 200 units
 burda2     S4 appendix A: z2 standard normal (50), z1 | z2 normal (100), x Bernoulli
+planar     burda1 with two units: z1 standard normal (2), a latent to look at (S4, figure 5)
 =========  ======================================================================================
 
 The preset ``paper`` has the published hidden sizes (for td those of the laboratory's script, see
@@ -17,7 +18,7 @@ sizes, families and likelihoods are the same in both. ``sparse`` has no publishe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +99,7 @@ _BURDA2 = Architecture(
     feedback=((100, 100),), priors=((100, 100),), decoder=(200, 200), pixels="binary",
     activation="tanh", gain=1.0, glorot=True,
 )  # fmt: skip
+_PLANAR = replace(_BURDA1, units=(2,))
 
 ARCHITECTURES: dict[str, dict[str, Architecture]] = {
     "td": {
@@ -107,6 +109,7 @@ ARCHITECTURES: dict[str, dict[str, Architecture]] = {
     "sparse": {"small": _sparse((500,)), "paper": _sparse((500, 500))},
     "burda1": {"small": _BURDA1, "paper": _BURDA1},
     "burda2": {"small": _BURDA2, "paper": _BURDA2},
+    "planar": {"small": _PLANAR, "paper": _PLANAR},
 }
 MODELS = tuple(ARCHITECTURES)
 PRESETS = ("small", "paper")
