@@ -13,7 +13,6 @@ import datetime
 import os
 import platform
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,11 @@ import torch
 
 import pyro_vae
 from experiments import settings
+from experiments.commands import device_named, exit_code
 from experiments.flags import parser
 from experiments.report import final_figures, print_table
 from pyro_vae.datasets import Dataset
-from pyro_vae.errors import InputError, TrainingDiverged
+from pyro_vae.errors import InputError
 from pyro_vae.objectives import check_objective_fits
 from pyro_vae.runs import RunDirectory
 from pyro_vae.training.parallel import Processes, joined_processes
@@ -40,25 +40,7 @@ from pyro_vae.training.parallel import Processes, joined_processes
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    warnings.filterwarnings("ignore", message="\\s*ArviZ is undergoing a major refactor")
-    try:
-        return _main(arguments)
-    except (InputError, OSError) as error:
-        print(f"fit.py: {error}", file=sys.stderr)
-        return 2
-    except TrainingDiverged as error:
-        print(f"fit.py: training stopped at {error}", file=sys.stderr)
-        return 1
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        reason = str(error).splitlines()[0]
-        print(
-            f"fit.py: out of memory; use fewer particles or smaller batches ({reason})",
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt:
-        print("fit.py: interrupted", file=sys.stderr)
-        return 130
+    return exit_code("fit.py", lambda: _main(arguments))
 
 
 def _main(arguments: list[str] | None) -> int:
@@ -69,7 +51,7 @@ def _main(arguments: list[str] | None) -> int:
 
 def _run(given: dict[str, Any], processes: Processes) -> int:
     directory, config = _prepare(given, processes)
-    device = _device(config["device"])
+    device = device_named(config["device"])
     quiet = given.get("quiet", False) or not processes.first
     say = (lambda *args: None) if quiet else print
 
@@ -88,8 +70,9 @@ def _run(given: dict[str, Any], processes: Processes) -> int:
     objective = pyro_vae.make_objective(
         config["objective"],
         config["num_particles"],
-        alpha=config["alpha"] or 0.0,
+        estimator=config["estimator"],
         thin=config["thin"],
+        **settings.objective_settings(config),
     )
     check_objective_fits(objective, guide)
     say(_describe(config, data, directory, device))
@@ -103,6 +86,7 @@ def _run(given: dict[str, Any], processes: Processes) -> int:
             epochs=config["epochs"],
             batch_size=config["batch_size"],
             optimiser=settings.optimiser(config),
+            lr_schedule=settings.lr_schedule(config),
             binarize=(config["binarize"] or "access") if data.pixels == "binary" else None,
             annealing=settings.schedules(config),
             seed=config["seed"],
@@ -166,16 +150,6 @@ def _prepare(given: dict[str, Any], processes: Processes) -> tuple[RunDirectory,
         "pyro": pyro.__version__,
     }
     return directory, config
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no CUDA device here; allowed: auto, cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    return torch.device(name)
 
 
 def _describe(config: dict, data: Dataset, directory: RunDirectory, device: torch.device) -> str:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
 
+from experiments.commands import Parser
 from pyro_vae.architectures import GUIDES, MODELS
 from pyro_vae.datasets import DATASETS
-from pyro_vae.errors import InputError
+from pyro_vae.estimators import ESTIMATORS
 from pyro_vae.objectives import OBJECTIVES
+from pyro_vae.recipes import RECIPES
+from pyro_vae.training.optimisation import GRADIENTS
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see --help")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line of fit.py. Flags left out are absent, so that a resume can tell."""
-    p = _Parser(
+    p = Parser(
         prog="fit.py",
         description="Train a hierarchical VAE and its guide on images, evaluate it on held-out "
         "data and write a run directory that ArviZ opens.",
@@ -55,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     program.add_argument("--guide", metavar="NAME", help=f"{', '.join(GUIDES)} (default: topdown)")
     program.add_argument(
         "--preset", metavar="NAME",
-        help="small: minutes on a CPU; paper: the published sizes and optimiser (default: small)",
+        help="small: minutes on a CPU; paper: the published sizes and recipe (default: small)",
     )  # fmt: skip
 
     training = p.add_argument_group("training")
@@ -66,30 +63,56 @@ def parser() -> argparse.ArgumentParser:
         "--num-particles", type=int, metavar="K", help="particles per datum (default: 50)"
     )
     training.add_argument(
-        "--alpha", type=float, help="order of the objective renyi (default: 0, the IWAE bound)"
-    )
+        "--estimator", metavar="NAME",
+        help=f"of the gradient, where the objective leaves it open: {', '.join(ESTIMATORS)} "
+        "(default: pathwise)",
+    )  # fmt: skip
+    _add_objective_settings(p)
     training.add_argument(
         "--anneal", metavar="LEVEL=START:END:SHARE", action="append",
         help="beta of a level, linear over a share of training; repeatable (default: z2=0.1:1:0.5 "
         "for models with a z2)",
     )  # fmt: skip
     training.add_argument("--no-anneal", action="store_true", help="beta is 1 throughout")
-    training.add_argument("--epochs", type=int, metavar="N", help="default: the preset's")
+    training.add_argument(
+        "--recipe", metavar="NAME",
+        help=f"{', '.join(RECIPES)}: epochs, batch size and optimiser, which the flags below "
+        "change one by one (default: the preset's)",
+    )  # fmt: skip
+    training.add_argument(
+        "--epochs", type=int, metavar="N",
+        help="learning rates that fall in stages run through all of them in N (default: the "
+        "recipe's)",
+    )  # fmt: skip
     training.add_argument("--max-minutes", type=float, metavar="M", help="end training after this")
-    training.add_argument("--batch-size", type=int, metavar="B", help="default: the preset's")
-    training.add_argument("--lr", type=float, help="Adam's learning rate (default: the preset's)")
+    training.add_argument("--batch-size", type=int, metavar="B", help="default: the recipe's")
     training.add_argument(
-        "--clip-norm",
-        type=float,
-        metavar="G",
-        help="clip gradients at this norm (default: the preset's)",
+        "--lr", type=float,
+        help="Adam's learning rate, constant: it overrides the stages of a recipe (default: the "
+        "recipe's)",
+    )  # fmt: skip
+    training.add_argument(
+        "--adam-beta1", type=float, metavar="B", help="of Adam's mean (default: the recipe's)"
     )
     training.add_argument(
-        "--skip-norm",
-        type=float,
-        metavar="G",
-        help="skip steps above this norm (default: the preset's)",
+        "--adam-eps", type=float, metavar="E", help="Adam's eps (default: the recipe's)"
     )
+    training.add_argument(
+        "--gradient", metavar="HOW",
+        help=f"{' or '.join(GRADIENTS)} over the batch, for Adam (default: the recipe's)",
+    )  # fmt: skip
+    training.add_argument(
+        "--second-moment", type=float, metavar="V",
+        help="Adam's second moment before the first step (default: the recipe's)",
+    )  # fmt: skip
+    training.add_argument(
+        "--clip-norm", type=float, metavar="G",
+        help="clip gradients at this norm per datum (default: the recipe's)",
+    )  # fmt: skip
+    training.add_argument(
+        "--skip-norm", type=float, metavar="G",
+        help="skip steps above this norm per datum (default: the recipe's)",
+    )  # fmt: skip
     training.add_argument(
         "--thin", type=int, nargs="?", const=0, metavar="M",
         help="compute gradients for at most M particles per datum, chosen at random so that the "
@@ -131,3 +154,27 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--resume", action="store_true", help="continue the run in --run-dir exactly")
     run.add_argument("--quiet", action="store_true", help="print the final table only")
     return p
+
+
+def _add_objective_settings(p: Parser) -> None:
+    group = p.add_argument_group("settings of single objectives (docs/objectives.md)")
+    group.add_argument("--alpha", type=float, help="renyi, pyro-renyi: order (default: 0, IWAE)")
+    group.add_argument("--power", type=float, metavar="P", help="power: exponent of the weights")
+    group.add_argument(
+        "--beta", type=float,
+        help="ciwae: share of the ELBO; beta-vae: factor of the KL (S4's L_alpha has beta = alpha)",
+    )  # fmt: skip
+    group.add_argument(
+        "--inner", type=int, metavar="K1", help="miwae, piwae: particles of each inner bound"
+    )
+    group.add_argument(
+        "--capacity", metavar="C|START:END:SHARE",
+        help="capacity: nats of KL, constant or linear over a share of training",
+    )  # fmt: skip
+    group.add_argument("--gamma", type=float, help="capacity: weight of |KL - C| (default: 1)")
+    group.add_argument(
+        "--free-bits", type=float, metavar="NATS", help="free-bits: nats of KL a group has free"
+    )
+    group.add_argument(
+        "--groups", metavar="level|unit|N", help="free-bits: groups of each level (default: level)"
+    )

@@ -15,6 +15,7 @@ import torch
 from experiments import report, settings
 from experiments.flags import parser
 from pyro_vae.architectures import MODELS
+from pyro_vae.recipes import RECIPES
 from pyro_vae.runs import RunDirectory
 from tests.conftest import QUICK, run_fit, write_images
 
@@ -65,6 +66,12 @@ class Case:
     expected: object = None
 
 
+def _setting(objective, flag, value, other, *more):
+    """A flag that belongs to one objective."""
+    base = [*IMAGES, "--objective", objective, *more, flag, value]
+    return Case([flag, other], metric("train_objective"), base)
+
+
 CASES = {
     "--dataset": Case(["--dataset", "{wide}"], config("num_pixels"), IMAGES, 25),
     "--data-dir": Case(
@@ -87,6 +94,16 @@ CASES = {
     "--alpha": Case(
         ["--alpha", "0.5"], metric("train_objective"), [*IMAGES, "--objective", "renyi"]
     ),
+    "--estimator": Case(
+        ["--estimator", "stl"], lambda run: run.metrics["grad_norm"], IMAGES
+    ),
+    "--power": _setting("power", "--power", "0.5", "3"),
+    "--beta": _setting("ciwae", "--beta", "0.2", "0.9"),
+    "--inner": _setting("miwae", "--inner", "1", "2"),
+    "--capacity": _setting("capacity", "--capacity", "3", "0:30:1"),
+    "--gamma": _setting("capacity", "--gamma", "1", "3", "--capacity", "500"),
+    "--free-bits": _setting("free-bits", "--free-bits", "1", "50"),
+    "--groups": _setting("free-bits", "--groups", "level", "unit", "--free-bits", "5"),
     "--anneal": Case(["--anneal", "z1=0.3:0.7:1"], beta_of_z1, IMAGES, 0.3),
     "--no-anneal": Case(["--no-anneal"], lambda run: "beta_z2" in run.metrics, IMAGES, False),
     "--epochs": Case(["--epochs", "2"], lambda run: run.metrics["epoch"], IMAGES, [0, 1, 2]),
@@ -94,7 +111,15 @@ CASES = {
         ["--max-minutes", "1e-9"], lambda run: run.summary["run"]["stopped"], IMAGES, "time"
     ),
     "--batch-size": Case(["--batch-size", "20"], metric("step"), IMAGES, 4),
-    "--lr": Case(["--lr", "0.002"], metric("lr"), IMAGES, 0.002),
+    # Its fourth and last step, three quarters through the eight stages.
+    "--recipe": Case(["--recipe", "burda"], metric("lr"), IMAGES, 1.4e-4),
+    "--lr": Case(["--lr", "0.002"], metric("lr"), [*IMAGES, "--recipe", "burda"], 0.002),
+    "--adam-beta1": Case(["--adam-beta1", "0.5"], metric("elbo"), IMAGES),
+    "--adam-eps": Case(["--adam-eps", "1e-2"], metric("elbo"), IMAGES),
+    "--gradient": Case(
+        ["--gradient", "sum"], metric("elbo"), [*IMAGES, "--adam-eps", "1e-2"]
+    ),
+    "--second-moment": Case(["--second-moment", "1"], metric("elbo"), IMAGES),
     "--clip-norm": Case(["--clip-norm", "0.5"], metric("clipped"), IMAGES, 2),
     "--skip-norm": Case(["--skip-norm", "0.5"], metric("skipped"), IMAGES, 2),
     "--seed": Case(["--seed", "5"], metric("elbo", 0), IMAGES),
@@ -230,6 +255,49 @@ def test_resume_continues_the_run_with_more_epochs(run, files, tmp_path, monkeyp
     assert json.loads((path / "config.json").read_text())["epochs"] == 2
 
 
+def test_a_run_in_stages_resumes_exactly(run, files, tmp_path, monkeypatch):
+    """Cut off after one step, with Adam as in Burda's code; and not with another recipe."""
+    monkeypatch.setattr(report, "write_figures", lambda *args: None)
+    flags = ["--recipe", "burda-code", "--epochs", "2"]
+    whole = run([*IMAGES, *flags])
+    assert whole.metrics["lr"] == [1e-3, 3.7e-4, 1e-4]
+    path = tmp_path / "resumed"
+    common = ["--dataset", files["images"], "--run-dir", path]
+    assert run_fit(*common, *flags, "--max-minutes", 1e-9) == 0
+    assert len((path / "metrics.csv").read_text().splitlines()) == 2
+    for changed in (["--lr", "1e-4"], ["--recipe", "burda"], ["--adam-beta1", "0.9"],
+                    ["--adam-eps", "1"], ["--gradient", "mean"],
+                    ["--second-moment", "0"]):  # fmt: skip
+        assert run_fit("--resume", "--run-dir", path, "--max-minutes", 60, *changed) == 2
+    assert run_fit("--resume", "--run-dir", path, "--epochs", 2, "--max-minutes", 60) == 0
+    assert (path / "metrics.csv").read_bytes() == (whole.path / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        (["--recipe", "nonsense"], f"'nonsense'; allowed: {', '.join(RECIPES)}"),
+        (["--gradient", "median"], "'median'; allowed: mean, sum"),
+        (["--adam-beta1", "1"], "--adam-beta1 must lie in [0, 1), got 1.0"),
+        (["--adam-beta1=-0.1"], "--adam-beta1 must lie in [0, 1), got -0.1"),
+        (["--adam-beta1", "nan"], "--adam-beta1 must lie in [0, 1), got nan"),
+        (["--adam-eps", "0"], "--adam-eps must be positive"),
+        (["--adam-eps", "many"], "--adam-eps"),
+        (["--second-moment=-1"], "--second-moment must be finite and at least 0, got -1.0"),
+        (["--second-moment", "inf"], "--second-moment must be finite and at least 0, got inf"),
+        (["--recipe", "burda", "--lr", "0"], "--lr must be positive"),
+        (["--recipe", "burda", "--epochs", "0"], "--epochs must be positive"),
+    ],
+)
+def test_recipes_that_make_no_sense(images, tmp_path, capsys, flags, match):
+    assert run_fit("--dataset", images, "--run-dir", tmp_path / "run", *flags) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert match in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_quiet_prints_the_table_only(monkeypatch, images, tmp_path, capsys):
     from experiments import fit
 
@@ -255,7 +323,7 @@ def test_help_names_every_flag_and_choice(capsys):
     text = capsys.readouterr().out
     for flag in flags_of_the_parser():
         assert flag in text
-    for name in (*MODELS, "topdown", "bottomup", "meanfield", "elbo-analytic", "natural"):
+    for name in (*MODELS, *RECIPES, "topdown", "bottomup", "meanfield", "elbo-analytic", "natural"):
         assert name in text
 
 
@@ -272,12 +340,15 @@ def test_defaults_resolve(model, preset):
     resolved = settings.new_config(given)
     assert resolved["epochs"] > 0
     assert resolved["batch_size"] > 0
-    assert resolved["lr"] == (1e-4 if preset == "paper" else 1e-3)
-    assert resolved["annealing"] == ({} if model in ("sparse", "burda1") else {"z2": [0.1, 1, 0.5]})
-    assert settings.optimiser(resolved).lr == resolved["lr"]
-    assert settings.data_settings(resolved)["pixels"] == (
-        "binary" if model.startswith("burda") else "standardised"
+    digits = model in ("burda1", "burda2", "planar")
+    staged = digits and preset == "paper"
+    assert resolved["lr"] == (None if staged else 1e-4 if preset == "paper" else 1e-3)
+    assert (resolved["lr_stages"] is not None) == staged
+    assert resolved["annealing"] == (
+        {} if model in ("sparse", "burda1", "planar") else {"z2": [0.1, 1, 0.5]}
     )
+    assert settings.optimiser(resolved).lr == (1e-4 if preset == "paper" else 1e-3)
+    assert settings.data_settings(resolved)["pixels"] == ("binary" if digits else "standardised")
     json.dumps(resolved)
     # Every default is a flag, and every flag that lasts has a default.
     lasting = {action.dest for action in parser()._actions}
@@ -301,7 +372,7 @@ def test_the_run_directory_holds_what_the_documentation_says(finished_run):
     summary = json.loads((finished_run / "summary.json").read_text())
     test = {
         "elbo", "bound", "log_likelihood", "kl_to_posterior", "reconstruction", "kl_z1", "kl_z2",
-        "ess", "khat", "khat_above_0.7",
+        "ess", "khat", "khat_above_0.7", "log_likelihood_jackknife",
     }  # fmt: skip
     assert summary["test"].keys() == test
     assert all({"mean", "standard_error"} <= row.keys() for row in summary["test"].values())

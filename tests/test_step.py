@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -111,6 +112,127 @@ def test_the_step_is_adam_on_clipped_mean_gradients(kind, eps):
     assert same(values(module)[2:], [torch.ones(2)])  # a parameter without gradient stays
 
 
+# Adam's variants, against the formula written out
+
+VARIANTS = {
+    "plain": {},
+    "beta1 0.99": {"betas": (0.99, 0.999)},
+    "eps 1e-4": {"eps": 1e-4},
+    "sum": {"gradient": "sum"},
+    "second moment 1": {"second_moment": 1.0},
+    "sum, eps 1e-4": {"gradient": "sum", "eps": 1e-4},
+    "as Burda's code": {
+        "gradient": "sum", "eps": 1e-4, "second_moment": 1.0, "betas": (0.99, 0.999),
+    },
+}  # fmt: skip
+# Small enough for eps = 1e-4 to count; one of them is clipped.
+SMALL_NORMS = [1e-3, 3e-3, 5e-2, 2e-4, 8e-3, 0.0, 1e-3, 2e-3]
+
+
+def variant(name):
+    return OptimiserSettings(**{"lr": 0.05, "clip_norm": 1e-2, **VARIANTS[name]})
+
+
+def adam_in_numpy(settings, norms):
+    """a and b after Adam with its moments spelt out, in float64; clipped per datum."""
+    module, (beta1, beta2) = Weights(), settings.betas
+    values_ = [module.a.detach().double().numpy(), module.b.detach().double().numpy()]
+    m = [np.zeros_like(value) for value in values_]
+    v = [np.full_like(value, settings.second_moment) for value in values_]
+    for t, norm in enumerate(norms, start=1):
+        shrunk = min(1.0, settings.clip_norm / norm) if norm else 1.0
+        for i, summed in enumerate(gradients(t - 1, norm)):
+            g = shrunk * summed.double().numpy()
+            g = g / NUM_DATA if settings.gradient == "mean" else g
+            m[i] = beta1 * m[i] + (1 - beta1) * g
+            v[i] = beta2 * v[i] + (1 - beta2) * g**2
+            m_hat, v_hat = m[i] / (1 - beta1**t), v[i] / (1 - beta2**t)
+            values_[i] = values_[i] - settings.lr * m_hat / (np.sqrt(v_hat) + settings.eps)
+    return values_
+
+
+def stepped(settings, norms, kind):
+    """a, b and the unused one, after the library's steps in float64; and which were clipped."""
+    module = Weights().double()
+    step = GradientStep([module], settings)
+    clipped = []
+    for index, norm in enumerate(norms):
+        found = [gradient.double() for gradient in gradients(index, norm)]
+        found_norm, was_clipped, _ = taken(step, found, loss_of(kind, 1.0))
+        assert found_norm == pytest.approx(norm, rel=1e-5)  # per datum, whatever Adam sees
+        clipped.append(was_clipped)
+    return [parameter.numpy() for parameter in values(module)], clipped
+
+
+def farthest(some, others):
+    """The largest distance between two lists, of the largest way that ``some`` have come."""
+    start = [parameter.numpy() for parameter in values(Weights().double())]
+
+    def largest(others):
+        return max(np.abs(a - b).max() for a, b in zip(some, others, strict=False))
+
+    return largest(others) / largest(start)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_is_adam_as_written_out(kind, name):
+    mine, clipped = stepped(variant(name), SMALL_NORMS, kind)
+    assert clipped == [norm > 1e-2 for norm in SMALL_NORMS]
+    assert farthest(mine, adam_in_numpy(variant(name), SMALL_NORMS)) < 1e-6
+    assert (mine[2] == 1).all()
+    for other in VARIANTS.keys() - {name}:
+        off = farthest(mine, adam_in_numpy(variant(other), SMALL_NORMS))
+        # Where eps is next to nothing, Adam does not see the size of its gradients.
+        assert off < 1e-3 if {name, other} == {"plain", "sum"} else off > 0.01, other
+
+
+def test_sum_and_mean_differ_through_eps_and_second_moment_alone(kind):
+    def off(**settings):
+        found = [
+            stepped(OptimiserSettings(lr=0.05, gradient=gradient, **settings), SMALL_NORMS, kind)
+            for gradient in ("mean", "sum")
+        ]
+        return farthest(found[0][0], found[1][0])
+
+    assert off(eps=1e-15) < 1e-6
+    assert off(eps=1e-4) > 0.1
+    assert off(eps=1e-15, second_moment=1.0) > 0.1
+
+
+def test_a_second_moment_of_one_starts_slowly():
+    """The first step is lr g / sqrt(v / (1 - beta2)), v nearly 1, where Adam's is lr."""
+    settings = OptimiserSettings(lr=0.05, second_moment=1.0, eps=1e-15)
+    (a, _, _), _ = stepped(settings, [1e-3], "numbers")
+    g = gradients(0, 1e-3)[0].double() / NUM_DATA
+    first = 0.05 * g / ((0.999 + 0.001 * g**2) / 0.001).sqrt()
+    moved = Weights().a.detach().double() - torch.from_numpy(a)
+    torch.testing.assert_close(moved, first, rtol=1e-5, atol=1e-14)
+    assert first.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("gradient", ["mean", "sum"])
+def test_outliers_are_judged_per_datum(kind, gradient):
+    settings = OptimiserSettings(clip_norm=10.0, skip_norm=100.0, gradient=gradient)
+    step = GradientStep([Weights()], settings)
+    for norm in (1.0, 9.0, 50.0, 99.0, 101.0):
+        _, clipped, skipped = taken(step, gradients(0, norm), loss_of(kind, 1.0))
+        assert (clipped, skipped) == (10 < norm < 100, norm > 100)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"gradient": "median"}, "unknown gradient 'median'; allowed: mean, sum"),
+        ({"second_moment": -1.0}, "second_moment must be finite and at least 0, got -1.0"),
+        ({"second_moment": math.nan}, "second_moment must be finite"),
+        ({"second_moment": math.inf}, "second_moment must be finite"),
+    ],
+)
+def test_variants_that_there_are_not_are_refused(settings, match):
+    with pytest.raises(InputError, match=match):
+        OptimiserSettings(**settings)
+
+
 # Steps that are skipped
 
 
@@ -190,8 +312,9 @@ def test_tensors_go_through_the_same_arithmetic_as_numbers(monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
 
 
-def test_a_saved_step_goes_on_as_it_was(kind):
-    settings = OptimiserSettings(lr=0.05, skip_norm=100.0, patience=3)
+@pytest.mark.parametrize("name", ["plain", "as Burda's code"])
+def test_a_saved_step_goes_on_as_it_was(kind, name):
+    settings = OptimiserSettings(lr=0.05, skip_norm=100.0, patience=3, **VARIANTS[name])
     norms = [1.0, 500.0, 500.0, 500.0, 500.0, 2.0]
     whole, broken = Weights(), Weights()
     step, other = GradientStep([whole], settings), GradientStep([broken], settings)

@@ -10,6 +10,7 @@ import torch
 
 import pyro_vae
 from pyro_vae.checkpoint import load_checkpoint
+from pyro_vae.recipes import named_recipe
 from tests.linear_gaussian import elbo, oracle, perturbed
 from tests.statistics import double_precision
 
@@ -73,11 +74,20 @@ def interrupt_at(guide, call):
     return guide.register_forward_hook(count)
 
 
+# What training is resumed with beside its defaults; Burda's learning rates fall within epochs here.
+BURDA = named_recipe("burda-code")
+RECIPES = {
+    "constant": {},
+    "burda": {"optimiser": BURDA.optimiser, "lr_schedule": BURDA.lr_schedule(EPOCHS)},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("binarize", ["access", "epoch", None])
 @pytest.mark.parametrize("objective", [pyro_vae.IWAE(3), pyro_vae.make_objective("renyi", 3)])
-def test_truth_21_resume_in_mid_epoch_is_exact(tmp_path, binarize, objective):
+def test_truth_21_resume_in_mid_epoch_is_exact(tmp_path, binarize, objective, recipe):
     """Parameters, Adam's state, generators and history after an interruption, with annealing."""
-    settings = {"binarize": binarize, "objective": objective}
+    settings = {"binarize": binarize, "objective": objective, **RECIPES[recipe]}
     model, guide, whole = train(tmp_path / "whole.pt", **settings)
 
     cut_model, cut_guide = pair(seed=0)
@@ -100,7 +110,10 @@ def test_truth_21_resume_in_mid_epoch_is_exact(tmp_path, binarize, objective):
     assert identical(guide.state_dict(), resumed_guide.state_dict())
     contents = [load_checkpoint(tmp_path / name) for name in ("whole.pt", "cut.pt")]
     assert identical(*contents)
-    assert contents[0]["optimiser"]["adam"]["state"][0]["step"] == EPOCHS * 5
+    adam = contents[0]["optimiser"]["adam"]
+    assert adam["state"][0]["step"] == EPOCHS * 5
+    assert adam["param_groups"][0]["lr"] == (1e-3 if recipe == "constant" else 1e-4)
+    assert (adam["state"][0]["exp_avg_sq"].mean() > 0.9) == (recipe == "burda")  # it began at one
     assert not identical(model.state_dict(), cut_model.state_dict())
 
 

@@ -19,7 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.annealing import anneal
 from pyro_vae.generators import own_generators
-from pyro_vae.objectives import DReG, ImportanceWeightedELBO, Loss
+from pyro_vae.objectives import ImportanceWeightedELBO, Loss
 from pyro_vae.substitution import substituted
 from pyro_vae.training.precision import matrix_products
 
@@ -78,9 +78,11 @@ class CompiledGradient:
         return run
 
     @staticmethod
-    def annealed_levels(objective: pyro.infer.ELBO, betas: Mapping[str, float]) -> tuple[str, ...]:
+    def annealed_levels(
+        objective: ImportanceWeightedELBO, betas: Mapping[str, float]
+    ) -> tuple[str, ...]:
         """The levels whose betas are inputs of the graph that serves ``betas``."""
-        if not isinstance(objective, DReG):
+        if objective.estimator != "dreg":
             return tuple(betas)
         return tuple(name for name, beta in betas.items() if beta != 1.0)
 

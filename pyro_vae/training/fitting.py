@@ -22,6 +22,7 @@ from pyro_vae.training.interruption import stop_on_signals
 from pyro_vae.training.optimisation import GradientStep, OptimiserSettings
 from pyro_vae.training.progress import FitResult, Row
 from pyro_vae.training.run import Run
+from pyro_vae.training.stages import LrSchedule
 
 # Buffers of more particles are returned to the system after every step and faulted back: at 20 000
 # particles times data that takes a third of a step.
@@ -38,6 +39,7 @@ def fit(
     epochs: int = 10,
     batch_size: int = 100,
     optimiser: OptimiserSettings | None = None,
+    lr_schedule: LrSchedule | None = None,
     binarize: str | None = None,
     annealing: Mapping[str, Schedule] | None = None,
     seed: int = 0,
@@ -57,6 +59,9 @@ def fit(
         model, guide: modules of this library or any with one data plate; they stay on their device.
         train, valid: data (N, D). With ``valid`` each epoch, and the start, is judged on it.
         objective: a ``pyro.infer.ELBO``; default ``IWAE(num_particles=50)``.
+        lr_schedule: the learning rate as a function of the share of training done, in [0, 1],
+            instead of the optimiser's constant one: :func:`pyro_vae.training.stages.stages`, or
+            any function. A resume wants the same rates; their stages are those of ``epochs``.
         binarize: None, "epoch" or "access": draw 0/1 pixels from ``train`` read as probabilities.
         annealing: level -> schedule of beta over the share of training done; default S0's
             (z2 from 0.1 to 1 over the first half); ``{}`` for none.
@@ -96,10 +101,12 @@ def fit(
         check_positive("max_minutes", max_minutes)
     if resume and checkpoint is None:
         raise InputError("resume=True wants the checkpoint to resume from")
+    if lr_schedule is not None and not callable(lr_schedule):
+        raise InputError(f"lr_schedule must be a function of the share done, got {lr_schedule!r}")
     check_same_levels(model, guide)
     if chunk_size is None:
         chunk_size = default_chunk_size(model)
-    gradient_step = GradientStep([model, guide], optimiser or OptimiserSettings())
+    gradient_step = GradientStep([model, guide], optimiser or OptimiserSettings(), lr_schedule)
     # The data stay on the device: batches are cut there, and nothing is copied per step.
     batches = Batches(train.to(gradient_step.device), batch_size, seed=seed, binarize=binarize)
     run = Run(

@@ -32,15 +32,16 @@ class Gradients:
     Args:
         objective: this library's, or any ``pyro.infer.ELBO``.
         chunk_size: particles times data run at once, None for all. Data are split first, which
-            changes nothing but the order of the noise: bounds are per datum. Only where
-            num_particles > chunk_size are particles split too: a first pass without gradients
-            weighs them, a second draws each chunk again from the generator's recorded state and
-            adds its share. The gradient is exactly that of one pass on the same noise.
+            changes nothing but the order of the noise: bounds are per datum (objectives of the
+            batch's mean KL are not, their batches stay whole). Only where num_particles >
+            chunk_size are particles split too: a first pass without gradients weighs them, a
+            second draws each chunk again from the generator's recorded state and adds its share.
+            The gradient is exactly that of one pass on the same noise.
         precision: of matrix products, see :func:`pyro_vae.training.precision.matrix_products`.
 
     Raises:
         InputError: analytic KL terms with a guide in which they are wrong; particles in chunks for
-            one of Pyro's own losses, or thinned as well.
+            an objective that cannot be split by particles, or thinned as well.
     """
 
     def __init__(
@@ -59,13 +60,15 @@ class Gradients:
         num_particles = objective.num_particles
         self.rows = self.particles = None
         if chunk_size is not None:
-            self.rows = max(1, check_count("chunk_size", chunk_size) // num_particles)
+            check_count("chunk_size", chunk_size)
+            if getattr(objective, "per_datum", True):
+                self.rows = max(1, chunk_size // num_particles)
             self.particles = chunk_size if num_particles > chunk_size else None
         if self.particles is not None:
-            if not isinstance(objective, ImportanceWeightedELBO):
+            if not getattr(objective, "in_particle_chunks", False):
                 raise InputError(
-                    f"{num_particles} particles of Pyro's {type(objective).__name__} do not fit "
-                    f"into chunks of {chunk_size}; use objectives of pyro_vae"
+                    f"{num_particles} particles of {type(objective).__name__} do not fit into "
+                    f"chunks of {chunk_size}, and it cannot be split into chunks of particles"
                 )
             if objective.thin is not None:
                 raise InputError(
@@ -76,8 +79,12 @@ class Gradients:
 
     @property
     def can_compile(self) -> bool:
-        """Whether one graph can hold the step: no for Pyro's own losses and particle chunks."""
-        return isinstance(self.objective, ImportanceWeightedELBO) and self.particles is None
+        """Whether one graph can hold the step.
+
+        No for Pyro's own losses, particle chunks, and objectives that a schedule changes.
+        """
+        ours = isinstance(self.objective, ImportanceWeightedELBO)
+        return ours and self.objective.compilable and self.particles is None
 
     def compile(
         self, x: Tensor, schedules: Iterable[Mapping[str, float]] = ({},), *, compiler: bool = True
@@ -153,14 +160,22 @@ class Gradients:
         with torch.no_grad():
             for size in sizes:
                 states.append(generator_states(x.device))
-                columns.append(run_pair(*pair, size, reparameterised=True).annealed_log_w)
-            bound, derivative = objective.derivative(torch.cat(columns))
+                drawn = run_pair(*pair, size, reparameterised=True)
+                columns.append(objective.prepare(drawn).annealed_log_w)
+            whole = objective.differentiate(torch.cat(columns))
+        derivatives = whole.derivative.split(sizes)
+        factors = [None] * len(sizes)
+        if whole.gate_factor is not None:
+            factors = whole.gate_factor.split(sizes)
         loss = 0.0
-        for size, state, weights in zip(sizes, states, derivative.split(sizes), strict=True):
+        for size, state, derivative, factor in zip(
+            sizes, states, derivatives, factors, strict=True
+        ):
             set_generator_states(state, x.device)
-            live = objective.estimator(*pair, size)
-            loss = -sum_over_data(bound, live.terms).detach()
-            (-sum_over_data(objective.surrogate(live, weights, weights), live.terms)).backward()
+            live = objective.live(*pair, size)
+            loss = -sum_over_data(whole.bound, live.terms).detach()
+            surrogate = objective.surrogate(live, derivative, factor)
+            (-sum_over_data(surrogate, live.terms)).backward()
         return Loss(loss, 1.0)
 
     def _key(self, x: Tensor, betas: Mapping[str, float]) -> tuple:

@@ -1,7 +1,8 @@
-"""The optimiser step: Adam with gradient clipping and skipping."""
+"""The optimiser step: Adam and its variants, with gradient clipping and skipping."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,15 +10,30 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.errors import InputError, check_positive
+from pyro_vae.errors import InputError, check_choice, check_positive
+from pyro_vae.training.stages import LrSchedule, Stages
+
+GRADIENTS = ("mean", "sum")
+# What checkpoints of version 0.1.0 do not say about their optimiser.
+ADDED_TO_PLAN = {"gradient": "mean", "second moment": 0.0}
 
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """Adam on the loss per datum (mean over the batch).
+    """Adam on the loss of a batch.
+
+    With g the gradient, m and v its moments and t the number of the step, from 1:
+    ``m = beta1 m + (1 - beta1) g``, ``v = beta2 v + (1 - beta2) g^2`` and
+    ``parameter -= lr m' / (sqrt(v') + eps)``, where ``m' = m / (1 - beta1^t)`` and
+    ``v' = v / (1 - beta2^t)``.
 
     Attributes:
         lr, betas, eps: Adam's own.
+        gradient: g is the "mean" or the "sum" over the batch, as in the code of Burda et al. The
+            step is nearly the same, since Adam divides by the size of g; but against a summed
+            gradient ``eps`` and ``second_moment`` are small.
+        second_moment: v before the first step. The code of Burda et al. has 1, with the bias
+            correction of 0: then steps start small and grow over about 1 / (1 - beta2) of them.
         clip_norm: gradients are scaled down to this global norm (nats per datum).
         skip_norm: steps with a larger norm are outliers and skipped (S0's script: above 1100). At
             the start of training, or on other data, such norms can be the rule: after
@@ -34,12 +50,19 @@ class OptimiserSettings:
     skip_norm: float = 1e6
     patience: int = 10
     max_skipped: int = 100
+    gradient: str = "mean"
+    second_moment: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("lr", "eps", "clip_norm", "skip_norm", "max_skipped"):
             check_positive(name, getattr(self, name))
         if not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"Adam's betas must lie in [0, 1), got {self.betas}")
+        check_choice("gradient", self.gradient, GRADIENTS)
+        if not 0 <= self.second_moment < math.inf:
+            raise InputError(
+                f"second_moment must be finite and at least 0, got {self.second_moment}"
+            )
 
 
 # A number on the host where reading it costs nothing (the CPU), and a tensor where reading would
@@ -64,6 +87,13 @@ class Taken(NamedTuple):
     clipped: bool | Tensor
     skipped: bool | Tensor
 
+    @property
+    def norm_of_step(self) -> Number:
+        """The norm, or 0 for a step that was skipped (its norm may be NaN)."""
+        if torch.is_tensor(self.skipped):
+            return torch.where(self.skipped, 0.0, self.norm)
+        return 0.0 if self.skipped else self.norm
+
 
 class GradientStep:
     """Applies the accumulated gradients once and clears them.
@@ -71,18 +101,54 @@ class GradientStep:
     Scaling and clipping, and on a GPU skipping too, are done inside Adam's fused kernel, by the
     two numbers that it reads for mixed precision: the gradients are not walked over again, and a
     GPU is never waited for.
+
+    Args:
+        lr_schedule: the learning rate over the share of training done, instead of ``settings.lr``;
+            followed by :meth:`follow_schedule`.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], settings: OptimiserSettings) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        settings: OptimiserSettings,
+        lr_schedule: LrSchedule | None = None,
+    ) -> None:
+        self.settings, self.lr_schedule = settings, lr_schedule
         self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         if not self.parameters:
             raise InputError("model and guide have no parameter to train")
         self.adam = torch.optim.Adam(
             self.parameters, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True
         )
+        if settings.second_moment:
+            self._start_second_moment(settings.second_moment)
+        self.follow_schedule(0.0)
         self.large_in_a_row: Number = 0
         self.skipped_in_a_row: Number = 0
+
+    def _start_second_moment(self, value: float) -> None:
+        """Adam's state as its first step would make it, but for the second moment."""
+        for p in self.parameters:
+            self.adam.state[p] = {
+                "step": torch.zeros((), dtype=torch.float32, device=p.device),
+                "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.full_like(p, value, memory_format=torch.preserve_format),
+            }
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last step, or of the first where there was none."""
+        return self.adam.param_groups[0]["lr"]
+
+    def follow_schedule(self, progress: float) -> None:
+        """Give the next step the learning rate of this share of training, if one is scheduled."""
+        if self.lr_schedule is None:
+            return
+        lr = self.lr_schedule(progress)
+        if not 0 <= lr < math.inf:
+            raise InputError(f"lr_schedule({progress:.6g}) must be finite and at least 0, got {lr}")
+        # A number that the kernel is called with: no graph holds it.
+        self.adam.param_groups[0]["lr"] = lr
 
     @property
     def device(self) -> torch.device:
@@ -105,7 +171,8 @@ class GradientStep:
         self.skipped_in_a_row = (self.skipped_in_a_row + 1) * skipped
         clipped = norm > settings.clip_norm
         excess = 1 + (norm / settings.clip_norm - 1) * clipped
-        self._step(num_data * excess, skipped)
+        data = num_data if settings.gradient == "mean" else 1
+        self._step(data * excess, skipped)
         return Taken(norm, clipped & (skipped ^ True), skipped)
 
     def _step(self, divisor: Number, skipped: bool | Tensor) -> None:
@@ -118,6 +185,24 @@ class GradientStep:
 
     def zero_grad(self) -> None:
         self.adam.zero_grad()
+
+    def plan(self) -> dict[str, object]:
+        """What an exact resume must find as it was.
+
+        Of stages it is the rates: their ends move with the length of the training, as annealing
+        does. Of another schedule it is that there is one.
+        """
+        settings, lr = self.settings, self.settings.lr
+        if self.lr_schedule is not None:
+            staged = isinstance(self.lr_schedule, Stages)
+            lr = self.lr_schedule.rates if staged else "a schedule"
+        return {
+            "lr": lr,
+            "betas": tuple(settings.betas),
+            "eps": settings.eps,
+            "gradient": settings.gradient,
+            "second moment": settings.second_moment,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {

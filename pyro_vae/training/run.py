@@ -23,7 +23,7 @@ from pyro_vae.objectives import Loss
 from pyro_vae.training.divergence import first_not_finite
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import StopRequest
-from pyro_vae.training.optimisation import GradientStep, Number, Taken, number
+from pyro_vae.training.optimisation import ADDED_TO_PLAN, GradientStep, Number, Taken, number
 from pyro_vae.training.parallel import Processes
 from pyro_vae.training.probe import choose, precision_effect
 from pyro_vae.training.progress import FitResult, Progress, Row, format_row
@@ -59,6 +59,11 @@ class Run:
         self.pyro_checks = True  # shapes and supports are checked on the first batch of a call
         # Added up where the numbers are; read when an epoch is closed or saved.
         self.sums: dict[str, Number] = dict.fromkeys(SUMS, 0)
+        if self.processes.size > 1 and not getattr(self.objective, "per_datum", True):
+            raise InputError(
+                f"{type(self.objective).__name__} wants the mean KL of the whole batch; train it "
+                "in one process"
+            )
         self.processes.copy_from_first_(self.gradient_step.parameters)
 
     def train(self, stop: StopRequest, progress: bool) -> FitResult:
@@ -136,12 +141,13 @@ class Run:
         if self.processes.size > 1:
             loss = self._sum_over_processes(loss, len(rows), len(x))
         value = number(loss.value)
+        self.gradient_step.follow_schedule(self.share_done)
         taken = self.gradient_step(len(x), value)
         kept = loss.kept_share if isinstance(loss.kept_share, float) else number(loss.kept_share)
         self._count(
             objective=-value,
             kept=kept * len(x),
-            grad_norm=_where_not(taken.skipped, taken.norm),
+            grad_norm=taken.norm_of_step,
             clipped=taken.clipped,
             skipped=taken.skipped,
         )
@@ -153,6 +159,8 @@ class Run:
     def _loss_and_gradients(self, x: Tensor) -> Loss:
         if not len(x):  # fewer rows than processes
             return Loss(torch.zeros((), device=self.device), 0.0)
+        if getattr(self.objective, "scheduled", False):
+            self.objective.at(self.share_done)
         try:
             return self.gradients(x, self.betas())
         except ValueError:
@@ -193,11 +201,15 @@ class Run:
             f"{self._where()}: {where} is not finite{data}; {self._last_good()}"
         )
 
+    @property
+    def share_done(self) -> float:
+        """Steps before this one, of all: what schedules are functions of."""
+        done = self.state.epoch * len(self.batches) + self.state.batch
+        return done / (self.epochs * len(self.batches))
+
     def betas(self) -> dict[str, float]:
         """beta of every annealed level at this step."""
-        done = self.state.epoch * len(self.batches) + self.state.batch
-        share = done / (self.epochs * len(self.batches))
-        return {name: schedule(share) for name, schedule in self.schedules.items()}
+        return {name: schedule(self.share_done) for name, schedule in self.schedules.items()}
 
     def _close_epoch(self, bar: tqdm) -> None:
         """Write the row of the epoch that was trained (row 0: of the untrained pair), and save."""
@@ -207,7 +219,7 @@ class Run:
             "epoch": state.epoch,
             "step": state.step,
             "num_particles": self.objective.num_particles,
-            "lr": self.gradient_step.settings.lr,
+            "lr": self.gradient_step.lr,
         }
         row |= {f"beta_{name}": beta for name, beta in self.betas().items()}
         row |= state.training_columns(getattr(self.objective, "thin", None) is not None)
@@ -250,8 +262,9 @@ class Run:
         content = load_checkpoint(self.checkpoint, self.device, parts=CHECKPOINT_PARTS)
         load_weights(self.model, content["model"], "model", self.checkpoint)
         load_weights(self.guide, content["guide"], "guide", self.checkpoint)
+        plan = ADDED_TO_PLAN | content["plan"]
         for name, value in self._plan().items():
-            stored = content["plan"].get(name)
+            stored = plan.get(name)
             if value != stored:
                 raise InputError(
                     f"{self.checkpoint} was trained with {name} = {stored}, this run has {value}; "
@@ -268,15 +281,12 @@ class Run:
 
     def _plan(self) -> dict[str, object]:
         """What an exact resume must find as it was."""
-        settings = self.gradient_step.settings
         return {
             "rows of data": len(self.batches.data),
             "batch size": self.batches.batch_size,
             "seed": self.batches.seed,
             "binarize": self.batches.binarize,
-            "lr": settings.lr,
-            "betas": tuple(settings.betas),
-            "eps": settings.eps,
+            **self.gradient_step.plan(),
         }
 
     def _where(self) -> str:
@@ -286,10 +296,3 @@ class Run:
         if self.checkpoint is None or not self.checkpoint.is_file():
             return "there is no checkpoint"
         return f"the last good checkpoint is {self.checkpoint}"
-
-
-def _where_not(skipped: bool | Tensor, norm: Number) -> Number:
-    """The norm, or 0 for a step that was skipped (its norm may be NaN)."""
-    if torch.is_tensor(skipped):
-        return torch.where(skipped, 0.0, norm)
-    return 0.0 if skipped else norm

@@ -1,0 +1,246 @@
+"""Rebuild a published table: train its cells, evaluate them, set them beside the published figures.
+
+    python experiments/replicate.py --table burda-mnist --budget 60 --levels 1 --num-particles 1 5
+
+All cells of a table train for the same number of epochs, as many as fit ``--budget`` minutes on
+this machine; the table says which share of the recipe that is. ``--resume`` continues what was cut
+off and skips what is done. Several processes, on one machine or on many that share the folder,
+may run the same command with ``--resume``: each cell is claimed by one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from joblib import Parallel, delayed
+
+import pyro_vae
+from experiments.commands import Parser, device_named, exit_code
+from experiments.replication.cells import Place, load_data, run_chain
+from experiments.replication.plan import Plan, fit_budget, read_plan
+from experiments.replication.render import write_table
+from experiments.replication.tables import RECIPES, TABLES, Cell, Row, Table, table_named
+from pyro_vae.errors import InputError, check_choice, check_count, check_positive
+from pyro_vae.recipes import named_recipe
+from pyro_vae.runs import RunDirectory
+
+
+def parser() -> Parser:
+    p = Parser(prog="replicate.py", description=__doc__.splitlines()[0])
+    p.add_argument("--table", required=True, metavar="NAME", help=", ".join(TABLES))
+    p.add_argument("--budget", type=float, metavar="MINUTES", help="wall-clock time for the table")
+    p.add_argument(
+        "--epochs", type=int, metavar="N", help="epochs of every cell, instead of a budget"
+    )
+    p.add_argument(
+        "--recipe", default="burda", metavar="NAME",
+        help=f"{' or '.join(RECIPES)}: batch 20 and learning rates from 1e-3, or batch 100 and "
+        "from 1e-4 (default: burda)",
+    )  # fmt: skip
+    p.add_argument("--levels", type=int, nargs="+", metavar="L", help="rows with 1 or 2 levels")
+    p.add_argument("--num-particles", type=int, nargs="+", metavar="K", help="rows with these k")
+    p.add_argument("--seeds", type=int, default=1, metavar="N", help="of every cell (default: 1)")
+    p.add_argument(
+        "--jobs", type=int, metavar="N",
+        help="cells trained side by side (default: one per CPU core, one on a GPU)",
+    )  # fmt: skip
+    p.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
+    p.add_argument(
+        "--eval-particles", type=int, default=5_000, metavar="K", help="of the NLL (default: 5000)"
+    )
+    p.add_argument("--test-size", type=int, metavar="N", help="test images (default: by budget)")
+    p.add_argument("--data-dir", metavar="DIR", help="data files (default: $PYRO_VAE_DATA)")
+    p.add_argument("--run-dir", metavar="DIR", help="default: runs/<table>-<recipe>")
+    p.add_argument("--resume", action="store_true", help="go on where this folder stands")
+    p.add_argument("--quiet", action="store_true", help="print the table only")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return exit_code("replicate.py", lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
+    flags = parser().parse_args(arguments)
+    table = table_named(flags.table)
+    check_choice("recipe", flags.recipe, RECIPES)
+    check_count("--seeds", flags.seeds)
+    device = device_named(flags.device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jobs = flags.jobs or (1 if device.type == "cuda" else cores)
+    check_count("--jobs", jobs)
+    threads = None if device.type == "cuda" else max(1, cores // jobs)
+    folder = Path(flags.run_dir or f"runs/{flags.table}-{flags.recipe}")
+    say = (lambda *a: None) if flags.quiet else (lambda line: print(line, flush=True))
+
+    started = time.monotonic()
+    plan = _plan(flags, table, folder, device, jobs, threads, say)
+    rows = _rows(table, plan.levels, plan.num_particles)
+    say(
+        f"{table.title}\nrecipe {plan.recipe}: {plan.epochs} of {named_recipe(plan.recipe).epochs} "
+        f"epochs ({plan.share:.1%}), {plan.seeds} seed(s), {jobs} at a time, in {folder}"
+    )
+    tasks = [(chain, seed) for seed in range(plan.seeds) for chain in _chains(rows)]
+    # The longest first, so that none is left alone at the end.
+    tasks.sort(key=lambda task: -max(cell.num_particles for cell in task[0]))
+    run = Parallel(n_jobs=jobs, return_as="generator_unordered") if jobs > 1 else None
+    calls = [
+        delayed(_call)(folder, table, plan, chain, seed, flags.data_dir, threads, flags.quiet)
+        for chain, seed in tasks
+    ]
+    outcomes = run(calls) if run else (f(*a, **k) for f, a, k in calls)
+    stopped = False
+    for named in outcomes:
+        for name, outcome in named:
+            say(f"{name}: {outcome}")
+            stopped = stopped or outcome == "stopped"
+    minutes = (time.monotonic() - started) / 60
+    markdown, comma = write_table(folder, table, rows, plan, _facts(plan, folder, rows, minutes))
+    print(f"\n{markdown.read_text(encoding='utf-8')}")
+    print(f"wrote {markdown} and {comma}")
+    if stopped:
+        print("replicate.py: stopped; the same command with --resume goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _call(folder, table, plan, chain, seed, *rest) -> list[tuple[str, str]]:
+    """One chain, with a line for whatever goes wrong in it: the others go on."""
+    names = [Place(folder, cell, seed).path.name for cell in chain]
+    try:
+        outcomes = run_chain(folder, table, plan, chain, seed, *rest)
+    except (InputError, OSError, MemoryError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return [(", ".join(names), f"failed: {reason}")]
+    return list(zip(names, outcomes, strict=False))
+
+
+def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | None, say) -> Plan:
+    """The plan of the folder; made now where there is none."""
+    path = folder / "plan.json"
+    with _waiting_for(folder):
+        if path.is_file():
+            if not flags.resume:
+                raise InputError(
+                    f"{folder} holds a table already; go on with --resume or name another --run-dir"
+                )
+            plan = read_plan(path)
+            _check_same(plan, flags, folder)
+            return plan
+        if (flags.budget is None) == (flags.epochs is None):
+            raise InputError("give either --budget MINUTES or --epochs N")
+        levels = None if flags.levels is None else tuple(flags.levels)
+        num_particles = None if flags.num_particles is None else tuple(flags.num_particles)
+        rows = _rows(table, levels, num_particles)
+        data = load_data(table, flags.recipe, flags.data_dir)
+        epochs, test_size = flags.epochs, len(data.test)
+        if epochs is None:
+            check_positive("--budget", flags.budget)
+            say("measuring the time of a step")
+            epochs, test_size = fit_budget(
+                table, _chains(rows), data, recipe=flags.recipe, seeds=flags.seeds,
+                minutes=flags.budget, jobs=jobs, particles=flags.eval_particles, device=device,
+                threads=threads or torch.get_num_threads(),
+            )  # fmt: skip
+        check_count("--epochs", epochs)
+        test_size = min(check_count("--test-size", flags.test_size or test_size), len(data.test))
+        plan = Plan(
+            table=flags.table, recipe=flags.recipe, seeds=flags.seeds, epochs=epochs,
+            test_size=test_size, particles=check_count("--eval-particles", flags.eval_particles),
+            levels=levels, num_particles=num_particles, budget_minutes=flags.budget, jobs=jobs,
+            device=str(device), version=pyro_vae.__version__,
+        )  # fmt: skip
+        plan.write(path)
+        return plan
+
+
+@contextlib.contextmanager
+def _waiting_for(folder: Path, seconds: float = 600.0) -> Iterator[None]:
+    """The folder's lock; several processes that start at once make one plan."""
+    deadline = time.monotonic() + seconds
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(RunDirectory(folder).locked())
+                break
+            except InputError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
+        yield
+
+
+def _check_same(plan: Plan, flags, folder: Path) -> None:
+    asked = {
+        "table": flags.table, "recipe": flags.recipe, "seeds": flags.seeds,
+        "epochs": flags.epochs, "budget_minutes": flags.budget, "test_size": flags.test_size,
+        "levels": flags.levels and tuple(flags.levels),
+        "num_particles": flags.num_particles and tuple(flags.num_particles),
+    }  # fmt: skip
+    for name, value in asked.items():
+        if value is not None and value != getattr(plan, name):
+            raise InputError(
+                f"{folder} was planned with {name} = {getattr(plan, name)}, not {value}; go on "
+                "with the same, or name another --run-dir"
+            )
+
+
+def _rows(
+    table: Table, levels: tuple[int, ...] | None, num_particles: tuple[int, ...] | None
+) -> list[Row]:
+    """The rows asked for; InputError where there are none."""
+    rows = [
+        row
+        for row in table.rows
+        if (levels is None or row.cell.levels in levels)
+        and (num_particles is None or row.cell.num_particles in num_particles)
+    ]
+    if not rows:
+        have = sorted({(row.cell.levels, row.cell.num_particles) for row in table.rows})
+        raise InputError(
+            f"no row of the table has levels {levels or 'any'} and k {num_particles or 'any'}; "
+            f"it has (levels, k) = {', '.join(map(str, have))}"
+        )
+    return rows
+
+
+def _chains(rows: list[Row]) -> list[list[Cell]]:
+    """Cells that start afresh, each followed by those that go on from it."""
+    chains: dict[str, list[Cell]] = {}
+    for row in rows:
+        first = row.cell.start or row.cell
+        chain = chains.setdefault(first.name, [first])
+        if row.cell.start is not None:
+            chain.append(row.cell)
+    return list(chains.values())
+
+
+def _facts(plan: Plan, folder: Path, rows: list[Row], minutes: float) -> list[str]:
+    places = [Place(folder, row.cell, seed) for row in rows for seed in range(plan.seeds)]
+    results = [place.read_result() for place in places]
+    spent = sum(result.get("minutes", 0.0) for result in results if result)
+    budget = f"budget {plan.budget_minutes:g}" if plan.budget_minutes else "no budget"
+    return [
+        f"command: `python experiments/replicate.py {' '.join(sys.argv[1:])}`",
+        f"{minutes:.1f} minutes of this call ({budget}), {spent:.1f} minutes of all cells, "
+        f"{plan.jobs} at a time on {plan.device} ({platform.machine()}, {os.cpu_count()} cores); "
+        f"seeds 0 to {plan.seeds - 1}",
+        f"pyro_vae {pyro_vae.__version__}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}",
+    ]
+
+
+if __name__ == "__main__":
+    torch.set_flush_denormal(True)  # before there are threads: they inherit it
+    sys.exit(main())

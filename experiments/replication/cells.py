@@ -1,0 +1,260 @@
+"""One cell of a table: claimed, trained (or continued), evaluated, and written down."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import pyro_vae
+from experiments.replication.plan import Plan, build
+from experiments.replication.tables import Cell, Table
+from pyro_vae import activity
+from pyro_vae.activity import posterior_means
+from pyro_vae.checkpoint import write_text, write_whole
+from pyro_vae.datasets import Batches, Dataset
+from pyro_vae.errors import InputError, TrainingDiverged
+from pyro_vae.evaluation import evaluate, pruned_log_likelihood
+from pyro_vae.generators import own_generators
+from pyro_vae.recipes import named_recipe
+from pyro_vae.runs import RunDirectory, load_run
+from pyro_vae.training.stages import Stages
+
+PRUNING_IMAGES, PRUNING_PARTICLES = 100, 1_000
+SAY_EVERY_SECONDS = 60.0
+DATA_SEED = 0  # all cells and seeds share their data, test images included
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell's files lie: a run directory, which ``pyro_vae.load_run`` opens.
+
+    Its ``summary.json`` has the figures, and ``per_datum.npz`` those of every test image.
+    """
+
+    folder: Path
+    cell: Cell
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "cells" / f"{self.cell.name}-seed{self.seed}"
+
+    @property
+    def per_datum(self) -> Path:
+        return self.path / "per_datum.npz"
+
+    def read_result(self) -> dict[str, Any] | None:
+        """The figures, or None while there are none."""
+        directory = RunDirectory(self.path)
+        return directory.read_summary() if directory.summary.is_file() else None
+
+
+def load_data(table: Table, recipe: str, data_dir: str | None) -> Dataset:
+    """The data of a table as the recipe's paper binarises them."""
+    return pyro_vae.load_dataset(
+        table.dataset, data_dir=data_dir, pixels="binary", binarize=table.binarize[recipe],
+        seed=DATA_SEED,
+    )  # fmt: skip
+
+
+def run_chain(
+    folder: Path, table: Table, plan: Plan, chain: list[Cell], seed: int,
+    data_dir: str | None, threads: int | None, quiet: bool,
+) -> list[str]:  # fmt: skip
+    """Train the cells of a chain, each after the one it starts from; what became of each."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    device = torch.device(plan.device)
+    data = None
+    outcomes = []
+    for cell in chain:
+        place = Place(folder, cell, seed)
+        if place.read_result() is not None:
+            outcomes.append("done before")
+            continue
+        if cell.start is not None:
+            before = Place(folder, cell.start, seed).read_result()
+            if before is None or before["status"] != "finished":
+                outcomes.append("waits for the cell it starts from")
+                continue
+        data = load_data(table, plan.recipe, data_dir) if data is None else data
+        directory = RunDirectory(place.path)
+        try:
+            with directory.locked():
+                if place.read_result() is None:
+                    outcomes.append(_run(place, directory, table, plan, data, device, quiet))
+                else:  # another process finished it in the meantime
+                    outcomes.append("done before")
+        except InputError as error:
+            if "another process" not in str(error):
+                raise
+            outcomes.append("another process is at it")
+        if outcomes[-1] == "stopped":
+            break
+    return outcomes
+
+
+def _run(
+    place: Place, directory: RunDirectory, table: Table, plan: Plan, data: Dataset,
+    device: torch.device, quiet: bool,
+) -> str:  # fmt: skip
+    cell, seed = place.cell, place.seed
+    recipe, epochs = named_recipe(plan.recipe), plan.epochs_of(cell)
+    model, guide, objective = build(cell, data, seed, device)
+    if cell.start is None:
+        lr_schedule = recipe.lr_schedule(epochs)
+    else:
+        start = load_run(Place(place.folder, cell.start, seed).path, device)
+        model.load_state_dict(start.model.state_dict())
+        guide.load_state_dict(start.guide.state_dict())
+        lr_schedule = Stages(recipe.stages[-1:], (1.0,))
+    binarize = table.binarize[plan.recipe]
+    clock = _Clock(place.path / "minutes.json")
+    try:
+        fitted = pyro_vae.fit(
+            model, guide, data.train,
+            valid=data.valid,
+            objective=objective,
+            epochs=epochs,
+            batch_size=recipe.batch_size,
+            optimiser=recipe.optimiser,
+            lr_schedule=lr_schedule,
+            binarize=None if binarize == "static" else binarize,
+            annealing={},
+            seed=seed,
+            checkpoint=directory.checkpoint,
+            resume=directory.checkpoint.is_file(),
+            on_start=lambda: directory.write_config(_config(place, table, plan, data)),
+            on_epoch=_reporter(directory, place, epochs, clock, quiet),
+            progress=False,
+        )  # fmt: skip
+    except TrainingDiverged as error:
+        directory.write_summary({"status": "diverged", "message": str(error)})
+        return f"diverged: {error}"
+    clock.add()
+    if fitted.stopped != "finished":
+        return "stopped"
+    figures = _figures(model.eval(), guide.eval(), data, plan, place, device)
+    clock.add()
+    figures["minutes"] = clock.minutes
+    directory.write_summary(figures)
+    return "finished"
+
+
+def _figures(
+    model, guide, data: Dataset, plan: Plan, place: Place, device: torch.device
+) -> dict[str, Any]:
+    """The figures of ``result.json``; per test image they go to ``per_datum.npz``."""
+    test = data.test[: plan.test_size].to(device)
+    with own_generators():
+        torch.manual_seed(place.seed)
+        found = evaluate(
+            model, guide, test, num_particles=plan.particles,
+            bound_particles=min(place.cell.num_particles, plan.particles),
+        )  # fmt: skip
+        means = posterior_means(guide, test)
+        seen = _binarised(data.train[:500]).to(device)  # Burda et al. look at training images
+        units = {
+            definition: {
+                name: level.count
+                for name, level in activity.count_active_units(
+                    guide, x, definition=definition
+                ).items()
+            }
+            for definition, x in (("test", test), ("pca", test), ("burda", seen))
+        }
+        pruning = _pruning_cost(model, guide, test[:PRUNING_IMAGES], means)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **found.columns())
+    write_whole(place.per_datum, stream.getbuffer())
+    return {
+        "status": "finished",
+        "epochs": plan.epochs_of(place.cell),
+        "nll": -float(found.log_likelihood.mean()),
+        "kl_to_posterior": float(found.kl_to_posterior.mean()),
+        "summary": found.summary(),
+        "active_units": units,
+        "pruning_cost": pruning,
+        "test_images": len(test),
+        "particles": plan.particles,
+    }
+
+
+def _binarised(x: torch.Tensor) -> torch.Tensor:
+    """Training rows, which may be probabilities, drawn once."""
+    (drawn,) = Batches(x, len(x), seed=DATA_SEED, binarize="access").epoch(0)
+    return drawn
+
+
+def _pruning_cost(model, guide, x: torch.Tensor, means) -> dict[str, float]:
+    """What removing the inactive units costs in log-likelihood, nats, on the same noise."""
+    active = {name: activity.active_units(level) for name, level in means.items()}
+    values = []
+    for masks in ({}, active):
+        torch.manual_seed(0)
+        values.append(pruned_log_likelihood(model, guide, x, masks, PRUNING_PARTICLES))
+    cost = (values[0] - values[1]).double()
+    return {"mean": cost.mean().item(), "standard_error": (cost.std() / len(cost) ** 0.5).item()}
+
+
+class _Clock:
+    """Minutes spent on a cell, over all calls; kept in a small file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.before = json.loads(path.read_text()) if path.is_file() else 0.0
+        self.started = time.monotonic()
+
+    @property
+    def minutes(self) -> float:
+        return self.before + (time.monotonic() - self.started) / 60
+
+    def add(self) -> None:
+        write_text(self.path, json.dumps(self.minutes))
+
+
+def _reporter(
+    directory: RunDirectory, place: Place, epochs: int, clock: _Clock, quiet: bool
+) -> Callable:
+    said = [-math.inf]
+
+    def on_epoch(history) -> None:
+        directory.write_metrics(history)
+        clock.add()
+        now, row = time.monotonic(), history[-1]
+        if not quiet and (now - said[0] > SAY_EVERY_SECONDS or row["epoch"] == epochs):
+            said[0] = now
+            print(
+                f"{place.path.name}: epoch {row['epoch']} of {epochs}, validation ELBO "
+                f"{row['elbo']:.2f}, L_k {row['bound']:.2f}",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+
+    return on_epoch
+
+
+def _config(place: Place, table: Table, plan: Plan, data: Dataset) -> dict[str, Any]:
+    """What ``load_run`` and the analysis want to know of a run."""
+    cell = place.cell
+    return {
+        "model": f"burda{cell.levels}", "guide": "bottomup", "preset": "paper",
+        "num_pixels": data.train.shape[1], "dataset": table.dataset, "data": data.info,
+        "data_settings": {
+            "name": table.dataset, "pixels": "binary",
+            "binarize": table.binarize[plan.recipe], "data_dir": None, "seed": DATA_SEED,
+        },
+        "objective": cell.objective, "num_particles": cell.num_particles, **cell.settings,
+        "seed": place.seed, "recipe": plan.recipe, "epochs": plan.epochs_of(cell),
+        "started_from": None if cell.start is None else cell.start.name, "plan": asdict(plan),
+    }  # fmt: skip

@@ -1,0 +1,202 @@
+"""How long every cell of a table trains, so that all of them fit the budget.
+
+All cells of a table train for the same number of epochs under the same stages, so that its rows can
+be compared; the budget decides how many. The time of a step is measured on this machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pyro_vae
+from experiments.replication.tables import Cell, Table
+from pyro_vae.checkpoint import write_text
+from pyro_vae.datasets import Batches, Dataset
+from pyro_vae.errors import InputError
+from pyro_vae.recipes import named_recipe
+from pyro_vae.training import Gradients
+from pyro_vae.training.fitting import default_chunk_size
+from pyro_vae.training.optimisation import GradientStep
+
+STEPS_TIMED = 15
+# Of the budget: for what no measurement beforehand knows, such as another program on the machine.
+SLACK = 0.15
+START_SECONDS = 30.0  # of a cell: loading, compiling, figures of activity
+EVALUATION_SHARE = 0.2  # of the budget, at most
+TEST_SIZES = (10_000, 5_000, 2_000, 1_000, 500, 200, 100)
+SECOND_STAGE = 3**7 / 3_280  # of the first one's epochs (Burda et al., section 5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a results folder was made with; a resume takes it from ``plan.json``.
+
+    Attributes:
+        epochs: of every cell that starts afresh. test_size, particles: of the likelihoods.
+        levels, num_particles: which rows of the table, None for all.
+        budget_minutes: None where the epochs were given.
+        version: of pyro_vae.
+    """
+
+    table: str
+    recipe: str
+    seeds: int
+    epochs: int
+    test_size: int
+    particles: int
+    levels: tuple[int, ...] | None
+    num_particles: tuple[int, ...] | None
+    budget_minutes: float | None
+    jobs: int
+    device: str
+    version: str
+
+    def epochs_of(self, cell: Cell) -> int:
+        """Epochs of a cell's own training; a second stage is shorter than the first."""
+        return self.epochs if cell.start is None else max(1, round(SECOND_STAGE * self.epochs))
+
+    @property
+    def share(self) -> float:
+        """Of the published epochs."""
+        return self.epochs / named_recipe(self.recipe).epochs
+
+    def write(self, path: Path) -> None:
+        write_text(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a results folder; InputError where it is damaged or of another version."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = content["version"]
+        if version == pyro_vae.__version__:
+            for name in ("levels", "num_particles"):
+                content[name] = None if content[name] is None else tuple(content[name])
+            return Plan(**content)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is damaged: {error!r}") from error
+    raise InputError(
+        f"{path.parent} holds results of pyro_vae {version}, this is {pyro_vae.__version__}: "
+        "cells of two versions are not put into one table; name another --run-dir"
+    )
+
+
+def fit_budget(
+    table: Table,
+    chains: Sequence[Sequence[Cell]],
+    data: Dataset,
+    *,
+    recipe: str,
+    seeds: int,
+    minutes: float,
+    jobs: int,
+    particles: int,
+    device: torch.device,
+    threads: int,
+) -> tuple[int, int]:
+    """(epochs, test size) that ``seeds`` trainings of every chain of cells fit into ``minutes``.
+
+    Raises:
+        InputError: not even one epoch fits; says how many minutes one wants.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        shapes = {(cell.levels, cell.num_particles): cell for chain in chains for cell in chain}
+        epoch_seconds = {
+            shape: seconds_per_epoch(cell, data, recipe, device) for shape, cell in shapes.items()
+        }
+        per_image = {
+            levels: seconds_per_image(cell, data, particles, device)
+            for levels, cell in {cell.levels: cell for cell in shapes.values()}.items()
+        }
+    finally:
+        torch.set_num_threads(before)
+    available = 60 * minutes * (1 - SLACK)
+    cells = [cell for chain in chains for cell in chain]
+    images = sum(per_image[cell.levels] for cell in cells) * seeds / jobs
+    test_size = next(
+        (
+            size
+            for size in TEST_SIZES
+            if size <= len(data.test) and size * images <= EVALUATION_SHARE * available
+        ),
+        min(TEST_SIZES[-1], len(data.test)),
+    )
+
+    def wall_seconds(epochs: int) -> float:
+        per_chain = []
+        for chain in chains:
+            total = 0.0
+            for cell in chain:
+                own = epochs if cell.start is None else max(1, round(SECOND_STAGE * epochs))
+                total += own * epoch_seconds[cell.levels, cell.num_particles]
+                total += START_SECONDS + test_size * per_image[cell.levels]
+            per_chain += [total] * seeds
+        return makespan(per_chain, jobs)
+
+    if wall_seconds(1) > available:
+        wanted = wall_seconds(1) / (1 - SLACK) / 60
+        raise InputError(
+            f"--budget {minutes:g} minutes is too small for one epoch of {seeds} x {len(cells)} "
+            f"cells with --jobs {jobs}: that takes about {wanted:.0f} minutes here. Raise it, or "
+            "choose rows with --levels and --num-particles"
+        )
+    low, high = 1, named_recipe(recipe).epochs
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if wall_seconds(middle) <= available else (low, middle - 1)
+    return low, test_size
+
+
+def makespan(seconds: Sequence[float], jobs: int) -> float:
+    """Time until all are done, the longest first, each given to the first free of ``jobs``."""
+    loads = [0.0] * jobs
+    for duration in sorted(seconds, reverse=True):
+        loads[loads.index(min(loads))] += duration
+    return max(loads)
+
+
+def build(cell: Cell, data: Dataset, seed: int, device: torch.device):
+    """A fresh pair and objective of a cell."""
+    model, guide = pyro_vae.build_pair(
+        f"burda{cell.levels}", "bottomup", num_pixels=data.train.shape[1], preset="paper",
+        pixel_mean=data.train.mean(0), seed=seed,
+    )  # fmt: skip
+    objective = pyro_vae.make_objective(cell.objective, cell.num_particles, **cell.settings)
+    return model.to(device), guide.to(device), objective
+
+
+def seconds_per_epoch(cell: Cell, data: Dataset, recipe: str, device: torch.device) -> float:
+    """Median time of a plain step, times the steps of an epoch; compiled ones are faster."""
+    chosen = named_recipe(recipe)
+    model, guide, objective = build(cell, data, 0, device)
+    gradients = Gradients(objective, model, guide, default_chunk_size(model))
+    step = GradientStep([model, guide], chosen.optimiser)
+    binarize = None if set(data.train.unique().tolist()) <= {0.0, 1.0} else "access"
+    batches = Batches(data.train.to(device), chosen.batch_size, seed=0, binarize=binarize)
+    times = []
+    for _, x in zip(range(STEPS_TIMED), batches.epoch(0), strict=False):
+        start = time.perf_counter()
+        loss = gradients(x)
+        step(len(x), loss.value.item())
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * len(batches)
+
+
+def seconds_per_image(cell: Cell, data: Dataset, particles: int, device: torch.device) -> float:
+    """Time of a test image's likelihood from all particles."""
+    model, guide, _ = build(cell, data, 0, device)
+    x = data.test[:3].to(device)
+    pyro_vae.evaluation.log_likelihood(model, guide, x[:1], particles)
+    start = time.perf_counter()
+    pyro_vae.evaluation.evaluate(model, guide, x, num_particles=particles)
+    return (time.perf_counter() - start) / len(x)
