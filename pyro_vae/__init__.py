@@ -17,7 +17,22 @@ from pyro_vae.guides import BottomUpGuide, MeanFieldGuide, TopDownGuide
 from pyro_vae.inference_data import to_inference_data
 from pyro_vae.log_weights import LogWeights, log_weights
 from pyro_vae.models import HierarchicalVAE
-from pyro_vae.objectives import IWAE, DReG, RenyiELBO, make_objective
+from pyro_vae.objectives import (
+    CIWAE,
+    ELBO,
+    IWAE,
+    MIWAE,
+    PIWAE,
+    STL,
+    BetaELBO,
+    CapacityELBO,
+    DReG,
+    FreeBitsELBO,
+    MedianWeight,
+    PowerMean,
+    RenyiELBO,
+    make_objective,
+)
 from pyro_vae.priors import StandardPrior
 from pyro_vae.runs import Run, load_run
 from pyro_vae.svi import for_svi
@@ -27,21 +42,31 @@ from pyro_vae.training.progress import FitResult
 from pyro_vae.version import __version__
 
 __all__ = [
+    "CIWAE",
+    "ELBO",
     "IWAE",
+    "MIWAE",
+    "PIWAE",
+    "STL",
     "Architecture",
     "Bernoulli",
+    "BetaELBO",
     "BottomUpGuide",
+    "CapacityELBO",
     "DReG",
     "Dataset",
     "FitResult",
     "FixedNoiseGaussian",
+    "FreeBitsELBO",
     "HierarchicalVAE",
     "InputError",
     "LinearWarmUp",
     "LocScale",
     "LogWeights",
     "MeanFieldGuide",
+    "MedianWeight",
     "OptimiserSettings",
+    "PowerMean",
     "RenyiELBO",
     "Run",
     "StandardPrior",

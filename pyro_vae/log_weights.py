@@ -29,6 +29,7 @@ from pyro_vae.preconditions import (
     latent_beta,
 )
 from pyro_vae.rows import Data, as_arguments
+from pyro_vae.unit_kl import unit_kl
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class LogWeights:
         latents: latent site -> values, shape (K, B, ...).
         betas: latent site -> factor put on it by ``poutine.scale`` or ``annealing.anneal`` in model
             and guide alike (1 where there is none).
+        unit_log_ratios: latent site -> log q - log p of every unit (K, B, units), where they were
+            asked for; their sum over units is that site's entry of ``log_ratios``.
         data_scale: common factor of all sites, from a subsampled data plate or a scale around the
             whole programs: it multiplies each datum's finished bound, never its weights.
     """
@@ -52,6 +55,7 @@ class LogWeights:
     latents: Mapping[str, Tensor]
     betas: Mapping[str, float | Tensor] = field(default_factory=dict)
     data_scale: float | Tensor = 1.0
+    unit_log_ratios: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def log_w(self) -> Tensor:
@@ -120,6 +124,7 @@ def run_pair(
     *,
     reparameterised: bool = False,
     analytic: bool = False,
+    per_unit: bool = False,
     redraw: Mapping[str, Tensor] | None = None,
 ) -> LogWeights:
     """:func:`log_weights` for any arguments; gradients flow through samples and densities.
@@ -128,6 +133,7 @@ def run_pair(
         reparameterised: refuse latents without ``rsample``, which would get no pathwise gradient.
         analytic: put KL(q_l || p_l) at the sampled parents in place of log q_l - log p_l, where
             torch knows it.
+        per_unit: also the log-ratios of single units.
         redraw: latents (K, B, ...) that the guide draws again, on the same noise.
     """
     with traces.particles(num_particles):
@@ -135,10 +141,12 @@ def run_pair(
         if reparameterised:
             check_reparameterised(traces.sample_sites(drawn))
         scored = traces.run(model, args, kwargs, traces.SetValues(traces.latent_values(drawn)))
-    return read(scored, drawn, analytic=analytic)
+    return read(scored, drawn, analytic=analytic, per_unit=per_unit)
 
 
-def read(model_sites: Sites, guide_sites: Sites, *, analytic: bool = False) -> LogWeights:
+def read(
+    model_sites: Sites, guide_sites: Sites, *, analytic: bool = False, per_unit: bool = False
+) -> LogWeights:
     """The terms of two recorded programs; every breach of a precondition names its site."""
     model_sites, guide_sites = traces.sample_sites(model_sites), traces.sample_sites(guide_sites)
     observed = {name: site for name, site in model_sites.items() if site["is_observed"]}
@@ -169,6 +177,11 @@ def read(model_sites: Sites, guide_sites: Sites, *, analytic: bool = False) -> L
             for name in latent
         },
         data_scale=data_scale,
+        unit_log_ratios={
+            name: unit_kl(guide_sites[name], model_sites[name], analytic=analytic)
+            for name in latent
+            if per_unit
+        },
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pyro_vae.architectures import Architecture, build_guide, build_model
+from pyro_vae.objectives import make_objective
 
 # The tensors of the tests are too small for a second thread to help.
 torch.set_num_threads(1)
@@ -47,6 +48,17 @@ def tiny_pair(guide="topdown", levels=2, num_pixels=6, seed=0, **settings):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_model(arch, num_pixels), build_guide(guide, arch, num_pixels)
+
+
+def objective_named(name, num_particles, **settings):
+    """``make_objective`` with a value for every setting that the objective wants."""
+    inner = next((d for d in range(2, num_particles + 1) if num_particles % d == 0), 1)
+    wanted = {
+        "power": {"power": 0.5}, "ciwae": {"beta": 0.3}, "miwae": {"inner": inner},
+        "piwae": {"inner": inner}, "beta-vae": {"beta": 1.0}, "capacity": {"capacity": 0.5},
+        "free-bits": {"free_bits": 0.01},
+    }  # fmt: skip
+    return make_objective(name, num_particles, **(wanted.get(name, {}) | settings))
 
 
 def write_images(path: Path, rows=100, side=4, seed=0) -> Path:

@@ -15,7 +15,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.networks import MergedLinear
 from pyro_vae.objectives import OBJECTIVES, make_objective
 from pyro_vae.training import Gradients
-from tests.conftest import tiny_pair
+from tests.conftest import objective_named, tiny_pair
 
 PIXELS = 6
 # Named models, and pairs of one to three levels built by hand from an Architecture.
@@ -28,6 +28,7 @@ TRIPLES = [
     (*pair, objective)
     for pair, objective in product(PAIRS, OBJECTIVES)
     if not (objective == "elbo-analytic" and pair in ANALYTIC_IS_WRONG)
+    and objective != "free-bits"  # which gives levels of small KL no gradient; test_objectives.py
 ]
 
 
@@ -79,7 +80,7 @@ def test_log_w_is_the_sum_of_its_terms(name, guide_name):
 def test_loss_is_finite_and_trains_every_parameter(name, guide_name, objective):
     for num_particles, rows in BATCHES:
         model, guide = pair_of(name, guide_name)
-        gradients = Gradients(make_objective(objective, num_particles), model, guide)
+        gradients = Gradients(objective_named(objective, num_particles), model, guide)
         loss = gradients(data_for(model, rows))
         assert loss.kept_share == 1
         assert not loss.value.requires_grad
@@ -93,7 +94,7 @@ def test_loss_is_finite_and_trains_every_parameter(name, guide_name, objective):
 @pytest.mark.parametrize("objective", ["iwae", "dreg", "elbo", "elbo-analytic", "renyi"])
 def test_the_loss_module_returns_a_scalar_tensor_with_a_gradient(objective):
     model, guide = pair_of("2 levels", "topdown")
-    loss = make_objective(objective, 3)(model, guide)(data_for(model, 5))
+    loss = objective_named(objective, 3)(model, guide)(data_for(model, 5))
     assert loss.shape == ()
     assert loss.requires_grad
 
@@ -104,7 +105,7 @@ def test_loss_is_minus_the_bound_summed_over_the_data(name, guide_name, objectiv
     model, guide = pair_of(name, guide_name)
     x = data_for(model, 5)
     torch.manual_seed(7)
-    loss = Gradients(make_objective(objective, 3), model, guide)(x).value.item()
+    loss = Gradients(objective_named(objective, 3), model, guide)(x).value.item()
     torch.manual_seed(7)
     log_w = pyro_vae.log_weights(model, guide, x, 3).log_w
     bound = bounds.elbo if objective == "elbo" else bounds.iwae
@@ -114,7 +115,7 @@ def test_loss_is_minus_the_bound_summed_over_the_data(name, guide_name, objectiv
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_repeating_the_batch_doubles_the_loss(objective):
     model, guide = pair_of("2 levels", "topdown")
-    gradients = Gradients(make_objective(objective, 20), model, guide)
+    gradients = Gradients(objective_named(objective, 20), model, guide)
     x = data_for(model, 5)
     once = gradients(x.repeat(200, 1)).value
     twice = gradients(x.repeat(400, 1)).value
@@ -243,7 +244,7 @@ def test_no_particles_is_refused_by_every_call(call):
 
 
 def test_unknown_objective_lists_the_objectives():
-    with pytest.raises(InputError, match="iwae, dreg, elbo, elbo-analytic, renyi"):
+    with pytest.raises(InputError, match="iwae, dreg, stl, elbo, elbo-analytic, renyi"):
         make_objective("vimco")
 
 
@@ -268,7 +269,7 @@ class PlateRecorder(pyro.poutine.messenger.Messenger):
 def test_particles_are_a_plate_at_dim_minus_two(objective):
     model, guide = pair_of("2 levels", "topdown")
     with PlateRecorder() as recorder:
-        make_objective(objective, 3)(model, guide)(data_for(model, 5))
+        objective_named(objective, 3)(model, guide)(data_for(model, 5))
     for site in ("x", "z1", "z2"):
         assert recorder.plates[site]
         for frames in recorder.plates[site]:

@@ -12,8 +12,8 @@ import pyro_vae
 from pyro_vae import DReG, InputError, LinearWarmUp, OptimiserSettings, TrainingDiverged
 from pyro_vae.architectures import GUIDES
 from pyro_vae.checkpoint import load_checkpoint
-from pyro_vae.objectives import OBJECTIVES, make_objective
-from tests.conftest import tiny_architecture, tiny_pair
+from pyro_vae.objectives import OBJECTIVES
+from tests.conftest import objective_named, tiny_architecture, tiny_pair
 
 X = torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
 VALID = torch.randn(12, 6, generator=torch.Generator().manual_seed(1))
@@ -38,7 +38,7 @@ def test_the_seed_alone_decides_the_history(objective):
     histories = []
     for seed, noise in ((0, 1), (0, 2), (1, 1)):
         torch.manual_seed(noise)  # the caller's generator must not matter
-        result = fit(objective=make_objective(objective, 3), seed=seed)
+        result = fit(objective=objective_named(objective, 3), seed=seed)
         assert result.stopped == "finished"
         histories.append(result.history)
     assert same(histories[0], histories[1])
@@ -110,7 +110,7 @@ def test_annealing_changes_training_but_no_reported_bound():
 def test_every_objective_is_annealed(name):
     def first_objective(annealing):
         result = fit(
-            objective=make_objective(name, 3), annealing=annealing, epochs=1, batch_size=60
+            objective=objective_named(name, 3), annealing=annealing, epochs=1, batch_size=60
         )
         return result.history[1]["train_objective"]
 
@@ -193,7 +193,7 @@ def test_nan_in_the_data_stops_training(tmp_path, name, batch_size):
         TrainingDiverged, match=r"^step \d+ \(epoch 1\): .* is not finite"
     ) as caught:
         fit(
-            pair, one_bad_row(), objective=make_objective(name, 2), batch_size=batch_size,
+            pair, one_bad_row(), objective=objective_named(name, 2), batch_size=batch_size,
             checkpoint=path, valid=None,
         )  # fmt: skip
     message = str(caught.value)
@@ -287,7 +287,7 @@ def equal_to_an_uninterrupted_run(result, pair, path, **settings):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_max_minutes_stops_and_resumes_exactly(tmp_path, name):
     path = tmp_path / "c.pt"
-    settings = {"epochs": 3, "objective": make_objective(name, 3)}
+    settings = {"epochs": 3, "objective": objective_named(name, 3)}
     first = fit(checkpoint=path, max_minutes=1e-9, **settings)
     assert (first.stopped, first.signal) == ("time", None)
     assert [row["epoch"] for row in first.history] == [0]
@@ -392,7 +392,7 @@ def test_training_reaches_the_evidence(name, guide):
     # a little above or below the evidence of the program that made the data.
     assert log_likelihood() < evidence - 5
     result = fit(
-        pair, x, valid=x[:100], objective=make_objective(name, 5), epochs=40, batch_size=30,
+        pair, x, valid=x[:100], objective=objective_named(name, 5), epochs=40, batch_size=30,
         optimiser=OptimiserSettings(lr=1e-2),
     )  # fmt: skip
     assert log_likelihood() > evidence - 1
