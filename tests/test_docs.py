@@ -1,0 +1,49 @@
+"""The Python of docs/objectives.md runs and does what the page says."""
+
+import re
+from pathlib import Path
+
+import pyro
+import pytest
+import torch
+
+from pyro_vae.objectives import CATALOGUE
+
+PAGE = Path(__file__).parents[1] / "docs" / "objectives.md"
+
+
+@pytest.fixture(scope="module")
+def page():
+    """All names that the page's code leaves, run from top to bottom."""
+    names = {}
+    with torch.random.fork_rng(devices=[]):
+        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S):
+            exec(compile(block, str(PAGE), "exec"), names)
+    pyro.clear_param_store()
+    return names
+
+
+def test_every_objective_trains_the_regression(page):
+    """All but those that are no bounds end near the likelihood of the best; the start is far."""
+    best = max(page["likelihoods"].values())
+    model, guide = page["Regression"](), page["Posterior"]()
+    data = page["data"]
+    start = page["pyro_vae"].evaluation.log_likelihood(model, guide, data, 500).mean().item()
+    assert start < best - 5
+    for name, value in page["likelihoods"].items():
+        assert value > best - 0.2, name
+    for name in ("elbo", "iwae", "dreg", "miwae", "piwae"):
+        slope, offset = page["lines"][name]
+        assert abs(slope - 2) < 0.2, name
+        assert abs(offset + 1) < 0.1, name
+
+
+def test_the_mixture_finds_its_centres(page):
+    assert page["centres"] == pytest.approx([-2, 2], abs=0.2)
+    assert sum(page["history"][-20:]) < sum(page["history"][:20])
+
+
+def test_the_page_lists_every_objective():
+    text = PAGE.read_text(encoding="utf-8")
+    for name in CATALOGUE:
+        assert f"`{name}`" in text, name
