@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import pyro_vae
 from experiments.commands import Parser, device_named, exit_code
@@ -94,25 +95,41 @@ def _main(arguments: list[str] | None) -> int:
     tasks = [(chain, seed) for seed in range(plan.seeds) for chain in _chains(rows)]
     # The longest first, so that none is left alone at the end.
     tasks.sort(key=lambda task: -max(cell.num_particles for cell in task[0]))
-    run = Parallel(n_jobs=jobs, return_as="generator_unordered") if jobs > 1 else None
     calls = [
         delayed(_call)(folder, table, plan, chain, seed, flags.data_dir, threads, flags.quiet)
         for chain, seed in tasks
     ]
-    outcomes = run(calls) if run else (f(*a, **k) for f, a, k in calls)
-    stopped = False
-    for named in outcomes:
-        for name, outcome in named:
-            say(f"{name}: {outcome}")
-            stopped = stopped or outcome == "stopped"
+    cut_off = _run_all(calls, jobs, say)
     minutes = (time.monotonic() - started) / 60
     markdown, comma = write_table(folder, table, rows, plan, _facts(plan, folder, rows, minutes))
     print(f"\n{markdown.read_text(encoding='utf-8')}")
     print(f"wrote {markdown} and {comma}")
-    if stopped:
-        print("replicate.py: stopped; the same command with --resume goes on", file=sys.stderr)
+    if cut_off is not None:
+        print(f"replicate.py: {cut_off}; with --resume it goes on", file=sys.stderr)
         return 130
     return 0
+
+
+def _run_all(calls: list, jobs: int, say: Callable[[str], None]) -> str | None:
+    """Run the calls side by side; what cut them off, or None."""
+    # One at a time stays in this process, where Ctrl-C reaches the training itself.
+    if jobs == 1:
+        outcomes = (function(*args, **kwargs) for function, args, kwargs in calls)
+    else:
+        outcomes = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
+    try:
+        for named in outcomes:
+            for name, outcome in named:
+                say(f"{name}: {outcome}")
+                if outcome == "stopped":
+                    return "stopped"
+    except KeyboardInterrupt:
+        return "interrupted"
+    except TerminatedWorkerError:
+        return "a process was killed, perhaps for its memory"
+    finally:
+        outcomes.close()
+    return None
 
 
 def _call(folder, table, plan, chain, seed, *rest) -> list[tuple[str, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -74,7 +76,6 @@ def run_chain(
     """Train the cells of a chain, each after the one it starts from; what became of each."""
     if threads is not None:
         torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
     device = torch.device(plan.device)
     data = None
     outcomes = []
@@ -228,10 +229,13 @@ def _reporter(
     directory: RunDirectory, place: Place, epochs: int, clock: _Clock, quiet: bool
 ) -> Callable:
     said = [-math.inf]
+    parent = os.getppid()
 
     def on_epoch(history) -> None:
         directory.write_metrics(history)
         clock.add()
+        if os.getppid() != parent:  # the command that started this process was killed
+            signal.raise_signal(signal.SIGTERM)
         now, row = time.monotonic(), history[-1]
         if not quiet and (now - said[0] > SAY_EVERY_SECONDS or row["epoch"] == epochs):
             said[0] = now

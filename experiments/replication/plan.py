@@ -195,8 +195,10 @@ def seconds_per_epoch(cell: Cell, data: Dataset, recipe: str, device: torch.devi
 def seconds_per_image(cell: Cell, data: Dataset, particles: int, device: torch.device) -> float:
     """Time of a test image's likelihood from all particles."""
     model, guide, _ = build(cell, data, 0, device)
-    x = data.test[:3].to(device)
-    pyro_vae.evaluation.log_likelihood(model, guide, x[:1], particles)
-    start = time.perf_counter()
-    pyro_vae.evaluation.evaluate(model, guide, x, num_particles=particles)
-    return (time.perf_counter() - start) / len(x)
+    x = data.test[:5].to(device)
+    times = []
+    for rows in (x[:1], x):  # the first one imports what k-hat wants
+        start = time.perf_counter()
+        pyro_vae.evaluation.evaluate(model, guide, rows, num_particles=particles)
+        times.append(time.perf_counter() - start)
+    return times[-1] / len(x)
