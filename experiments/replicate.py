@@ -11,10 +11,12 @@ may run the same command with ``--resume``: each cell is claimed by one of them.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +33,8 @@ from experiments.replication.cells import Place, load_data, run_chain
 from experiments.replication.plan import Plan, fit_budget, read_plan
 from experiments.replication.render import write_table
 from experiments.replication.tables import RECIPES, TABLES, Cell, Row, Table, table_named
+from pyro_vae.checkpoint import write_text
+from pyro_vae.diagnostics import MIN_PARTICLES_FOR_KHAT
 from pyro_vae.errors import InputError, check_choice, check_count, check_positive
 from pyro_vae.recipes import named_recipe
 from pyro_vae.runs import RunDirectory
@@ -57,8 +61,9 @@ def parser() -> Parser:
     )  # fmt: skip
     p.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
     p.add_argument(
-        "--eval-particles", type=int, default=5_000, metavar="K", help="of the NLL (default: 5000)"
-    )
+        "--eval-particles", type=int, default=5_000, metavar="K",
+        help=f"of the NLL, at least {MIN_PARTICLES_FOR_KHAT} (default: 5000)",
+    )  # fmt: skip
     p.add_argument("--test-size", type=int, metavar="N", help="test images (default: by budget)")
     p.add_argument("--data-dir", metavar="DIR", help="data files (default: $PYRO_VAE_DATA)")
     p.add_argument("--run-dir", metavar="DIR", help="default: runs/<table>-<recipe>")
@@ -95,23 +100,27 @@ def _main(arguments: list[str] | None) -> int:
     tasks = [(chain, seed) for seed in range(plan.seeds) for chain in _chains(rows)]
     # The longest first, so that none is left alone at the end.
     tasks.sort(key=lambda task: -max(cell.num_particles for cell in task[0]))
+    parent = os.getpid() if jobs > 1 else None
     calls = [
-        delayed(_call)(folder, table, plan, chain, seed, flags.data_dir, threads, flags.quiet)
+        delayed(_call)(
+            folder, table, plan, chain, seed, flags.data_dir, threads, flags.quiet, parent
+        )
         for chain, seed in tasks
     ]
-    cut_off = _run_all(calls, jobs, say)
+    cut_off, failed = _run_all(calls, jobs, say)
     minutes = (time.monotonic() - started) / 60
     markdown, comma = write_table(folder, table, rows, plan, _facts(plan, folder, rows, minutes))
     print(f"\n{markdown.read_text(encoding='utf-8')}")
     print(f"wrote {markdown} and {comma}")
     if cut_off is not None:
         print(f"replicate.py: {cut_off}; with --resume it goes on", file=sys.stderr)
-        return 130
-    return 0
+        return 1 if failed else 130
+    return 1 if failed else 0
 
 
-def _run_all(calls: list, jobs: int, say: Callable[[str], None]) -> str | None:
-    """Run the calls side by side; what cut them off, or None."""
+def _run_all(calls: list, jobs: int, say: Callable[[str], None]) -> tuple[str | None, bool]:
+    """Run the calls side by side; what cut them off, or None, and whether a cell failed."""
+    failed = False
     # One at a time stays in this process, where Ctrl-C reaches the training itself.
     if jobs == 1:
         outcomes = (function(*args, **kwargs) for function, args, kwargs in calls)
@@ -122,25 +131,30 @@ def _run_all(calls: list, jobs: int, say: Callable[[str], None]) -> str | None:
             for name, outcome in named:
                 say(f"{name}: {outcome}")
                 if outcome == "stopped":
-                    return "stopped"
+                    return "stopped", failed
+                if outcome.startswith("failed"):
+                    failed = True
+                    print(f"replicate.py: {name} {outcome}; the others go on", file=sys.stderr)
     except KeyboardInterrupt:
-        return "interrupted"
+        return "interrupted", failed
     except TerminatedWorkerError:
-        return "a process was killed, perhaps for its memory"
+        return "a process was killed, perhaps for its memory", True
     finally:
         outcomes.close()
-    return None
+    return None, failed
 
 
 def _call(folder, table, plan, chain, seed, *rest) -> list[tuple[str, str]]:
     """One chain, with a line for whatever goes wrong in it: the others go on."""
-    names = [Place(folder, cell, seed).path.name for cell in chain]
+    places = [Place(folder, cell, seed) for cell in chain]
     try:
         outcomes = run_chain(folder, table, plan, chain, seed, *rest)
-    except (InputError, OSError, MemoryError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return [(", ".join(names), f"failed: {reason}")]
-    return list(zip(names, outcomes, strict=False))
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        place = next((p for p in places if p.read_result() is None), places[-1])
+        write_text(place.failure, "".join(traceback.format_exception(error)))
+        return [(place.path.name, f"failed: {reason} (see {place.failure})")]
+    return list(zip((place.path.name for place in places), outcomes, strict=False))
 
 
 def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | None, say) -> Plan:
@@ -153,7 +167,10 @@ def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | N
                     f"{folder} holds a table already; go on with --resume or name another --run-dir"
                 )
             plan = read_plan(path)
-            _check_same(plan, flags, folder)
+            _check_same(plan, flags, device, folder)
+            if flags.seeds > plan.seeds:  # more of the same
+                plan = dataclasses.replace(plan, seeds=flags.seeds)
+                plan.write(path)
             return plan
         if (flags.budget is None) == (flags.epochs is None):
             raise InputError("give either --budget MINUTES or --epochs N")
@@ -171,10 +188,14 @@ def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | N
                 threads=threads or torch.get_num_threads(),
             )  # fmt: skip
         check_count("--epochs", epochs)
-        test_size = min(check_count("--test-size", flags.test_size or test_size), len(data.test))
+        wanted = test_size if flags.test_size is None else flags.test_size
+        test_size = min(check_count("--test-size", wanted, minimum=2), len(data.test))
         plan = Plan(
             table=flags.table, recipe=flags.recipe, seeds=flags.seeds, epochs=epochs,
-            test_size=test_size, particles=check_count("--eval-particles", flags.eval_particles),
+            test_size=test_size,
+            particles=check_count(
+                "--eval-particles", flags.eval_particles, minimum=MIN_PARTICLES_FOR_KHAT
+            ),
             levels=levels, num_particles=num_particles, budget_minutes=flags.budget, jobs=jobs,
             device=str(device), version=pyro_vae.__version__,
         )  # fmt: skip
@@ -198,10 +219,11 @@ def _waiting_for(folder: Path, seconds: float = 600.0) -> Iterator[None]:
         yield
 
 
-def _check_same(plan: Plan, flags, folder: Path) -> None:
+def _check_same(plan: Plan, flags, device: torch.device, folder: Path) -> None:
     asked = {
-        "table": flags.table, "recipe": flags.recipe, "seeds": flags.seeds,
-        "epochs": flags.epochs, "budget_minutes": flags.budget, "test_size": flags.test_size,
+        "table": flags.table, "recipe": flags.recipe, "particles": flags.eval_particles,
+        "device": str(device), "epochs": flags.epochs, "budget_minutes": flags.budget,
+        "test_size": flags.test_size,
         "levels": flags.levels and tuple(flags.levels),
         "num_particles": flags.num_particles and tuple(flags.num_particles),
     }  # fmt: skip

@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class InUse(InputError):
+    """Another process works in this run directory."""
+
+
 class TrainingDiverged(ArithmeticError):
     """Training met a number that is not finite; names step, term and last good checkpoint."""
 

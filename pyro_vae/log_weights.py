@@ -21,6 +21,7 @@ from torch.distributions import kl_divergence
 from pyro_vae import traces
 from pyro_vae.preconditions import (
     Sites,
+    check_closed_form,
     check_log_prob,
     check_one_data_plate,
     check_reparameterised,
@@ -141,6 +142,8 @@ def run_pair(
         if reparameterised:
             check_reparameterised(traces.sample_sites(drawn))
         scored = traces.run(model, args, kwargs, traces.SetValues(traces.latent_values(drawn)))
+    if analytic:
+        check_closed_form(guide, traces.sample_sites(drawn), traces.sample_sites(scored))
     return read(scored, drawn, analytic=analytic, per_unit=per_unit)
 
 

@@ -8,6 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyro_vae.errors import InputError
+
 Sites = Mapping[str, Mapping]
 
 
@@ -38,6 +40,30 @@ def check_location_scale(name: str, fn: dist.Distribution) -> dist.Distribution:
             f"their old noise, which wants one of {known}. Train without thin"
         )
     return base
+
+
+def closed_form_is_right(guide: object, guide_sites: Sites, model_sites: Sites) -> bool:
+    """Whether KL(q_l || p_l) at sampled parents is, summed over levels, the KL of the pair.
+
+    It is where the parents that the model gives a level are drawn before it in the guide. A guide
+    may tell by its attribute ``analytic_kl``; else the order of its sites is taken.
+    """
+    known = getattr(guide, "analytic_kl", None)
+    if known is not None:
+        return known
+    levels = [name for name in guide_sites if name in model_sites]
+    return levels == [name for name in model_sites if name in levels]
+
+
+def check_closed_form(guide: object, guide_sites: Sites, model_sites: Sites) -> None:
+    """Refuse KL terms in closed form where they are wrong (bottom-up chains)."""
+    if not closed_form_is_right(guide, guide_sites, model_sites):
+        raise InputError(
+            f"KL terms in closed form are wrong for {type(guide).__name__}, which draws "
+            f"{', '.join(guide_sites)} in this order: the model's parents of a level may descend "
+            "from it. Use the pathwise estimator, or set analytic_kl = True on a guide whose "
+            "levels are independent given the data"
+        )
 
 
 def check_same_latents(latent: list[str], guide_sites: Sites) -> None:

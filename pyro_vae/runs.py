@@ -34,7 +34,7 @@ except ImportError:  # not on Windows
 
 from pyro_vae.architectures import build_pair
 from pyro_vae.checkpoint import load_checkpoint, load_weights, write_text
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, InUse
 from pyro_vae.guides import Guide
 from pyro_vae.models import HierarchicalVAE
 from pyro_vae.training.progress import Row
@@ -77,7 +77,7 @@ class RunDirectory:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(handle)
-            raise InputError(f"another process is running in {self.path}") from error
+            raise InUse(f"another process is running in {self.path}") from error
         try:
             yield
         finally:
@@ -95,8 +95,12 @@ class RunDirectory:
         write_text(self.config, json.dumps(config, indent=2) + "\n")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
+        self.write_json(self.summary, summary)
+
+    @staticmethod
+    def write_json(path: Path, content: dict[str, Any]) -> None:
         """Write JSON; numbers that are not finite become null, which every parser reads."""
-        write_text(self.summary, json.dumps(_without_nan(summary), indent=2) + "\n")
+        write_text(path, json.dumps(_without_nan(content), indent=2) + "\n")
 
     def read_config(self) -> dict[str, Any]:
         return _read_json(self.config)

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 import pyro_vae
-from experiments.replication.plan import Plan, build
+from experiments.replication.plan import SECOND_STAGE_RATE, Plan, build
 from experiments.replication.tables import Cell, Table
 from pyro_vae import activity
 from pyro_vae.activity import posterior_means
 from pyro_vae.checkpoint import write_text, write_whole
 from pyro_vae.datasets import Batches, Dataset
-from pyro_vae.errors import InputError, TrainingDiverged
+from pyro_vae.errors import InUse, TrainingDiverged
 from pyro_vae.evaluation import evaluate, pruned_log_likelihood
 from pyro_vae.generators import own_generators
 from pyro_vae.recipes import named_recipe
@@ -52,6 +52,11 @@ class Place:
         return self.folder / "cells" / f"{self.cell.name}-seed{self.seed}"
 
     @property
+    def failure(self) -> Path:
+        """Why the last attempt failed, where it did; the next one starts from the checkpoint."""
+        return self.path / "failure.txt"
+
+    @property
     def per_datum(self) -> Path:
         return self.path / "per_datum.npz"
 
@@ -71,9 +76,13 @@ def load_data(table: Table, recipe: str, data_dir: str | None) -> Dataset:
 
 def run_chain(
     folder: Path, table: Table, plan: Plan, chain: list[Cell], seed: int,
-    data_dir: str | None, threads: int | None, quiet: bool,
+    data_dir: str | None, threads: int | None, quiet: bool, parent: int | None = None,
 ) -> list[str]:  # fmt: skip
-    """Train the cells of a chain, each after the one it starts from; what became of each."""
+    """Train the cells of a chain, each after the one it starts from; what became of each.
+
+    Args:
+        parent: the process that this one works for; when it is gone, training stops.
+    """
     if threads is not None:
         torch.set_num_threads(threads)
     device = torch.device(plan.device)
@@ -86,20 +95,25 @@ def run_chain(
             continue
         if cell.start is not None:
             before = Place(folder, cell.start, seed).read_result()
-            if before is None or before["status"] != "finished":
+            if before is None:
                 outcomes.append("waits for the cell it starts from")
+                continue
+            if before["status"] != "finished":
+                message = f"the cell it starts from {before['status']}"
+                RunDirectory(place.path).write_summary({"status": "diverged", "message": message})
+                outcomes.append(message)
                 continue
         data = load_data(table, plan.recipe, data_dir) if data is None else data
         directory = RunDirectory(place.path)
         try:
             with directory.locked():
                 if place.read_result() is None:
-                    outcomes.append(_run(place, directory, table, plan, data, device, quiet))
+                    report = _reporter(directory, place, plan, quiet, parent)
+                    outcome = _run(place, directory, table, plan, data, device, data_dir, report)
+                    outcomes.append(outcome)
                 else:  # another process finished it in the meantime
                     outcomes.append("done before")
-        except InputError as error:
-            if "another process" not in str(error):
-                raise
+        except InUse:
             outcomes.append("another process is at it")
         if outcomes[-1] == "stopped":
             break
@@ -108,7 +122,7 @@ def run_chain(
 
 def _run(
     place: Place, directory: RunDirectory, table: Table, plan: Plan, data: Dataset,
-    device: torch.device, quiet: bool,
+    device: torch.device, data_dir: str | None, on_epoch: Callable,
 ) -> str:  # fmt: skip
     cell, seed = place.cell, place.seed
     recipe, epochs = named_recipe(plan.recipe), plan.epochs_of(cell)
@@ -119,9 +133,14 @@ def _run(
         start = load_run(Place(place.folder, cell.start, seed).path, device)
         model.load_state_dict(start.model.state_dict())
         guide.load_state_dict(start.guide.state_dict())
-        lr_schedule = Stages(recipe.stages[-1:], (1.0,))
+        lr_schedule = Stages((SECOND_STAGE_RATE,), (1.0,))
     binarize = table.binarize[plan.recipe]
     clock = _Clock(place.path / "minutes.json")
+
+    def after_epoch(history) -> None:
+        clock.add()
+        on_epoch(history)
+
     try:
         fitted = pyro_vae.fit(
             model, guide, data.train,
@@ -136,8 +155,8 @@ def _run(
             seed=seed,
             checkpoint=directory.checkpoint,
             resume=directory.checkpoint.is_file(),
-            on_start=lambda: directory.write_config(_config(place, table, plan, data)),
-            on_epoch=_reporter(directory, place, epochs, clock, quiet),
+            on_start=lambda: directory.write_config(_config(place, table, plan, data, data_dir)),
+            on_epoch=after_epoch,
             progress=False,
         )  # fmt: skip
     except TrainingDiverged as error:
@@ -149,8 +168,10 @@ def _run(
     figures = _figures(model.eval(), guide.eval(), data, plan, place, device)
     clock.add()
     figures["minutes"] = clock.minutes
+    if not math.isfinite(figures["nll"] + figures["kl_to_posterior"]):
+        figures |= {"status": "diverged", "message": "its test figures are not finite"}
     directory.write_summary(figures)
-    return "finished"
+    return figures["status"]
 
 
 def _figures(
@@ -226,16 +247,14 @@ class _Clock:
 
 
 def _reporter(
-    directory: RunDirectory, place: Place, epochs: int, clock: _Clock, quiet: bool
+    directory: RunDirectory, place: Place, plan: Plan, quiet: bool, parent: int | None
 ) -> Callable:
-    said = [-math.inf]
-    parent = os.getppid()
+    said, epochs = [-math.inf], plan.epochs_of(place.cell)
 
     def on_epoch(history) -> None:
         directory.write_metrics(history)
-        clock.add()
-        if os.getppid() != parent:  # the command that started this process was killed
-            signal.raise_signal(signal.SIGTERM)
+        if parent is not None and os.getppid() != parent:
+            signal.raise_signal(signal.SIGTERM)  # stop with a checkpoint
         now, row = time.monotonic(), history[-1]
         if not quiet and (now - said[0] > SAY_EVERY_SECONDS or row["epoch"] == epochs):
             said[0] = now
@@ -248,7 +267,9 @@ def _reporter(
     return on_epoch
 
 
-def _config(place: Place, table: Table, plan: Plan, data: Dataset) -> dict[str, Any]:
+def _config(
+    place: Place, table: Table, plan: Plan, data: Dataset, data_dir: str | None
+) -> dict[str, Any]:
     """What ``load_run`` and the analysis want to know of a run."""
     cell = place.cell
     return {
@@ -256,7 +277,7 @@ def _config(place: Place, table: Table, plan: Plan, data: Dataset) -> dict[str, 
         "num_pixels": data.train.shape[1], "dataset": table.dataset, "data": data.info,
         "data_settings": {
             "name": table.dataset, "pixels": "binary",
-            "binarize": table.binarize[plan.recipe], "data_dir": None, "seed": DATA_SEED,
+            "binarize": table.binarize[plan.recipe], "data_dir": data_dir, "seed": DATA_SEED,
         },
         "objective": cell.objective, "num_particles": cell.num_particles, **cell.settings,
         "seed": place.seed, "recipe": plan.recipe, "epochs": plan.epochs_of(cell),

@@ -30,9 +30,11 @@ STEPS_TIMED = 15
 # Of the budget: for what no measurement beforehand knows, such as another program on the machine.
 SLACK = 0.15
 START_SECONDS = 30.0  # of a cell: loading, compiling, figures of activity
-EVALUATION_SHARE = 0.2  # of the budget, at most
+EVALUATION_SHARE = 0.1  # of the budget, at most
 TEST_SIZES = (10_000, 5_000, 2_000, 1_000, 500, 200, 100)
-SECOND_STAGE = 3**7 / 3_280  # of the first one's epochs (Burda et al., section 5)
+# Of cells that go on from another: the share of its epochs, and the learning rate, in both papers.
+SECOND_STAGE = 3**7 / 3_280
+SECOND_STAGE_RATE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Plan:
 
     def epochs_of(self, cell: Cell) -> int:
         """Epochs of a cell's own training; a second stage is shorter than the first."""
-        return self.epochs if cell.start is None else max(1, round(SECOND_STAGE * self.epochs))
+        return epochs_of(cell, self.epochs)
 
     @property
     def share(self) -> float:
@@ -70,6 +72,11 @@ class Plan:
 
     def write(self, path: Path) -> None:
         write_text(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+def epochs_of(cell: Cell, epochs: int) -> int:
+    """Epochs of a cell of a table that trains ``epochs``; a second stage is shorter."""
+    return epochs if cell.start is None else max(1, round(SECOND_STAGE * epochs))
 
 
 def read_plan(path: Path) -> Plan:
@@ -137,8 +144,7 @@ def fit_budget(
         for chain in chains:
             total = 0.0
             for cell in chain:
-                own = epochs if cell.start is None else max(1, round(SECOND_STAGE * epochs))
-                total += own * epoch_seconds[cell.levels, cell.num_particles]
+                total += epochs_of(cell, epochs) * epoch_seconds[cell.levels, cell.num_particles]
                 total += START_SECONDS + test_size * per_image[cell.levels]
             per_chain += [total] * seeds
         return makespan(per_chain, jobs)

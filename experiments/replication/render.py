@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from experiments.replication.cells import Place
+from experiments.replication.cells import PRUNING_IMAGES, PRUNING_PARTICLES, Place
 from experiments.replication.plan import Plan
-from experiments.replication.tables import Row, Table
+from experiments.replication.tables import Cell, Row, Table
 from pyro_vae.checkpoint import write_text
 from pyro_vae.diagnostics import KHAT_LIMIT
 from pyro_vae.recipes import named_recipe
 
 COLUMNS = (
     "L", "k", "objective", "NLL published", "NLL", "difference", "against reference",
-    "units published", "active units", "PCA published", "PCA-active", "KL(q, post.) published",
-    "KL(q, post.)",
+    "units published", "active (Burda)", "active (test)", "PCA published", "PCA-active",
+    "KL(q, post.) published", "KL(q, post.)",
 )  # fmt: skip
 
 
@@ -29,8 +29,8 @@ def write_table(
     folder: Path, table: Table, rows: Sequence[Row], plan: Plan, facts: Sequence[str]
 ) -> tuple[Path, Path]:
     """Write ``table.md`` and ``table.csv``; facts are lines on how they were made."""
-    results = {row.cell.name: _results(folder, row, plan) for row in rows}
-    reference = results.get(table.reference.name, [])
+    results = {row.cell.name: _results(folder, row.cell, plan) for row in rows}
+    reference = _results(folder, table.reference, plan)
     lines = [f"# {table.title}", "", *(f"- {fact}" for fact in [*_recipe(table, plan), *facts])]
     lines += ["", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     lines += [_line(row, results[row.cell.name], reference, plan) for row in rows]
@@ -41,8 +41,8 @@ def write_table(
     return markdown, comma
 
 
-def _results(folder: Path, row: Row, plan: Plan) -> list[tuple[Place, dict[str, Any] | None]]:
-    places = [Place(folder, row.cell, seed) for seed in range(plan.seeds)]
+def _results(folder: Path, cell: Cell, plan: Plan) -> list[tuple[Place, dict[str, Any] | None]]:
+    places = [Place(folder, cell, seed) for seed in range(plan.seeds)]
     return [(place, place.read_result()) for place in places]
 
 
@@ -69,7 +69,7 @@ def _recipe(table: Table, plan: Plan) -> list[str]:
 
 def _line(row: Row, results, reference, plan: Plan) -> str:
     cell, published = row.cell, row.published.get(plan.recipe)
-    found = [result for _, result in results if result and result["status"] == "finished"]
+    found = [result for _, result in results if _finished(result)]
     known = ["", "", "", ""] if published is None else [
         f"{published.nll:.2f}", published.active, published.pca or "",
         "" if published.kl is None else f"{published.kl:.2f}",
@@ -77,15 +77,17 @@ def _line(row: Row, results, reference, plan: Plan) -> str:
     label = [str(cell.levels), str(cell.num_particles), cell.label]
     if not found:
         state = _state(results)
-        cells = [*label, known[0], state, "", "", known[1], "", known[2], "", known[3], ""]
+        cells = [*label, known[0], state, "", "", known[1], "", "", known[2], "", known[3], ""]
         return "| " + " | ".join(cells) + " |"
+    seeds = "" if len(found) == plan.seeds else f" ({len(found)} of {plan.seeds} seeds)"
     difference = ""
     if published is not None:
         mean = statistics.fmean(result["nll"] for result in found)
         difference = f"{mean - published.nll:+.2f}"
     cells = [
-        *label, known[0], _spread([result["nll"] for result in found]), difference,
-        _paired(results, reference), known[1], _units(found, "test"), known[2],
+        *label, known[0], _spread([result["nll"] for result in found]) + seeds, difference,
+        _paired(results, reference), known[1], _units(found, "burda"), _units(found, "test"),
+        known[2],
         _units(found, "pca"), known[3],
         _spread([result["kl_to_posterior"] for result in found]),
     ]  # fmt: skip
@@ -93,7 +95,10 @@ def _line(row: Row, results, reference, plan: Plan) -> str:
 
 
 def _state(results) -> str:
-    states = {result["status"] if result else "not finished" for _, result in results}
+    states = {
+        result["status"] if result else "failed" if place.failure.is_file() else "not finished"
+        for place, result in results
+    }
     return ", ".join(sorted(states))
 
 
@@ -114,7 +119,7 @@ def _units(found: Sequence[dict], definition: str) -> str:
 
 
 def _paired(results, reference) -> str:
-    """log-likelihood over the reference's on the same images, mean and standard error."""
+    """Log-likelihood over the reference's on the same images, with both its spreads."""
     gains = []
     for (place, mine), (other, theirs) in zip(results, reference, strict=False):
         if place == other or not _finished(mine) or not _finished(theirs):
@@ -124,7 +129,10 @@ def _paired(results, reference) -> str:
         return ""
     per_image = np.mean(gains, axis=0)
     error = per_image.std(ddof=1) / len(per_image) ** 0.5
-    return f"{per_image.mean():+.2f} +- {error:.2f}"
+    text = f"{per_image.mean():+.2f} +- {error:.2f}"
+    if len(gains) > 1:
+        text += f" (sd {np.std([gain.mean() for gain in gains], ddof=1):.2f})"
+    return text
 
 
 def _finished(result: dict | None) -> bool:
@@ -144,21 +152,25 @@ def _reading(table: Table, results, plan: Plan) -> list[str]:
         "minus published. Against reference: log-likelihood over that of "
         f"{table.reference.label} (L = {table.reference.levels}, k = "
         f"{table.reference.num_particles}) on the same test images (positive is better), mean over "
-        "seeds, +- its standard error over images. Active units: Var_x(E[z]) > 0.01 on test "
-        "images; PCA-active: principal directions of E[z] above the same threshold. KL(q, post.) "
-        "is log p(x) - ELBO, a lower estimate.",
+        "seeds, +- its standard error over images; sd, here and elsewhere, is over seeds. Active "
+        "units: Var_x(E[z]) > 0.01, on 500 training images with one sample of z1 for z2 (Burda et "
+        "al.) and on test images with Monte Carlo means (S4); PCA-active: principal directions of "
+        "E[z] above the same threshold. KL(q, post.) is log p(x) - ELBO, a lower estimate, since "
+        "log p(x) is one.",
         "",
     ]  # fmt: skip
     if finished:
         shares = [r["summary"]["khat_above_0.7"]["mean"] for r in finished]
         errors = [r["summary"]["log_likelihood"]["standard_error"] for r in finished]
-        costs = [abs(r["pruning_cost"]["mean"]) for r in finished]
+        worst = max((r["pruning_cost"] for r in finished), key=lambda cost: abs(cost["mean"]))
         lines += [
             f"- k-hat is above {KHAT_LIMIT} for {min(shares):.0%} to {max(shares):.0%} of the "
             "images: where it is, more particles would still lower the NLL",
             f"- standard error of an NLL over test images: {max(errors):.2f} nats at most (it is "
             "common to all rows: compare the paired differences)",
-            f"- removing the inactive units costs {max(costs):.3f} nats at most",
+            "- removing the inactive units from prior, guide and decoder costs "
+            f"{worst['mean']:.3f} +- {worst['standard_error']:.3f} nats in the cell where it does "
+            f"most ({PRUNING_IMAGES} images, {PRUNING_PARTICLES} particles)",
         ]
     diverged = [
         f"- {place.path.name} diverged: {result['message']}"

@@ -35,7 +35,8 @@ class Evaluation:
             (``bounds.jackknife``); not a lower bound. NaN for K = 1.
         monte_carlo_error: standard error of ``log_likelihood`` (delta method).
         reconstruction: E_q log p(x | z). kl: level -> E_q[log q(z_l | ..) - log p(z_l | ..)], the
-            expected KL of that level.
+            expected KL of that level in a top-down or mean-field guide; in a bottom-up chain only
+            their sum is a KL, and one of them can be negative.
         ess: effective sample size out of k, particles. khat: Pareto k-hat of the K weights.
     """
 

@@ -16,7 +16,7 @@ from pyro_vae.denormals import flushed_denormals
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation.figures import mean_and_error
 from pyro_vae.log_weights import LogWeights, log_weights, read
-from pyro_vae.preconditions import Sites, check_all_rows
+from pyro_vae.preconditions import check_all_rows, closed_form_is_right
 from pyro_vae.rows import Data, as_arguments, count_rows, split_rows
 from pyro_vae.unit_kl import unit_kl
 
@@ -74,17 +74,9 @@ def _of_units(model: Callable, guide: Callable, x: Data, size: int) -> dict[str,
         scored = traces.run(model, args, {}, traces.SetValues(traces.latent_values(drawn)))
     terms = read(scored, drawn)  # refuses what cannot be weighed per datum
     check_all_rows(terms.log_likelihood.shape[1], count_rows(x))
-    analytic = _closed_form_is_right(guide, drawn, scored)
+    sites = traces.sample_sites(drawn), traces.sample_sites(scored)
+    analytic = closed_form_is_right(guide, *sites)
     return {name: unit_kl(drawn[name], scored[name], analytic=analytic) for name in terms.latents}
-
-
-def _closed_form_is_right(guide: Callable, drawn: Sites, scored: Sites) -> bool:
-    """Whether every level's parents in the model are drawn before it in the guide."""
-    known = getattr(guide, "analytic_kl", None)
-    if known is not None:
-        return known
-    levels = [name for name in traces.sample_sites(drawn) if name in scored]
-    return levels == [name for name in scored if name in levels]
 
 
 @dataclass(frozen=True)

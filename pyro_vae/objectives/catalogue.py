@@ -158,8 +158,7 @@ def check_objective_fits(objective: pyro.infer.ELBO, guide: nn.Module) -> None:
     )
     if analytic and not getattr(guide, "analytic_kl", True):
         raise InputError(
-            f"the analytic KL of objective 'elbo-analytic' ({type(objective).__name__}) is wrong "
-            f"for the bottom-up guide {type(guide).__name__}: the model's parents of a level "
-            "descend from it in the guide. Use the pathwise estimator ('elbo'), or a top-down or "
-            "mean-field guide"
+            f"the analytic KL of {type(objective).__name__} (such as 'elbo-analytic') is wrong for "
+            f"the bottom-up guide {type(guide).__name__}: the model's parents of a level descend "
+            "from it in the guide. Use the pathwise estimator, or a top-down or mean-field guide"
         )

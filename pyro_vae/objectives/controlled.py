@@ -1,7 +1,7 @@
 """ELBOs whose KL term is weighed, held at a capacity, or left free up to some nats.
 
-What they maximise is not a bound on log p(x) (but for beta >= 1, where beta-VAE's is one); the
-bounds that training reports are computed apart from them, without any of this.
+What they maximise is in general no bound on log p(x): each says where it is one. The bounds that
+training reports are computed apart from them, without any of this.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class BetaELBO(ELBO):
     """Minus E log p(x | z) - sum_l beta_l KL_l per datum: beta-VAE, and S4's L_alpha.
 
     ``L_alpha = (1 - alpha) E log p(x | z) + alpha ELBO`` is beta = alpha (S4, section 2.3). A lower
-    bound on log p(x) for beta >= 1; below 1 it is none, and beta = 0 is a plain autoencoder.
+    bound on log p(x) for one common beta >= 1; below 1 it is none, and beta = 0 is a plain
+    autoencoder. With betas per level it is one where all are >= 1 and every level's term is a KL,
+    which in a bottom-up chain it is not.
 
     Args:
         beta: one factor for all levels, or level -> factor (1 for levels that are not named). The
@@ -128,7 +130,8 @@ class FreeBitsELBO(_BatchKL):
 
     Free bits (Kingma et al. 2016, appendix C.8; S1): a group whose KL is below lambda has no KL
     gradient, so nothing pushes it to collapse. Each group is multiplied by its level's annealing
-    beta. At most the ELBO, so a lower bound on log p(x), on average over the batch.
+    beta. At most the ELBO, so a lower bound on log p(x) on average over the
+    batch, where nothing is annealed.
 
     Args:
         free_bits: lambda, nats per group.

@@ -78,8 +78,8 @@ class STL(IWAE):
     """The IWAE bound with sticking-the-landing gradients (Roeder et al. 2017).
 
     The guide's score terms are left out, so the gradient vanishes where guide = posterior. Unbiased
-    for K = 1; **biased for K > 1**: its expectation is not the gradient of L_K, nor of any
-    function (Tucker et al. 2019, section 3). To compare with; :class:`DReG` is the unbiased one.
+    for K = 1; **biased for K > 1**: its expectation is not the gradient of L_K (Tucker et al. 2019,
+    section 3). To compare with; :class:`DReG` is the unbiased one.
     """
 
     def __init__(self, num_particles: int = 1, *, thin: int | None = None) -> None:

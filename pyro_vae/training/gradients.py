@@ -154,13 +154,13 @@ class Gradients:
 
     def _in_chunks(self, x: Tensor) -> Loss:
         objective, pair = self.objective, (self.model, self.guide, (x,), {})
-        whole, rest = divmod(objective.num_particles, self.particles)
-        sizes = [self.particles] * whole + [rest] * (rest > 0)
+        count, rest = divmod(objective.num_particles, self.particles)
+        sizes = [self.particles] * count + [rest] * (rest > 0)
         states, columns = [], []
         with torch.no_grad():
             for size in sizes:
                 states.append(generator_states(x.device))
-                drawn = run_pair(*pair, size, reparameterised=True)
+                drawn = run_pair(*pair, size, reparameterised=True, analytic=objective.analytic)
                 columns.append(objective.prepare(drawn).annealed_log_w)
             whole = objective.differentiate(torch.cat(columns))
         derivatives = whole.derivative.split(sizes)
