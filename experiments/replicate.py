@@ -30,7 +30,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 import pyro_vae
 from experiments.commands import Parser, device_named, exit_code
 from experiments.replication.cells import Place, load_data, run_chain
-from experiments.replication.plan import Plan, fit_budget, read_plan
+from experiments.replication.plan import Plan, fit_budget, measure, read_plan, slowest
 from experiments.replication.render import write_table
 from experiments.replication.tables import RECIPES, TABLES, Cell, Row, Table, table_named
 from pyro_vae.checkpoint import write_text
@@ -182,10 +182,14 @@ def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | N
         if epochs is None:
             check_positive("--budget", flags.budget)
             say("measuring the time of a step")
+            chains = _chains(rows)
+            cells = [cell for chain in chains for cell in chain]
+            call = delayed(measure)(
+                cells, data, flags.recipe, flags.eval_particles, device, threads
+            )
             epochs, test_size = fit_budget(
-                table, _chains(rows), data, recipe=flags.recipe, seeds=flags.seeds,
-                minutes=flags.budget, jobs=jobs, particles=flags.eval_particles, device=device,
-                threads=threads or torch.get_num_threads(),
+                chains, slowest(Parallel(n_jobs=jobs)([call] * jobs)), len(data.test),
+                recipe=flags.recipe, seeds=flags.seeds, minutes=flags.budget, jobs=jobs,
             )  # fmt: skip
         check_count("--epochs", epochs)
         wanted = test_size if flags.test_size is None else flags.test_size

@@ -12,6 +12,7 @@ from pyro_vae.datasets import PATCH_DATASETS
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import OBJECTIVES, SETTINGS, make_objective
 from pyro_vae.recipes import Recipe, named_recipe, recipe_name
+from pyro_vae.runs import RunDirectory
 from pyro_vae.thinning import default_kept
 from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import GRADIENTS, OptimiserSettings
@@ -116,7 +117,24 @@ def resumed_config(stored: dict[str, Any], given: dict[str, Any], source: Path) 
     if given.keys() & {"thin", "num_particles", "objective", "chunk_size"}:
         config["thin"] = _thin(config, given)
     check_config(config)
+    _remember_objective(stored, config, RunDirectory(source.parent))
     return config
+
+
+def _remember_objective(stored: dict[str, Any], config: dict[str, Any], run: RunDirectory) -> None:
+    """Write down until where another objective trained; refuse to rename a finished run."""
+    what = ("objective", "num_particles", "estimator", *SETTINGS)
+    before = {name: stored[name] for name in what if stored[name] is not None}
+    if before == {name: config[name] for name in what if config[name] is not None}:
+        return
+    done = int(run.read_metrics()["epoch"][-1])
+    if done >= config["epochs"]:
+        raise InputError(
+            f"the run has finished its {done} epochs with objective {before['objective']} and k = "
+            f"{before['num_particles']}; to go on with another one give --epochs above {done}"
+        )
+    earlier = stored.get("earlier_objectives", [])
+    config["earlier_objectives"] = [*earlier, {"until_epoch": done, **before}]
 
 
 def check_config(config: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """fit.py killed, stopped and interrupted in turn, and resumed: the metrics of an unbroken run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -128,3 +129,29 @@ def test_a_finished_run_resumes_to_the_same_files(chain, monkeypatch):
     before = (chain.path / "metrics.csv").read_bytes()
     assert run_fit(*FLAGS, "--resume", "--run-dir", chain.path) == 0
     assert (chain.path / "metrics.csv").read_bytes() == before
+
+
+def test_switching_the_objective_goes_on_training_and_is_remembered(images, tmp_path, capsys):
+    path = tmp_path / "run"
+    assert run_fit("--dataset", images, "--epochs", 1, "--run-dir", path) == 0
+    capsys.readouterr()
+    switch = ["--resume", "--run-dir", path, "--objective", "ciwae", "--beta", "0.25"]
+    assert run_fit(*switch) == 2  # nothing would be trained, and the old model renamed
+    message = capsys.readouterr().err
+    assert "finished its 1 epochs with objective iwae and k = 2" in message
+    assert "give --epochs above 1" in message
+    config = json.loads((path / "config.json").read_text())
+    assert config["objective"] == "iwae"
+
+    assert run_fit(*switch, "--epochs", 3) == 0
+    config = json.loads((path / "config.json").read_text())
+    assert (config["objective"], config["beta"]) == ("ciwae", 0.25)
+    first = {"until_epoch": 1, "objective": "iwae", "num_particles": 2}
+    assert config["earlier_objectives"] == [first]
+    # Settings of the old objective do not stick to the next.
+    more = ["--resume", "--run-dir", path, "--objective", "elbo", "--epochs", 4]
+    assert run_fit(*more) == 0
+    config = json.loads((path / "config.json").read_text())
+    assert config["beta"] is None
+    second = {"until_epoch": 3, "objective": "ciwae", "num_particles": 2, "beta": 0.25}
+    assert config["earlier_objectives"] == [first, second]

@@ -13,7 +13,7 @@ import pyro_vae
 from pyro_vae import bounds
 from pyro_vae.annealing import LinearWarmUp, anneal
 from pyro_vae.errors import InputError
-from pyro_vae.estimators import ESTIMATORS
+from pyro_vae.log_weights import run_pair
 from pyro_vae.objectives import (
     CIWAE,
     ELBO,
@@ -50,6 +50,11 @@ def on_same_noise(objective, model, guide, x, betas=None, seed=4):
     torch.manual_seed(seed)
     with anneal(betas or {}):
         return objective.differentiable_loss(model, guide, x)
+
+
+def _loss(objective, model, guide, x, betas=None):
+    with anneal(betas or {}):
+        return objective.differentiable_loss(model, guide, x) / len(x)
 
 
 def terms_of(model, guide, x, k=K, betas=None, seed=4):
@@ -124,19 +129,19 @@ def test_beta_of_a_level_that_is_not_there_is_refused():
 
 
 GATED = {
-    "elbo": ELBO(K, estimator="dreg"),
-    "iwae": DReG(K),
-    "power .5": PowerMean(0.5, K, estimator="dreg"),
-    "power 2": PowerMean(2.0, K, estimator="dreg"),
-    "renyi 2": pyro_vae.RenyiELBO(2.0, K, estimator="dreg"),
-    "ciwae": CIWAE(0.3, K, estimator="dreg"),
-    "miwae": MIWAE(3, K, estimator="dreg"),
+    "elbo": lambda **settings: ELBO(K, **settings),
+    "iwae": lambda **settings: IWAE(K, **settings),
+    "power .5": lambda **settings: PowerMean(0.5, K, **settings),
+    "power 2": lambda **settings: PowerMean(2.0, K, **settings),
+    "renyi 2": lambda **settings: pyro_vae.RenyiELBO(2.0, K, **settings),
+    "ciwae": lambda **settings: CIWAE(0.3, K, **settings),
+    "miwae": lambda **settings: MIWAE(3, K, **settings),
 }
 
 
 @pytest.mark.parametrize("name", GATED)
 def test_gate_factor_is_what_the_second_derivative_leaves(name):
-    objective = GATED[name]
+    objective = GATED[name](estimator="dreg")
     log_w = 2 * torch.randn(K, 1)
     first = objective.differentiate(log_w)
     hessian = torch.autograd.functional.hessian(lambda w: objective.bound(w).sum(), log_w)
@@ -149,8 +154,6 @@ def test_gate_factor_is_what_the_second_derivative_leaves(name):
 @pytest.mark.parametrize("betas", [None, BETAS])
 def test_truth_06_doubly_reparameterised_gradients_are_unbiased_for_every_bound(name, betas):
     """Against the pathwise gradient of the same bound on the same noise, per parameter."""
-    doubly = GATED[name]
-    pathwise = ESTIMATORS["pathwise"]
     model, _, guide, x = oracle(1)
     x = x.expand(100, -1)
     parameters = [*guide.parameters(), *model.parameters()]
@@ -161,32 +164,11 @@ def test_truth_06_doubly_reparameterised_gradients_are_unbiased_for_every_bound(
             [gradients(_loss(objective, model, guide, x, betas), parameters) for _ in range(120)]
         )
 
-    doubled = samples(doubly)
-    doubly.estimator = "pathwise"
-    try:
-        plain = samples(doubly)
-    finally:
-        doubly.estimator = "dreg"
-    assert pathwise is not ESTIMATORS["dreg"]
-    assert_mean_close(doubled - plain, torch.zeros(plain.shape[1]))
+    plain = samples(GATED[name]())
+    zero = torch.zeros(plain.shape[1])
+    assert_mean_close(samples(GATED[name](estimator="dreg")) - plain, zero)
     if name != "elbo":  # the gate open, which is sticking the landing, is biased
-        assert z_score(samples(_Stuck(doubly)) - plain, torch.zeros(plain.shape[1])) > 8
-
-
-class _Stuck:
-    """The same bound with a gate that lets everything through."""
-
-    def __init__(self, objective):
-        self.objective = objective
-
-    def differentiable_loss(self, model, guide, x):
-        live = ESTIMATORS["stl"](model, guide, (x,), {}, K)
-        return -self.objective.bound(live.log_w).sum()
-
-
-def _loss(objective, model, guide, x, betas=None):
-    with anneal(betas or {}):
-        return objective.differentiable_loss(model, guide, x) / len(x)
+        assert z_score(samples(GATED[name](estimator="stl")) - plain, zero) > 8
 
 
 def test_truth_06_sticking_the_landing_is_unbiased_for_one_particle_and_biased_for_more():
@@ -346,19 +328,56 @@ def test_truth_20_a_group_below_lambda_has_no_kl_gradient(groups):
     torch.testing.assert_close(on_same_noise(objective(0.0), pair.model, pair.guide, x), plain)
 
 
-def test_free_bits_take_monte_carlo_terms_where_the_closed_form_is_wrong():
+@pytest.mark.parametrize("groups", ["level", "unit"])
+def test_free_bits_take_monte_carlo_terms_where_the_closed_form_is_wrong(groups):
     model, guide = (program.double() for program in tiny_pair("bottomup"))
     x = torch.randn(7, 6)
-    terms = terms_of(model, guide, x)
-    kl = sum(ratio.mean() for ratio in terms.log_ratios.values())
-    elbo = -(terms.log_likelihood.mean(0) - kl).sum()
-    for groups in ("level", "unit"):
-        loss = on_same_noise(FreeBitsELBO(0.0, "level", K), model, guide, x)
-        torch.testing.assert_close(loss, elbo)
-        bits = on_same_noise(FreeBitsELBO(5.0, groups, K), model, guide, x)
-        assert bits > elbo
-    with pytest.raises(InputError, match="bottom-up"):
-        Gradients(FreeBitsELBO(1.0, estimator="analytic"), model, guide)
+    torch.manual_seed(4)
+    terms = run_pair(model, guide, (x,), {}, K, per_unit=True)
+    kl = [ratio.mean((0, 1)) for ratio in terms.unit_log_ratios.values()]
+    if groups == "level":
+        kl = [units.sum().reshape(1) for units in kl]
+    kl = torch.cat(kl)
+    free = kl.median().item() + 0.01
+    for bits, penalty in ((0.0, kl.clamp(min=0)), (free, kl.clamp(min=free))):
+        expected = -len(x) * (terms.log_likelihood.mean() - penalty.sum())
+        loss = on_same_noise(FreeBitsELBO(bits, groups, K), model, guide, x)
+        torch.testing.assert_close(loss, expected)
+    assert (kl < free).any()
+    assert (kl > free).any()
+
+
+def test_the_closed_form_is_refused_wherever_it_is_wrong():
+    """Through the loss module and for guides that are not ours as well."""
+    model, guide = tiny_pair("bottomup")
+    x = torch.randn(7, 6)
+    for objective in (
+        ELBO(3, estimator="analytic"), BetaELBO(2.0, 3, estimator="analytic"),
+        CapacityELBO(1.0, 1.0, 3, estimator="analytic"), FreeBitsELBO(1.0, estimator="analytic"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="bottom-up"):
+            Gradients(objective, model, guide)
+        with pytest.raises(InputError, match="closed form are wrong for BottomUpGuide"):
+            objective(model, guide)(x)
+        with pytest.raises(InputError, match="closed form are wrong for BottomUpGuide"):
+            objective.loss(model, guide, x)
+
+    class Upward(nn.Module):
+        def __init__(self, **told):
+            super().__init__()
+            self.loc = nn.Parameter(torch.zeros(4))
+            vars(self).update(told)
+
+        def forward(self, x):
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("z1", dist.Normal(self.loc, 1.0).to_event(1))
+                pyro.sample("z2", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+    pair, x = Independents(), torch.randn(5, 3)
+    with pytest.raises(InputError, match="wrong for Upward, which draws z1, z2 in this order"):
+        ELBO(3, estimator="analytic")(pair.model, Upward())(x)
+    # Its levels are independent: told so, it is right.
+    assert torch.isfinite(ELBO(3, estimator="analytic")(pair.model, Upward(analytic_kl=True))(x))
 
 
 @pytest.mark.parametrize("name", [n for n in OBJECTIVES if not n.startswith("pyro")])

@@ -286,22 +286,14 @@ def test_results_of_another_version_or_plan_are_not_mixed(run, tmp_path):
     assert "plan.json is damaged" in err
 
 
-def test_the_budget_decides_the_epochs_of_all_cells_alike(digits, monkeypatch):
+def test_the_budget_decides_the_epochs_of_all_cells_alike():
     """With known times of a step the plan is a sum that can be done by hand."""
-    monkeypatch.setattr(plan, "seconds_per_epoch", lambda cell, *rest: float(cell.num_particles))
-    monkeypatch.setattr(plan, "seconds_per_image", lambda *args: 0.0)
-    table = table_named("burda-mnist")
-    data = cells.load_data(table, "burda", str(digits))
     chains = [[Cell(1, "elbo", 1)], [Cell(1, "elbo", 5)], [Cell(1, "iwae", 5)]]
-    settings = {
-        "recipe": "burda", "seeds": 1, "particles": 10, "device": torch.device("cpu"),
-        "threads": 1,
-    }  # fmt: skip
+    times = plan.Times({(1, 1): 1.0, (1, 5): 5.0}, {1: 0.0})
 
     def epochs(minutes, jobs, seeds=1):
-        return plan.fit_budget(
-            table, chains, data, minutes=minutes, jobs=jobs, **(settings | {"seeds": seeds})
-        )[0]
+        settings = {"recipe": "burda", "seeds": seeds, "minutes": minutes, "jobs": jobs}
+        return plan.fit_budget(chains, times, 10_000, **settings)[0]
 
     seconds = 60 * 60 * (1 - plan.SLACK)
     assert epochs(60, 1) == (seconds - 3 * plan.START_SECONDS) // 11
@@ -313,6 +305,27 @@ def test_the_budget_decides_the_epochs_of_all_cells_alike(digits, monkeypatch):
         epochs(1.0, 1)
     assert plan.makespan([3, 3, 2, 2, 2], 2) == 7
     assert plan.makespan([5, 1], 2) == 5
+    # A tenth of the budget judges test images: of 3 cells at 0.1 seconds each.
+    slow = plan.Times(times.epoch, {1: 0.1})
+    judged = plan.fit_budget(
+        chains, slow, 10_000, recipe="burda", seeds=1, minutes=60, jobs=1
+    )[1]  # fmt: skip
+    assert judged == 1_000
+    assert judged * 0.3 <= plan.EVALUATION_SHARE * seconds < 2_000 * 0.3
+    both = plan.slowest([times, plan.Times({(1, 1): 2.0, (1, 5): 4.0}, {1: 0.5})])
+    assert both == ({(1, 1): 2.0, (1, 5): 5.0}, {1: 0.5})
+
+
+def test_a_budget_is_planned_with_measured_times(run, tmp_path):
+    flags = ("--table", "median", "--recipe", "mlmi4", "--budget", 1.5, "--jobs", 2)
+    code, out, _ = run(*flags, "--num-particles", 50)
+    assert code == 0
+    assert "measuring the time of a step" in out
+    made = plan.read_plan(tmp_path / "results" / "plan.json")
+    assert (made.budget_minutes, made.jobs, made.test_size) == (1.5, 2, 20)
+    assert made.epochs >= 1
+    assert f"{made.epochs} of the recipe's 3280 epochs" in out
+    assert "(budget 1.5)" in out
 
 
 def test_every_table_has_both_recipes_and_every_cell_an_objective():

@@ -1,23 +1,25 @@
 """How long every cell of a table trains, so that all of them fit the budget.
 
 All cells of a table train for the same number of epochs under the same stages, so that its rows can
-be compared; the budget decides how many. The time of a step is measured on this machine.
+be compared; the budget decides how many. The time of a step is measured on this machine, in as many
+processes at once as will train side by side, which slow each other down.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 import pyro_vae
-from experiments.replication.tables import Cell, Table
+from experiments.replication.tables import Cell
 from pyro_vae.checkpoint import write_text
 from pyro_vae.datasets import Batches, Dataset
 from pyro_vae.errors import InputError
@@ -96,65 +98,80 @@ def read_plan(path: Path) -> Plan:
     )
 
 
+class Times(NamedTuple):
+    """Seconds of an epoch by (levels, particles), and of a test image's likelihood by levels."""
+
+    epoch: dict[tuple[int, int], float]
+    image: dict[int, float]
+
+
+def measure(
+    cells: Sequence[Cell], data: Dataset, recipe: str, particles: int, device: torch.device,
+    threads: int | None,
+) -> Times:  # fmt: skip
+    """Times of this process; to be called in as many as will train side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        kinds = {(cell.levels, cell.num_particles): cell for cell in cells}
+        epoch = {
+            kind: seconds_per_epoch(cell, data, recipe, device) for kind, cell in kinds.items()
+        }
+        image = {
+            cell.levels: seconds_per_image(cell, data, particles, device)
+            for cell in {cell.levels: cell for cell in cells}.values()
+        }
+        return Times(epoch, image)
+    finally:
+        torch.set_num_threads(before)
+
+
+def slowest(times: Sequence[Times]) -> Times:
+    """Of several processes."""
+    first = times[0]
+    return Times(
+        {kind: max(one.epoch[kind] for one in times) for kind in first.epoch},
+        {levels: max(one.image[levels] for one in times) for levels in first.image},
+    )
+
+
 def fit_budget(
-    table: Table,
-    chains: Sequence[Sequence[Cell]],
-    data: Dataset,
-    *,
-    recipe: str,
-    seeds: int,
-    minutes: float,
-    jobs: int,
-    particles: int,
-    device: torch.device,
-    threads: int,
-) -> tuple[int, int]:
+    chains: Sequence[Sequence[Cell]], times: Times, num_test: int, *, recipe: str, seeds: int,
+    minutes: float, jobs: int,
+) -> tuple[int, int]:  # fmt: skip
     """(epochs, test size) that ``seeds`` trainings of every chain of cells fit into ``minutes``.
 
     Raises:
         InputError: not even one epoch fits; says how many minutes one wants.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        shapes = {(cell.levels, cell.num_particles): cell for chain in chains for cell in chain}
-        epoch_seconds = {
-            shape: seconds_per_epoch(cell, data, recipe, device) for shape, cell in shapes.items()
-        }
-        per_image = {
-            levels: seconds_per_image(cell, data, particles, device)
-            for levels, cell in {cell.levels: cell for cell in shapes.values()}.items()
-        }
-    finally:
-        torch.set_num_threads(before)
     available = 60 * minutes * (1 - SLACK)
     cells = [cell for chain in chains for cell in chain]
-    images = sum(per_image[cell.levels] for cell in cells) * seeds / jobs
-    test_size = next(
-        (
-            size
-            for size in TEST_SIZES
-            if size <= len(data.test) and size * images <= EVALUATION_SHARE * available
-        ),
-        min(TEST_SIZES[-1], len(data.test)),
+    images = sum(times.image[cell.levels] for cell in cells) * seeds / jobs
+    affordable = (
+        size
+        for size in TEST_SIZES
+        if size <= num_test and size * images <= EVALUATION_SHARE * available
     )
+    test_size = next(affordable, min(TEST_SIZES[-1], num_test))
 
     def wall_seconds(epochs: int) -> float:
-        per_chain = []
-        for chain in chains:
-            total = 0.0
-            for cell in chain:
-                total += epochs_of(cell, epochs) * epoch_seconds[cell.levels, cell.num_particles]
-                total += START_SECONDS + test_size * per_image[cell.levels]
-            per_chain += [total] * seeds
-        return makespan(per_chain, jobs)
+        per_chain = [
+            sum(
+                epochs_of(cell, epochs) * times.epoch[cell.levels, cell.num_particles]
+                + START_SECONDS
+                + test_size * times.image[cell.levels]
+                for cell in chain
+            )
+            for chain in chains
+        ]
+        return makespan(per_chain * seeds, jobs)
 
     if wall_seconds(1) > available:
         wanted = wall_seconds(1) / (1 - SLACK) / 60
         raise InputError(
             f"--budget {minutes:g} minutes is too small for one epoch of {seeds} x {len(cells)} "
-            f"cells with --jobs {jobs}: that takes about {wanted:.0f} minutes here. Raise it, or "
-            "choose rows with --levels and --num-particles"
+            f"cells with --jobs {jobs}: that takes about {math.ceil(wanted)} minutes here. Raise "
+            "it, or choose rows with --levels and --num-particles"
         )
     low, high = 1, named_recipe(recipe).epochs
     while low < high:
