@@ -47,6 +47,19 @@ def plot_effective_sample_size(ax: Axes, metrics: Mapping[str, Sequence[float]])
     return _finish(ax, "effective sample size", "particles")
 
 
+def plot_bound_curve(
+    ax: Axes, particles: Sequence[int], mean: np.ndarray, standard_error: np.ndarray
+) -> Axes:
+    """L_k against k with standard errors over data (``evaluation.bound_curve``); nats per datum."""
+    ax.errorbar(particles, mean, yerr=standard_error, marker=".", capsize=2)
+    ax.set_xscale("log")
+    ax.set_title("importance-weighted bound (bars: standard error over data)")
+    ax.set_xlabel("particles k")
+    ax.set_ylabel("$L_k$, nats")
+    ax.grid(alpha=0.3)
+    return ax
+
+
 def plot_image_grid(
     ax: Axes, images: np.ndarray, columns: int, *, limit: float | None = None, gap: int = 1
 ) -> Axes:

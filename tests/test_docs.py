@@ -1,4 +1,4 @@
-"""The Python of docs/objectives.md runs and does what the page says."""
+"""The Python of the documentation's pages runs and does what they say."""
 
 import re
 from pathlib import Path
@@ -9,18 +9,23 @@ import torch
 
 from pyro_vae.objectives import CATALOGUE
 
-PAGE = Path(__file__).parents[1] / "docs" / "objectives.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "objectives.md"
+
+
+def run(path):
+    """All names that a page's code leaves, run from top to bottom."""
+    names = {}
+    with torch.random.fork_rng(devices=[]):
+        for block in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
+            exec(compile(block, str(path), "exec"), names)
+    pyro.clear_param_store()
+    return names
 
 
 @pytest.fixture(scope="module")
 def page():
-    """All names that the page's code leaves, run from top to bottom."""
-    names = {}
-    with torch.random.fork_rng(devices=[]):
-        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S):
-            exec(compile(block, str(PAGE), "exec"), names)
-    pyro.clear_param_store()
-    return names
+    return run(PAGE)
 
 
 def test_every_objective_trains_the_regression(page):
@@ -47,3 +52,20 @@ def test_the_page_lists_every_objective():
     text = PAGE.read_text(encoding="utf-8")
     for name in CATALOGUE:
         assert f"`{name}`" in text, name
+
+
+def test_the_page_on_evaluation_runs():
+    names = run(DOCS / "evaluation.md")
+    curve, bracket, surgery = names["curve"], names["bracket"], names["surgery"]
+    assert curve.mean[-1] > curve.mean[0]
+    assert abs(bracket.gap.mean()) < 1
+    assert surgery.rate == pytest.approx(surgery.mutual_information + surgery.marginal_kl)
+    assert names["pruned"].shape == (50,)
+    assert names["noise"].guide.norm > 0
+
+    from matplotlib.figure import Figure
+
+    from analysis.plots import plot_bound_curve
+
+    ax = plot_bound_curve(Figure().subplots(), curve.particles, curve.mean, curve.standard_error)
+    assert list(ax.lines[0].get_ydata()) == list(curve.mean)

@@ -1,5 +1,12 @@
 """Held-out figures of a trained pair: likelihoods, KL terms, weights and gradients."""
 
+from pyro_vae.evaluation.annealed import (
+    AnnealedEstimate,
+    Bracket,
+    ais,
+    bidirectional,
+    simulate,
+)
 from pyro_vae.evaluation.figures import (
     CHUNK_SIZE,
     BoundCurve,
@@ -18,11 +25,15 @@ from pyro_vae.evaluation.surgery import ElboSurgery, elbo_surgery, kl_per_unit
 
 __all__ = [
     "CHUNK_SIZE",
+    "AnnealedEstimate",
     "BoundCurve",
+    "Bracket",
     "ElboSurgery",
     "Evaluation",
     "GradientNoise",
     "SignalToNoise",
+    "ais",
+    "bidirectional",
     "bound_curve",
     "elbo_surgery",
     "evaluate",
@@ -30,4 +41,5 @@ __all__ = [
     "kl_per_unit",
     "log_likelihood",
     "pruned_log_likelihood",
+    "simulate",
 ]
