@@ -111,9 +111,8 @@ _SHORT = (
 )
 _RECIPES_DIFFER = (
     "S4's learning rates are a tenth of Burda et al.'s, in batches five times as large, and it "
-    "binarises once: that explains most of what its VAE rows lie above theirs. So under mlmi4 this "
-    "table trains on the very data of the other of burda-mnist and fixed-binarised; only the "
-    "published columns differ."
+    "binarises once: its VAE rows lie above theirs mostly for that. Under mlmi4 burda-mnist and "
+    "fixed-binarised therefore train on the same data; only their published columns differ."
 )
 _ROTATED = (
     "Active units of z1 in models of two levels depend on the axes of its code (S4 counts up to 95 "
