@@ -35,11 +35,6 @@ def log_mean_standard_error(log_w: Tensor) -> Tensor:
 
 def khat_warning(khat: np.ndarray) -> str | None:
     """What k-hat above 0.7 means for the figures of these data, (B,); None where none is above."""
-    if np.isnan(khat).all():
-        return (
-            f"k-hat is not known (it wants at least {MIN_PARTICLES_FOR_KHAT} particles), so "
-            "nothing tells how far the log-likelihood can be trusted"
-        )
     share = np.mean(khat > KHAT_LIMIT)
     if share == 0:
         return None

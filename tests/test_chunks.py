@@ -234,7 +234,7 @@ def test_the_share_of_kept_particles_is_averaged_over_the_data():
 def test_particles_of_pyros_losses_are_not_split(name):
     pair = tiny_pair()
     objective = make_objective(name, 8)
-    with pytest.raises(InputError, match=r"8 particles of Pyro's .* do not fit into chunks of 7"):
+    with pytest.raises(InputError, match=r"8 particles of .* do not fit into chunks of 7"):
         Gradients(objective, *pair, 7)
     Gradients(objective, *pair, 8)(torch.randn(3, 6))  # data chunks work for them too
 

@@ -106,7 +106,8 @@ def test_annealing_changes_training_but_no_reported_bound():
     assert row["elbo"] == pytest.approx(total, rel=1e-9)  # the betas are not in it
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+# The capacity's objective need not grow where a KL term leaves it: |KL - C| has two sides.
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "capacity"])
 def test_every_objective_is_annealed(name):
     def first_objective(annealing):
         result = fit(

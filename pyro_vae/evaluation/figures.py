@@ -13,6 +13,7 @@ from pyro_vae import bounds
 from pyro_vae.denormals import flushed_denormals
 from pyro_vae.diagnostics import (
     KHAT_LIMIT,
+    MIN_PARTICLES_FOR_KHAT,
     effective_sample_size,
     khat_warning,
     log_mean_standard_error,
@@ -78,7 +79,15 @@ class Evaluation:
 
     @property
     def warning(self) -> str | None:
-        """For what share of the data k-hat is above 0.7, and what that means; None if for none."""
+        """For what share of the data k-hat is above 0.7, and what that means; None if for none.
+
+        Also that too few particles were drawn for any k-hat.
+        """
+        if self.num_particles < MIN_PARTICLES_FOR_KHAT:
+            return (
+                f"{self.num_particles} particles are too few for k-hat, which wants "
+                f"{MIN_PARTICLES_FOR_KHAT}: nothing tells how far the log-likelihood can be trusted"
+            )
         return khat_warning(self.khat)
 
     def columns(self) -> dict[str, np.ndarray]:

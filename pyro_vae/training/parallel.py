@@ -95,6 +95,7 @@ def joined_processes(device: str = "auto") -> Iterator[Processes]:
     dist.init_process_group("nccl" if on_gpu else "gloo")
     try:
         yield Processes()
+        dist.barrier()  # gloo may abort where one process leaves while another is still talking
     finally:
         dist.destroy_process_group()
 
