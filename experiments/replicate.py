@@ -30,7 +30,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 import pyro_vae
 from experiments.commands import Parser, device_named, exit_code
 from experiments.replication.cells import Place, load_data, run_chain
-from experiments.replication.plan import Plan, fit_budget, measure, read_plan, slowest
+from experiments.replication.plan import Plan, check_budget, fit_budget, measure, read_plan, slowest
 from experiments.replication.render import write_table
 from experiments.replication.tables import RECIPES, TABLES, Cell, Row, Table, table_named
 from pyro_vae.checkpoint import write_text
@@ -95,7 +95,7 @@ def _main(arguments: list[str] | None) -> int:
     rows = _rows(table, plan.levels, plan.num_particles)
     say(
         f"{table.title}\nrecipe {plan.recipe}: {plan.epochs} of {named_recipe(plan.recipe).epochs} "
-        f"epochs ({plan.share:.1%}), {plan.seeds} seed(s), {jobs} at a time, in {folder}"
+        f"epochs ({100 * plan.share:.2g} %), {plan.seeds} seed(s), {jobs} at a time, in {folder}"
     )
     tasks = [(chain, seed) for seed in range(plan.seeds) for chain in _chains(rows)]
     # The longest first, so that none is left alone at the end.
@@ -181,8 +181,9 @@ def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | N
         epochs, test_size = flags.epochs, len(data.test)
         if epochs is None:
             check_positive("--budget", flags.budget)
-            say("measuring the time of a step")
             chains = _chains(rows)
+            check_budget(chains, flags.seeds, flags.budget, jobs)
+            say("measuring the time of a step")
             cells = [cell for chain in chains for cell in chain]
             call = delayed(measure)(
                 cells, data, flags.recipe, flags.eval_particles, device, threads

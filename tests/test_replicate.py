@@ -67,7 +67,7 @@ def test_a_table_is_trained_evaluated_and_written(run, tmp_path):
     ]
     markdown = (folder / "table.md").read_text()
     assert markdown in out
-    for text in ("2 of the recipe's 3280 epochs (0.1%)", "86.47", "Burda et al.", "(sd ", "seed",
+    for text in ("2 of the recipe's 3280 epochs (0.061 %)", "86.47", "Burda et al.", "(sd ", "seed",
                  pyro_vae.__version__, "the first 20 test images", "command: `python"):  # fmt: skip
         assert text in markdown, text
     assert "1L-elbo-k5-seed1: epoch 2 of 2" in err

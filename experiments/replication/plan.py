@@ -166,18 +166,31 @@ def fit_budget(
         ]
         return makespan(per_chain * seeds, jobs)
 
-    if wall_seconds(1) > available:
-        wanted = wall_seconds(1) / (1 - SLACK) / 60
-        raise InputError(
-            f"--budget {minutes:g} minutes is too small for one epoch of {seeds} x {len(cells)} "
-            f"cells with --jobs {jobs}: that takes about {math.ceil(wanted)} minutes here. Raise "
-            "it, or choose rows with --levels and --num-particles"
-        )
+    _check_seconds(wall_seconds(1), chains, seeds, minutes, jobs, "about")
     low, high = 1, named_recipe(recipe).epochs
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if wall_seconds(middle) <= available else (low, middle - 1)
     return low, test_size
+
+
+def check_budget(chains: Sequence[Sequence[Cell]], seeds: int, minutes: float, jobs: int) -> None:
+    """Refuse, before anything is measured, what does not even start all cells."""
+    starts = [START_SECONDS * len(chain) for chain in chains] * seeds
+    _check_seconds(makespan(starts, jobs), chains, seeds, minutes, jobs, "more than")
+
+
+def _check_seconds(
+    seconds: float, chains: Sequence[Sequence[Cell]], seeds: int, minutes: float, jobs: int,
+    word: str,
+) -> None:  # fmt: skip
+    if seconds > 60 * minutes * (1 - SLACK):
+        wanted = math.ceil(seconds / (1 - SLACK) / 60)
+        raise InputError(
+            f"--budget {minutes:g} minutes is too small for one epoch of {seeds} x "
+            f"{sum(map(len, chains))} cells with --jobs {jobs}: that takes {word} {wanted} minutes "
+            "here. Raise it, or choose rows with --levels and --num-particles"
+        )
 
 
 def makespan(seconds: Sequence[float], jobs: int) -> float:

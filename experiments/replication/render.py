@@ -58,9 +58,10 @@ def _recipe(table: Table, plan: Plan) -> list[str]:
         f"stages, Adam eps {recipe.optimiser.eps:g}, beta1 {recipe.optimiser.betas[0]:g}, "
         f"{recipe.optimiser.gradient} of the batch's gradients; binarised: "
         f"{table.binarize[plan.recipe]}",
-        f"**{plan.epochs} of the recipe's {recipe.epochs} epochs ({plan.share:.1%})**: every stage "
-        f"at its published learning rate, of {', '.join(lengths)} epochs (published: 3^i); all "
-        "cells alike. Differences from the published figures are mostly this.",
+        f"**{plan.epochs} of the recipe's {recipe.epochs} epochs ({100 * plan.share:.2g} %)**: "
+        "every stage at its published learning rate, of "
+        f"{', '.join(lengths)} epochs (published: 3^i); all cells alike. Differences from the "
+        "published figures are mostly this.",
         f"published figures: {table.sources[plan.recipe]}",
         f"likelihoods: {plan.particles} particles, the first {plan.test_size} test images, nats; "
         f"{plan.seeds} seed{'s' if plan.seeds > 1 else ''}",
@@ -170,7 +171,7 @@ def _reading(table: Table, results, plan: Plan) -> list[str]:
             "common to all rows: compare the paired differences)",
             "- removing the inactive units from prior, guide and decoder costs "
             f"{worst['mean']:.3f} +- {worst['standard_error']:.3f} nats in the cell where it does "
-            f"most ({PRUNING_IMAGES} images, {PRUNING_PARTICLES} particles)",
+            f"most ({min(PRUNING_IMAGES, plan.test_size)} images, {PRUNING_PARTICLES} particles)",
         ]
     diverged = [
         f"- {place.path.name} diverged: {result['message']}"
@@ -193,6 +194,8 @@ def _csv(table: Table, rows: Sequence[Row], results, plan: Plan) -> str:
                 "objective": row.cell.objective, "seed": place.seed,
                 "status": result["status"] if result else "not finished",
                 "epochs": plan.epochs_of(row.cell), "share_of_recipe": round(plan.share, 5),
+                "test_images": plan.test_size, "particles": plan.particles,
+                "version": plan.version,
                 "nll_published": published and published.nll,
                 "active_published": published and published.active,
                 "pca_published": published and published.pca,
