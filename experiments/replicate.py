@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import os
 import platform
+import signal
 import sys
 import time
 import traceback
@@ -126,6 +127,10 @@ def _run_all(calls: list, jobs: int, say: Callable[[str], None]) -> tuple[str | 
         outcomes = (function(*args, **kwargs) for function, args, kwargs in calls)
     else:
         outcomes = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
+    # One at a time, training itself stops at a signal; otherwise a kill is like Ctrl-C.
+    before = signal.getsignal(signal.SIGTERM)
+    if jobs > 1:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for named in outcomes:
             for name, outcome in named:
@@ -140,6 +145,7 @@ def _run_all(calls: list, jobs: int, say: Callable[[str], None]) -> tuple[str | 
     except TerminatedWorkerError:
         return "a process was killed, perhaps for its memory", True
     finally:
+        signal.signal(signal.SIGTERM, before)
         outcomes.close()
     return None, failed
 
