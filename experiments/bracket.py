@@ -19,7 +19,6 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -27,6 +26,7 @@ import pyro_vae
 from experiments.commands import Parser, device_named, exit_code
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation import Bracket, Evaluation, ais, bidirectional, evaluate
+from pyro_vae.evaluation.figures import mean_and_error
 from pyro_vae.runs import RunDirectory, load_run
 
 
@@ -80,9 +80,9 @@ def _main(arguments: list[str] | None) -> int:
     summary = {
         "simulated": _simulated(bracket, sampled[0]),
         "test": {
-            "AIS, lower": _row(below.lower),
-            "L_K": _row(sampled[1].log_likelihood),
-            "AIS over L_K": _row(below.lower - sampled[1].log_likelihood),
+            "AIS, lower": mean_and_error(below.lower),
+            "L_K": mean_and_error(sampled[1].log_likelihood),
+            "AIS over L_K": mean_and_error(below.lower - sampled[1].log_likelihood),
         },
         "acceptance": {
             "simulated": float(bracket.acceptance.mean()), "test": float(below.acceptance.mean()),
@@ -99,18 +99,13 @@ def _main(arguments: list[str] | None) -> int:
 
 def _simulated(bracket: Bracket, sampled: Evaluation) -> dict[str, Any]:
     return {
-        "AIS, lower": _row(bracket.lower),
-        "L_K": _row(sampled.log_likelihood),
-        "L_K, jackknife": _row(sampled.log_likelihood_jackknife),
-        "reverse AIS, upper": _row(bracket.upper),
-        "gap, upper - lower": _row(bracket.gap),
-        "upper - L_K": _row(bracket.upper - sampled.log_likelihood),
+        "AIS, lower": mean_and_error(bracket.lower),
+        "L_K": mean_and_error(sampled.log_likelihood),
+        "L_K, jackknife": mean_and_error(sampled.log_likelihood_jackknife),
+        "reverse AIS, upper": mean_and_error(bracket.upper),
+        "gap, upper - lower": mean_and_error(bracket.gap),
+        "upper - L_K": mean_and_error(bracket.upper - sampled.log_likelihood),
     }
-
-
-def _row(values: np.ndarray) -> dict[str, float]:
-    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
-    return {"mean": float(values.mean()), "standard_error": float(error)}
 
 
 def _print(summary: dict[str, Any], flags) -> None:

@@ -1,0 +1,53 @@
+"""bracket.py on a small run: what it prints and writes, and bad input."""
+
+import json
+
+import pytest
+
+from experiments import bracket
+from tests.conftest import run_fit
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory, images):
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    flags = ["--model", "planar", "--guide", "bottomup", "--dataset", images, "--epochs", 20]
+    assert run_fit(*flags, "--run-dir", path) == 0
+    return path
+
+
+def test_a_run_is_bracketed(digits_run, capsys):
+    flags = ["--num-data", "8", "--temperatures", "60", "--eval-particles", "500", "--quiet"]
+    assert bracket.main([str(digits_run), *flags]) == 0
+    out = capsys.readouterr().out
+    summary = json.loads((digits_run / "bracket.json").read_text())
+    rows = summary["simulated"]
+    gap = rows["reverse AIS, upper"]["mean"] - rows["AIS, lower"]["mean"]
+    assert rows["gap, upper - lower"]["mean"] == pytest.approx(gap)
+    assert abs(gap) < 0.5
+    # Two latent units and 500 particles: importance sampling lies in the bracket, up to its noise.
+    assert abs(rows["upper - L_K"]["mean"]) < 0.5
+    assert abs(summary["test"]["AIS over L_K"]["mean"]) < 0.5
+    assert summary["settings"]["temperatures"] == 60
+    for text in ("simulated data", "reverse AIS, upper", "test data", "bracket.json"):
+        assert text in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        (["--num-data", "0"], "--num-data must be a whole number of at least 1, got 0"),
+        (["--chains", "0"], "num_particles"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+    ],
+)
+def test_bad_input_is_one_line(digits_run, capsys, flags, match):
+    assert bracket.main([str(digits_run), *flags, "--quiet"]) == 2
+    err = capsys.readouterr().err
+    assert match in err
+    assert err.count("\n") == 1
+
+
+def test_a_folder_that_is_no_run(tmp_path, capsys):
+    assert bracket.main([str(tmp_path)]) == 2
+    assert "config.json" in capsys.readouterr().err
