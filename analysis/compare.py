@@ -26,7 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import latent
-from analysis.figures import as_images
+from analysis.figures import as_images, grey_limit
 from analysis.finished import FinishedRun, check_same_data, grey_test_rows, read_run
 from pyro_vae.checkpoint import write_whole
 from pyro_vae.datasets import Dataset, load_dataset
@@ -161,7 +161,7 @@ class Comparison:
         names = ["mean", "binary draw" if binary else "with noise"] * (SAMPLES // SAMPLE_COLUMNS)
         figure, axes = _panels(len(found), 5.0, 7.2)
         for ax, (run, _), rows in zip(axes, found, images, strict=True):
-            latent.plot_rows(ax, rows, names, limit=self._limit(images))
+            latent.plot_rows(ax, rows, names, limit=grey_limit(images, self.data))
             ax.set_title(run.title, fontsize="medium")
         figure.suptitle(
             f"{SAMPLES} samples z1 of each model of {self.data_name}:\n"
@@ -177,7 +177,7 @@ class Comparison:
         images = self._images(np.stack([decoded for _, (_, decoded) in found]))
         figure, axes = _panels(len(found), 6.4, 7.2)
         for ax, (run, (values, _)), shown in zip(axes, found, images, strict=True):
-            latent.plot_manifold(ax, shown, values, limit=self._limit(images))
+            latent.plot_manifold(ax, shown, values, limit=grey_limit(images, self.data))
             ax.set_title(run.title, fontsize="medium")
         figure.suptitle(
             f"The mean of p(x | z1) over a latent of two units, {self.data_name}:\n"
@@ -205,7 +205,9 @@ class Comparison:
         drawn = self._images(images)
         size = max(MIN_WIDTH, 2.0 + 0.95 * images.shape[1]), 1.6 + 0.95 * len(images)
         figure = Figure(figsize=size, layout="constrained")
-        latent.plot_rows(figure.subplots(), drawn, names, columns, limit=self._limit(drawn))
+        latent.plot_rows(
+            figure.subplots(), drawn, names, columns, limit=grey_limit(drawn, self.data)
+        )
         figure.suptitle(title)
         figure.supxlabel(caption, fontsize="medium")
         return figure
@@ -214,10 +216,6 @@ class Comparison:
         """(..., D) as (..., H, W)."""
         images = as_images(rows.reshape(-1, rows.shape[-1]), self.data)
         return images.reshape(*rows.shape[:-1], *images.shape[1:])
-
-    def _limit(self, images: np.ndarray) -> float | None:
-        """One symmetric grey scale for standardised pixels, None (0 to 1) for binary ones."""
-        return None if self.data.pixels == "binary" else float(np.quantile(np.abs(images), 0.99))
 
     def _name(self, run: FinishedRun, separator: str = "\n") -> str:
         """The run's name, with its folder where runs share the name."""

@@ -62,7 +62,7 @@ def reconstructions(idata, data: Dataset, count: int = GRID_COLUMNS) -> Figure:
     replicated = idata.posterior_predictive["x"].values[0, :, :count].mean(0)
     both = np.concatenate([shown, as_images(replicated, data)])
     figure = Figure(figsize=(10, 2.4), layout="constrained")
-    ax = plots.plot_image_grid(figure.subplots(), both, len(shown), limit=_limit(both, data))
+    ax = plots.plot_image_grid(figure.subplots(), both, len(shown), limit=grey_limit(both, data))
     ax.set_title("test data (top) and posterior-predictive mean (bottom)")
     return figure
 
@@ -71,7 +71,9 @@ def samples(idata, data: Dataset, count: int = 5 * GRID_COLUMNS) -> Figure:
     """Images simulated from the model."""
     drawn = as_images(idata.prior_predictive["x"].values[0, :count], data)
     figure = Figure(figsize=(10, 5.4), layout="constrained")
-    ax = plots.plot_image_grid(figure.subplots(), drawn, GRID_COLUMNS, limit=_limit(drawn, data))
+    ax = plots.plot_image_grid(
+        figure.subplots(), drawn, GRID_COLUMNS, limit=grey_limit(drawn, data)
+    )
     ax.set_title("samples from the model")
     return figure
 
@@ -119,7 +121,7 @@ def as_images(rows: np.ndarray, data: Dataset) -> np.ndarray:
     return rows.reshape(-1, *data.image_shape)
 
 
-def _limit(images: np.ndarray, data: Dataset) -> float | None:
+def grey_limit(images: np.ndarray, data: Dataset) -> float | None:
     """Symmetric grey scale for standardised pixels, none (0 to 1) for binary ones."""
     return None if data.pixels == "binary" else float(np.quantile(np.abs(images), 0.99))
 

@@ -73,7 +73,7 @@ def _main(arguments: list[str] | None) -> int:
     sampled = [
         evaluate(
             model, guide, x, num_particles=flags.eval_particles,
-            bound_particles=min(50, flags.eval_particles),
+            bound_particles=1, khat=False,
         )
         for x in (bracket.x, test)
     ]  # fmt: skip
@@ -90,8 +90,8 @@ def _main(arguments: list[str] | None) -> int:
         "settings": vars(flags) | {"minutes": (time.monotonic() - started) / 60},
         "version": pyro_vae.__version__,
     }  # fmt: skip
-    path = RunDirectory(flags.run).path / "bracket.json"
-    RunDirectory(flags.run).write_json(path, summary)
+    path = Path(flags.run) / "bracket.json"
+    RunDirectory.write_json(path, summary)
     _print(summary, flags)
     print(f"wrote {path}")
     return 0

@@ -36,7 +36,7 @@ from experiments.replication.render import write_table
 from experiments.replication.tables import RECIPES, TABLES, Cell, Row, Table, table_named
 from pyro_vae.checkpoint import write_text
 from pyro_vae.diagnostics import MIN_PARTICLES_FOR_KHAT
-from pyro_vae.errors import InputError, check_choice, check_count, check_positive
+from pyro_vae.errors import InputError, InUse, check_choice, check_count, check_positive
 from pyro_vae.recipes import named_recipe
 from pyro_vae.runs import RunDirectory
 
@@ -122,15 +122,12 @@ def _main(arguments: list[str] | None) -> int:
 def _run_all(calls: list, jobs: int, say: Callable[[str], None]) -> tuple[str | None, bool]:
     """Run the calls side by side; what cut them off, or None, and whether a cell failed."""
     failed = False
-    # One at a time stays in this process, where Ctrl-C reaches the training itself.
-    if jobs == 1:
+    before = signal.getsignal(signal.SIGTERM)
+    if jobs == 1:  # in this process, where signals reach the training itself
         outcomes = (function(*args, **kwargs) for function, args, kwargs in calls)
     else:
         outcomes = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
-    # One at a time, training itself stops at a signal; otherwise a kill is like Ctrl-C.
-    before = signal.getsignal(signal.SIGTERM)
-    if jobs > 1:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill is like Ctrl-C
     try:
         for named in outcomes:
             for name, outcome in named:
@@ -192,8 +189,9 @@ def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | N
             say("measuring the time of a step")
             cells = [cell for chain in chains for cell in chain]
             call = delayed(measure)(
-                cells, data, flags.recipe, flags.eval_particles, device, threads
-            )
+                cells, data, flags.recipe, table.binarize[flags.recipe], flags.eval_particles,
+                device, threads,
+            )  # fmt: skip
             epochs, test_size = fit_budget(
                 chains, slowest(Parallel(n_jobs=jobs)([call] * jobs)), len(data.test),
                 recipe=flags.recipe, seeds=flags.seeds, minutes=flags.budget, jobs=jobs,
@@ -223,7 +221,7 @@ def _waiting_for(folder: Path, seconds: float = 600.0) -> Iterator[None]:
             try:
                 held.enter_context(RunDirectory(folder).locked())
                 break
-            except InputError:
+            except InUse:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(1.0)

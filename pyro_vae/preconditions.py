@@ -28,11 +28,16 @@ def check_reparameterised(guide_sites: Sites) -> None:
 _LOCATION_SCALE = (dist.Normal, dist.Laplace, dist.Cauchy, dist.Gumbel)
 
 
+def innermost(fn: dist.Distribution) -> dist.Distribution:
+    """The distribution inside ``.to_event`` and ``.mask``."""
+    while isinstance(fn, (dist.Independent, dist.MaskedDistribution)):
+        fn = fn.base_dist
+    return fn
+
+
 def check_location_scale(name: str, fn: dist.Distribution) -> dist.Distribution:
     """The base distribution of a location-scale latent; thinning cannot redraw others."""
-    base = fn
-    while isinstance(base, (dist.Independent, dist.MaskedDistribution)):
-        base = base.base_dist
+    base = innermost(fn)
     if not isinstance(base, _LOCATION_SCALE):
         known = ", ".join(family.__name__ for family in _LOCATION_SCALE)
         raise ValueError(

@@ -19,6 +19,11 @@ def count_rows(x: Data) -> int:
     return len(as_arguments(x)[0])
 
 
+def pieces(total: int, most: int) -> list[int]:
+    """``total`` particles or draws as pieces of at most ``most``; the last one may be smaller."""
+    return [min(most, total - start) for start in range(0, total, most)]
+
+
 def split_rows(x: Data, size: int) -> Iterator[Data]:
     """The data in pieces of at most ``size`` rows, of the same form as ``x``."""
     if isinstance(x, tuple):

@@ -21,11 +21,11 @@ import pyro_vae
 from experiments.replication.plan import SECOND_STAGE_RATE, Plan, build
 from experiments.replication.tables import Cell, Table
 from pyro_vae import activity
-from pyro_vae.activity import posterior_means
 from pyro_vae.checkpoint import write_text, write_whole
 from pyro_vae.datasets import Batches, Dataset
 from pyro_vae.errors import InUse, TrainingDiverged
 from pyro_vae.evaluation import evaluate, pruned_log_likelihood
+from pyro_vae.evaluation.figures import mean_and_error
 from pyro_vae.generators import own_generators
 from pyro_vae.recipes import named_recipe
 from pyro_vae.runs import RunDirectory, load_run
@@ -134,7 +134,6 @@ def _run(
         model.load_state_dict(start.model.state_dict())
         guide.load_state_dict(start.guide.state_dict())
         lr_schedule = Stages((SECOND_STAGE_RATE,), (1.0,))
-    binarize = table.binarize[plan.recipe]
     clock = _Clock(place.path / "minutes.json")
 
     def after_epoch(history) -> None:
@@ -150,7 +149,7 @@ def _run(
             batch_size=recipe.batch_size,
             optimiser=recipe.optimiser,
             lr_schedule=lr_schedule,
-            binarize=None if binarize == "static" else binarize,
+            binarize=table.binarize[plan.recipe],
             annealing={},
             seed=seed,
             checkpoint=directory.checkpoint,
@@ -177,7 +176,7 @@ def _run(
 def _figures(
     model, guide, data: Dataset, plan: Plan, place: Place, device: torch.device
 ) -> dict[str, Any]:
-    """The figures of ``result.json``; per test image they go to ``per_datum.npz``."""
+    """The figures of ``summary.json``; per test image they go to ``per_datum.npz``."""
     test = data.test[: plan.test_size].to(device)
     with own_generators():
         torch.manual_seed(place.seed)
@@ -185,18 +184,16 @@ def _figures(
             model, guide, test, num_particles=plan.particles,
             bound_particles=min(place.cell.num_particles, plan.particles),
         )  # fmt: skip
-        means = posterior_means(guide, test)
-        seen = _binarised(data.train[:500]).to(device)  # Burda et al. look at training images
+        means = activity.posterior_means(guide, test)
+        active = {name: activity.active_units(level) for name, level in means.items()}
+        seen = _binarised(data.train[: activity.BURDA_DATA]).to(device)
+        burda = activity.count_active_units(guide, seen, definition="burda")
         units = {
-            definition: {
-                name: level.count
-                for name, level in activity.count_active_units(
-                    guide, x, definition=definition
-                ).items()
-            }
-            for definition, x in (("test", test), ("pca", test), ("burda", seen))
+            "test": {name: int(mask.sum()) for name, mask in active.items()},
+            "pca": {name: activity.pca_active_units(level) for name, level in means.items()},
+            "burda": {name: level.count for name, level in burda.items()},
         }
-        pruning = _pruning_cost(model, guide, test[:PRUNING_IMAGES], means)
+        pruning = _pruning_cost(model, guide, test[:PRUNING_IMAGES], active)
     stream = io.BytesIO()
     np.savez_compressed(stream, **found.columns())
     write_whole(place.per_datum, stream.getbuffer())
@@ -219,15 +216,13 @@ def _binarised(x: torch.Tensor) -> torch.Tensor:
     return drawn
 
 
-def _pruning_cost(model, guide, x: torch.Tensor, means) -> dict[str, float]:
+def _pruning_cost(model, guide, x: torch.Tensor, active: dict[str, np.ndarray]) -> dict[str, float]:
     """What removing the inactive units costs in log-likelihood, nats, on the same noise."""
-    active = {name: activity.active_units(level) for name, level in means.items()}
     values = []
     for masks in ({}, active):
         torch.manual_seed(0)
         values.append(pruned_log_likelihood(model, guide, x, masks, PRUNING_PARTICLES))
-    cost = (values[0] - values[1]).double()
-    return {"mean": cost.mean().item(), "standard_error": (cost.std() / len(cost) ** 0.5).item()}
+    return mean_and_error((values[0] - values[1]).double().numpy())
 
 
 class _Clock:

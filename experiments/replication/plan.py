@@ -106,8 +106,8 @@ class Times(NamedTuple):
 
 
 def measure(
-    cells: Sequence[Cell], data: Dataset, recipe: str, particles: int, device: torch.device,
-    threads: int | None,
+    cells: Sequence[Cell], data: Dataset, recipe: str, binarize: str, particles: int,
+    device: torch.device, threads: int | None,
 ) -> Times:  # fmt: skip
     """Times of this process; to be called in as many as will train side by side."""
     before = torch.get_num_threads()
@@ -115,7 +115,8 @@ def measure(
     try:
         kinds = {(cell.levels, cell.num_particles): cell for cell in cells}
         epoch = {
-            kind: seconds_per_epoch(cell, data, recipe, device) for kind, cell in kinds.items()
+            kind: seconds_per_epoch(cell, data, recipe, binarize, device)
+            for kind, cell in kinds.items()
         }
         image = {
             cell.levels: seconds_per_image(cell, data, particles, device)
@@ -211,13 +212,14 @@ def build(cell: Cell, data: Dataset, seed: int, device: torch.device):
     return model.to(device), guide.to(device), objective
 
 
-def seconds_per_epoch(cell: Cell, data: Dataset, recipe: str, device: torch.device) -> float:
+def seconds_per_epoch(
+    cell: Cell, data: Dataset, recipe: str, binarize: str, device: torch.device
+) -> float:
     """Median time of a plain step, times the steps of an epoch; compiled ones are faster."""
     chosen = named_recipe(recipe)
     model, guide, objective = build(cell, data, 0, device)
     gradients = Gradients(objective, model, guide, default_chunk_size(model))
     step = GradientStep([model, guide], chosen.optimiser)
-    binarize = None if set(data.train.unique().tolist()) <= {0.0, 1.0} else "access"
     batches = Batches(data.train.to(device), chosen.batch_size, seed=0, binarize=binarize)
     times = []
     for _, x in zip(range(STEPS_TIMED), batches.epoch(0), strict=False):

@@ -16,6 +16,7 @@ from experiments.replication.plan import Plan
 from experiments.replication.tables import Cell, Row, Table
 from pyro_vae.checkpoint import write_text
 from pyro_vae.diagnostics import KHAT_LIMIT
+from pyro_vae.evaluation.figures import mean_and_error
 from pyro_vae.recipes import named_recipe
 
 COLUMNS = (
@@ -129,8 +130,8 @@ def _paired(results, reference) -> str:
     if not gains:
         return ""
     per_image = np.mean(gains, axis=0)
-    error = per_image.std(ddof=1) / len(per_image) ** 0.5
-    text = f"{per_image.mean():+.2f} +- {error:.2f}"
+    figure = mean_and_error(per_image)
+    text = f"{figure['mean']:+.2f} +- {figure['standard_error']:.2f}"
     if len(gains) > 1:
         text += f" (sd {np.std([gain.mean() for gain in gains], ddof=1):.2f})"
     return text

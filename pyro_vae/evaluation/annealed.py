@@ -33,7 +33,7 @@ from pyro_vae.diagnostics import effective_sample_size, log_mean_standard_error
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation.annealed_chains import Chains, Plan, pilot, weigh
 from pyro_vae.evaluation.annealing_path import AnnealingPath
-from pyro_vae.evaluation.figures import mean_and_error
+from pyro_vae.evaluation.figures import error_of_mean, mean_and_error
 from pyro_vae.evaluation.weight_tables import CHUNK_SIZE
 from pyro_vae.rows import Data, count_rows, split_rows
 
@@ -64,7 +64,7 @@ class AnnealedEstimate:
         """Mean over the data and its standard error (data and Monte Carlo together) per figure."""
         table = {name: mean_and_error(getattr(self, name)) for name in ("lower", "ess")}
         table["acceptance"] = mean_and_error(self.acceptance)
-        table["lower"]["monte_carlo_error"] = _error_of_mean(self.lower_error)
+        table["lower"]["monte_carlo_error"] = error_of_mean(self.lower_error)
         return table
 
 
@@ -103,8 +103,8 @@ class Bracket:
         """Mean over the data and its standard error (data and Monte Carlo together) per figure."""
         names = ("lower", "upper", "gap", "acceptance")
         table = {name: mean_and_error(getattr(self, name)) for name in names}
-        table["lower"]["monte_carlo_error"] = _error_of_mean(self.lower_error)
-        table["upper"]["monte_carlo_error"] = _error_of_mean(self.upper_error)
+        table["lower"]["monte_carlo_error"] = error_of_mean(self.lower_error)
+        table["upper"]["monte_carlo_error"] = error_of_mean(self.upper_error)
         return table
 
 
@@ -273,8 +273,3 @@ def _join(parts: list[Chains]) -> Chains:
         torch.cat([part.log_w for part in parts], 1),
         torch.cat([part.acceptance for part in parts], 1),
     )
-
-
-def _error_of_mean(errors: np.ndarray) -> float:
-    """Monte Carlo error of a mean over data whose errors are independent."""
-    return float(np.sqrt(np.square(errors).sum()) / len(errors))

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyro_vae.errors import check_choice, check_count
 from pyro_vae.evaluation.annealing_path import STARTS, AnnealingPath
 from pyro_vae.evaluation.hamiltonian import Point, transition
+from pyro_vae.rows import pieces
 
 SCHEDULES = ("linear", "sigmoid")
 
@@ -56,12 +57,6 @@ class Plan:
     def rows(self) -> int:
         """Data run at once."""
         return max(1, self.chunk_size // max(self.num_particles, _PILOT_CHAINS))
-
-    @property
-    def passes(self) -> list[int]:
-        """Chains per datum run at once."""
-        whole, rest = divmod(self.num_particles, self.chunk_size)
-        return [self.chunk_size] * whole + [rest] * (rest > 0)
 
     @property
     def temperatures(self) -> list[float]:
@@ -147,7 +142,7 @@ def weigh(
     """
     log_w, acceptance = [], torch.zeros_like(steps, dtype=torch.float64)
     with pyro.validation_enabled(False):
-        for count in plan.passes:
+        for count in pieces(plan.num_particles, plan.chunk_size):
             share = count / plan.num_particles
             done = partial(on_step, share / plan.num_temperatures)
             point = path.draw(count) if latents is None else path.at_latents(latents, count)

@@ -14,7 +14,7 @@ from pyro_vae import traces
 from pyro_vae.errors import InputError, check_choice
 from pyro_vae.evaluation.hamiltonian import Point
 from pyro_vae.log_weights import read
-from pyro_vae.preconditions import Sites, check_all_rows
+from pyro_vae.preconditions import Sites, check_all_rows, innermost
 from pyro_vae.rows import Data, as_arguments, count_rows
 
 STARTS = ("guide", "prior")
@@ -154,9 +154,7 @@ def _check_real(sites: Sites, program: str) -> None:
     for name, site in traces.sample_sites(sites).items():
         if site["is_observed"]:
             continue
-        base = site["fn"]
-        while isinstance(base, (dist.Independent, dist.MaskedDistribution)):
-            base = base.base_dist
+        base = innermost(site["fn"])
         support = base.support
         while hasattr(support, "base_constraint"):
             support = support.base_constraint

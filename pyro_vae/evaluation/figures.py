@@ -110,8 +110,7 @@ class Evaluation:
         columns = self.columns()
         errors, khat = columns.pop("monte_carlo_error"), columns.pop("khat")
         table = {name: mean_and_error(values) for name, values in columns.items()}
-        total = np.sqrt(np.square(errors).sum()) / len(errors)
-        table["log_likelihood"]["monte_carlo_error"] = float(total)
+        table["log_likelihood"]["monte_carlo_error"] = error_of_mean(errors)
         if not np.isnan(khat).all():
             table["khat_above_0.7"] = mean_and_error(np.asarray(khat > KHAT_LIMIT, float))
             table["khat"] = mean_and_error(khat)
@@ -119,9 +118,15 @@ class Evaluation:
 
 
 def mean_and_error(values: np.ndarray) -> dict[str, float]:
+    """Mean over the data and its standard error; NaN for one datum or values not finite."""
     known = len(values) > 1 and np.isfinite(values).all()  # an infinite k-hat has no spread
     error = values.std(ddof=1) / np.sqrt(len(values)) if known else np.nan
     return {"mean": float(values.mean()), "standard_error": float(error)}
+
+
+def error_of_mean(errors: np.ndarray) -> float:
+    """Monte Carlo error of a mean over data whose errors (B,) are independent."""
+    return float(np.sqrt(np.square(errors).sum()) / len(errors))
 
 
 def log_likelihood(

@@ -17,7 +17,7 @@ from pyro_vae.errors import check_count
 from pyro_vae.evaluation.figures import mean_and_error
 from pyro_vae.log_weights import LogWeights, log_weights, read
 from pyro_vae.preconditions import check_all_rows, closed_form_is_right
-from pyro_vae.rows import Data, as_arguments, count_rows, split_rows
+from pyro_vae.rows import Data, as_arguments, count_rows, pieces, split_rows
 from pyro_vae.unit_kl import unit_kl
 
 CHUNK_SIZE = 10_000
@@ -54,7 +54,7 @@ def kl_per_unit(
     with flushed_denormals():
         for rows in split_rows(x, max(1, chunk_size // num_samples)):
             sums: dict[str, Tensor] = {}
-            for size in _sizes(num_samples, chunk_size):
+            for size in pieces(num_samples, chunk_size):
                 for name, kl in _of_units(model, guide, rows, size).items():
                     sums[name] = sums.get(name, 0.0) + kl.double().sum(0).cpu()
             for name, total in sums.items():
@@ -145,7 +145,7 @@ def elbo_surgery(
         for rows in split_rows(x, max(1, side // num_samples)):
             count = count_rows(rows)
             sums: dict[str, Tensor] = {}
-            for size in _sizes(num_samples, side):
+            for size in pieces(num_samples, side):
                 terms = log_weights(model, guide, rows, size)
                 check_all_rows(terms.log_likelihood.shape[1], count)
                 for name, values in _cut(terms, guide, x, done, side).items():
@@ -215,8 +215,3 @@ def _log_guide(guide: Callable, x: Data, latents: Mapping[str, Tensor]) -> Tenso
     with traces.particles(num_draws), pyro.validation_enabled(False):
         sites = traces.run(guide, as_arguments(x), {}, traces.SetValues(values))
     return sum(traces.log_prob(site) for site in traces.sample_sites(sites).values()).double()
-
-
-def _sizes(total: int, most: int) -> list[int]:
-    """``total`` as pieces of at most ``most``."""
-    return [min(most, total - start) for start in range(0, total, most)]

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyro_vae.errors import check_positive
 from pyro_vae.log_weights import LogWeights, log_weights
 from pyro_vae.preconditions import check_all_rows
-from pyro_vae.rows import Data, count_rows, split_rows
+from pyro_vae.rows import Data, count_rows, pieces, split_rows
 
 CHUNK_SIZE = 2_500
 
@@ -24,13 +24,11 @@ def weight_tables(
     """Terms of all K particles for some data at a time, in float64 on the CPU, without latents."""
     check_positive("num_particles", num_particles)
     check_positive("chunk_size", chunk_size)
-    sizes = [chunk_size] * (num_particles // chunk_size)
-    sizes += [rest] if (rest := num_particles % chunk_size) else []
     # Shapes and supports are checked in the first pass; in all of them that takes half the time.
     checks: contextlib.AbstractContextManager = contextlib.nullcontext()
     for rows in split_rows(x, max(1, chunk_size // num_particles)):
         passes = []
-        for size in sizes:
+        for size in pieces(num_particles, chunk_size):
             with checks:
                 passes.append(_without_latents(log_weights(model, guide, rows, size)))
             checks = pyro.validation_enabled(False)

@@ -77,7 +77,7 @@ _ARGUMENTS = {"inner": "num_inner"}  # settings that the classes call otherwise
 
 def can_thin(name: str) -> bool:
     """Whether the particles of the named objective have weights, so that few can stand for all."""
-    return "thin" in inspect.signature(CATALOGUE[name].make).parameters and CATALOGUE[name].weighted
+    return getattr(CATALOGUE[name].make, "can_thin", False)
 
 
 def make_objective(

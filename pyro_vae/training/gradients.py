@@ -18,6 +18,7 @@ from pyro_vae.objectives import (
     check_objective_fits,
     sum_over_data,
 )
+from pyro_vae.rows import pieces
 from pyro_vae.svi import for_svi, forget
 from pyro_vae.training.compiled import CompiledGradient
 from pyro_vae.training.precision import check_precision, matrix_products
@@ -154,8 +155,7 @@ class Gradients:
 
     def _in_chunks(self, x: Tensor) -> Loss:
         objective, pair = self.objective, (self.model, self.guide, (x,), {})
-        count, rest = divmod(objective.num_particles, self.particles)
-        sizes = [self.particles] * count + [rest] * (rest > 0)
+        sizes = pieces(objective.num_particles, self.particles)
         states, columns = [], []
         with torch.no_grad():
             for size in sizes:
