@@ -92,12 +92,15 @@ def read_run(path: Path) -> FinishedRun:
     return run
 
 
-def check_same_data(runs: Sequence[FinishedRun]) -> None:
-    """InputError that names the first setting in which a run's data differ from the first run's."""
+def check_same_data(runs: Sequence[FinishedRun], but_for: Sequence[str] = ()) -> None:
+    """InputError that names the first setting in which a run's data differ from the first run's.
+
+    ``but_for``: settings that may differ.
+    """
     first, *others = runs
     for other in others:
         ours, theirs = first.data_identity, other.data_identity
-        for setting in sorted(ours.keys() | theirs.keys()):
+        for setting in sorted((ours.keys() | theirs.keys()) - set(but_for)):
             if ours.get(setting) != theirs.get(setting):
                 raise InputError(
                     f"runs on different data cannot be compared: {setting} is "

@@ -71,7 +71,7 @@ def plot_image_grid(
     count, height, width = images.shape
     rows = -(-count // columns)
     low, high = (-limit, limit) if limit is not None else (images.min(), images.max())
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), high)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), float(high))
     for index, image in enumerate(images):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image

@@ -68,9 +68,9 @@ def test_activity(ax):
     assert threshold.get_ydata() == [0.01, 0.01]
 
 
-@pytest.mark.parametrize("limit", [None, 2.0])
+@pytest.mark.parametrize("limit", [None, 2])
 def test_image_grid(ax, limit):
-    images = np.arange(5 * 2 * 3, dtype=float).reshape(5, 2, 3)
+    images = np.arange(5 * 2 * 3).reshape(5, 2, 3) / 2
     assert plots.plot_image_grid(ax, images, 3, limit=limit) is ax
     (shown,) = ax.get_images()
     sheet = np.asarray(shown.get_array())
@@ -78,7 +78,7 @@ def test_image_grid(ax, limit):
     np.testing.assert_array_equal(sheet[0:2, 0:3], images[0])
     np.testing.assert_array_equal(sheet[0:2, 8:11], images[2])
     np.testing.assert_array_equal(sheet[3:5, 4:7], images[4])
-    assert shown.get_clim() == ((-2.0, 2.0) if limit else (0.0, 29.0))
+    assert shown.get_clim() == ((-2.0, 2.0) if limit else (0.0, 14.5))
 
 
 def test_effects_of_a_linear_decoder_are_its_columns():

@@ -167,6 +167,20 @@ def test_textures_are_labelled_and_preprocessed_as_natural():
     assert textures.info["min_contrast"] == natural.info["min_contrast"]
 
 
+def test_textures_under_the_preprocessing_of_a_folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        picture = rng.integers(0, 256, (60, 60)).astype(np.uint8)
+        io.imsave(tmp_path / f"{index}.png", picture, check_contrast=False)
+    textures = load_dataset("textures", fitted_on=tmp_path, **SMALL)
+    own, natural = load_dataset(tmp_path, **SMALL), load_dataset("natural", **SMALL)
+    assert torch.equal(textures.whitening.components, own.whitening.components)
+    assert not torch.equal(textures.whitening.components, natural.whitening.components)
+    assert textures.info["origin"].endswith(f"fitted on {str(tmp_path)!r}")
+    with pytest.raises(InputError, match=r"fitted_on must be natural, bsds or a folder .* 'mnist'"):
+        load_dataset("textures", fitted_on="mnist", **SMALL)
+
+
 def test_texture_areas_share_no_pixel():
     bands = texture_bands()
     for family in range(5):

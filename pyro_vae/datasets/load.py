@@ -17,8 +17,13 @@ from pyro_vae.datasets.batches import BINARIZE
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.digits import load_digits
 from pyro_vae.datasets.files import read_arrays
-from pyro_vae.datasets.patches import PatchSettings
-from pyro_vae.datasets.photographs import load_bsds, load_folder, load_natural
+from pyro_vae.datasets.patches import PatchPipeline, PatchSettings, Photograph
+from pyro_vae.datasets.photographs import (
+    BSDS_FILE,
+    bsds_photographs,
+    folder_photographs,
+    natural_photographs,
+)
 from pyro_vae.datasets.safe_pickle import read_patch_pickle
 from pyro_vae.datasets.textures import load_textures
 from pyro_vae.errors import InputError, check_choice, check_count
@@ -44,13 +49,14 @@ def load_dataset(
     num_train: int = 20_000,
     num_valid: int = 1_000,
     num_test: int = 4_000,
+    fitted_on: str | os.PathLike = "natural",
 ) -> Dataset:
     """Load a dataset by name, or from a file or a folder of images.
 
     Names: ``natural`` (photographs inside the scikit-image and scikit-learn wheels), ``bsds``
     (``bsds500_gray.npz`` in the data folder), ``textures`` (five labelled families under the
-    preprocessing of ``natural``), ``mnist``, ``fashion_mnist``, ``omniglot`` (data folder, else a
-    download with checksums).
+    preprocessing of ``natural`` or of ``fitted_on``), ``mnist``, ``fashion_mnist``, ``omniglot``
+    (data folder, else a download with checksums).
 
     Paths: ``.npy``; ``.npz`` with one array, one chosen as ``FILE.npz:NAME``, or ``x_train`` and
     ``x_test`` (labels ``y_train``, ``y_test``); IDX (``*-ubyte``, ``*.idx``, also ``.gz``);
@@ -72,6 +78,8 @@ def load_dataset(
         whiten: ``"zca"`` (rows are pixels), ``"pca"`` (rows are the kept components) or ``"none"``.
         components: leading principal components kept by the whitening, its low-pass cut.
         num_train, num_valid, num_test: patches in each split; for patch datasets only.
+        fitted_on: for ``textures``: ``natural``, ``bsds`` or a folder of photographs, on whose
+            training patches the preprocessing is fitted.
 
     Returns:
         the rows and how they were made; see ``Dataset``.
@@ -106,11 +114,29 @@ def load_dataset(
     settings = PatchSettings(
         patch_size, intensity, whiten, components, num_train, num_valid, num_test, seed
     )
-    if path is not None:
-        return load_folder(path, settings)
+    if name == "textures":
+        source = os.fspath(fitted_on)
+        splits, _ = _photographs(source, folder, seed)
+        return load_textures(settings, splits["train"], source)
+    splits, origin = _photographs(name, folder, seed)
+    pipeline = PatchPipeline.fit(splits["train"], settings)
+    return pipeline.dataset(name if path is None else str(path), splits, origin=origin)
+
+
+def _photographs(
+    name: str, data_dir: Path | None, seed: int
+) -> tuple[dict[str, list[Photograph]], str]:
+    """The photographs of each split of a dataset cut from some, and where they come from."""
+    if name == "natural":
+        return natural_photographs(), "photographs bundled with scikit-image and scikit-learn"
     if name == "bsds":
-        return load_bsds(folder, settings)
-    return load_natural(settings) if name == "natural" else load_textures(settings)
+        return bsds_photographs(data_dir), f"BSDS500, {BSDS_FILE}"
+    folder = Path(os.path.expanduser(name))
+    if not folder.is_dir():
+        raise InputError(
+            f"fitted_on must be natural, bsds or a folder of photographs, got {name!r}"
+        )
+    return folder_photographs(folder, seed), f"photographs in {folder}"
 
 
 def _data_folder(data_dir: str | os.PathLike | None) -> Path | None:

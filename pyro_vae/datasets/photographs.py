@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.files import read_npz, readable
-from pyro_vae.datasets.patches import PatchPipeline, PatchSettings, Photograph
+from pyro_vae.datasets.patches import Photograph
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.errors import InputError
 
@@ -40,18 +38,8 @@ def natural_photographs() -> dict[str, list[Photograph]]:
     return {split: [read_bundled(file) for file in files] for split, files in NATURAL.items()}
 
 
-def load_natural(settings: PatchSettings) -> Dataset:
-    """Patches of the eight bundled photographs: five for training, one watched, two for the test.
-
-    Raises:
-        InputError: a bundled file is missing, or the settings cannot be met.
-    """
-    origin = "photographs bundled with scikit-image and scikit-learn"
-    return photograph_dataset("natural", natural_photographs(), settings, origin)
-
-
-def load_bsds(data_dir: Path | None, settings: PatchSettings) -> Dataset:
-    """Patches of BSDS500 (Arbelaez et al., 2011): 180 photographs train, 20 valid, 100 test.
+def bsds_photographs(data_dir: Path | None) -> dict[str, list[Photograph]]:
+    """BSDS500 (Arbelaez et al., 2011): 180 photographs train, 20 are watched, 100 test.
 
     Raises:
         InputError: the file is not in the data folder, or is damaged.
@@ -78,17 +66,16 @@ def load_bsds(data_dir: Path | None, settings: PatchSettings) -> Dataset:
     train, valid = images["train"][:-BSDS_VALID], images["train"][-BSDS_VALID:]
     if not train:
         raise InputError(f"{path}: x_train needs more than {BSDS_VALID} photographs")
-    splits = {"train": train, "valid": valid, "test": images["test"]}
-    return photograph_dataset("bsds", splits, settings, f"BSDS500, {path.name}")
+    return {"train": train, "valid": valid, "test": images["test"]}
 
 
-def load_folder(folder: Path, settings: PatchSettings) -> Dataset:
-    """Patches of the images directly inside a folder, split by photograph at a seeded order.
+def folder_photographs(folder: Path, seed: int) -> dict[str, list[Photograph]]:
+    """The images directly inside a folder, split by photograph at a seeded order.
 
     A fifth of the photographs (at least one) is for the test, a tenth (at least one) is watched.
 
     Raises:
-        InputError: fewer than three images, or one that cannot be read or is too small or flat.
+        InputError: fewer than three images, or one that cannot be read.
     """
     with readable(folder, "folder"):
         files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
@@ -97,26 +84,14 @@ def load_folder(folder: Path, settings: PatchSettings) -> Dataset:
             f"{folder} holds {len(files)} images, at least {MIN_PHOTOGRAPHS} are needed (one each "
             f"for train, valid, test); read are {', '.join(SUFFIXES)} directly in the folder"
         )
-    order = numpy_generator(settings.seed, "photographs").permutation(len(files))
+    order = numpy_generator(seed, "photographs").permutation(len(files))
     shuffled = [read_photograph(files[index]) for index in order]
     tests, valids = max(1, len(files) // 5), max(1, len(files) // 10)
-    splits = {
+    return {
         "test": shuffled[:tests],
         "valid": shuffled[tests : tests + valids],
         "train": shuffled[tests + valids :],
     }
-    return photograph_dataset(str(folder), splits, settings, f"photographs in {folder}")
-
-
-def photograph_dataset(
-    name: str,
-    photographs: Mapping[str, Sequence[Photograph]],
-    settings: PatchSettings,
-    origin: str,
-) -> Dataset:
-    """Fit the preprocessing on the training photographs and cut every split with it."""
-    pipeline = PatchPipeline.fit(photographs["train"], settings)
-    return pipeline.dataset(name, photographs, origin=origin)
 
 
 def read_bundled(file: str) -> Photograph:

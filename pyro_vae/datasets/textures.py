@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.patches import PatchPipeline, PatchSettings, Photograph
-from pyro_vae.datasets.photographs import natural_photographs, read_bundled
+from pyro_vae.datasets.photographs import read_bundled
 from pyro_vae.errors import InputError
 
 # Of what scikit-image bundles, these look the same wherever one looks. Tissue (ihc) and the star
@@ -22,12 +24,17 @@ FAMILIES = {
 BANDS = {"train": (0.0, 0.6), "valid": (0.6, 0.75), "test": (0.75, 1.0)}
 
 
-def load_textures(settings: PatchSettings) -> Dataset:
-    """Equal numbers of patches of five textures, labelled, preprocessed as ``natural`` patches.
+def load_textures(
+    settings: PatchSettings, photographs: Sequence[Photograph], fitted_on: str
+) -> Dataset:
+    """Equal numbers of patches of five textures, labelled, preprocessed as natural patches.
 
-    Whitening and flat-patch threshold are fitted on the ``natural`` training patches with the same
-    settings and applied unchanged, so that a model of natural patches can be asked about textures.
-    The splits are cut from bands of each image that share no pixel.
+    Whitening and flat-patch threshold are fitted on the training patches of some photographs with
+    the same settings and applied unchanged, so that a model of those patches can be asked about
+    textures. The splits are cut from bands of each image that share no pixel.
+
+    Args:
+        photographs: those of the training set of ``fitted_on``, the dataset's name.
 
     Raises:
         InputError: a band is narrower than a patch, or the settings cannot be met.
@@ -39,8 +46,8 @@ def load_textures(settings: PatchSettings) -> Dataset:
             f"patch_size must be at most {narrowest} for textures, whose train, valid and test "
             f"areas share no pixels, got {settings.patch_size}"
         )
-    pipeline = PatchPipeline.fit(natural_photographs()["train"], settings)
-    origin = "textures bundled with scikit-image, preprocessing fitted on 'natural'"
+    pipeline = PatchPipeline.fit(photographs, settings)
+    origin = f"textures bundled with scikit-image, preprocessing fitted on {fitted_on!r}"
     return pipeline.dataset("textures", bands, origin=origin, label_names=tuple(FAMILIES))
 
 
