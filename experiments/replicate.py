@@ -10,15 +10,11 @@ may run the same command with ``--resume``: each cell is claimed by one of them.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import platform
-import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
@@ -26,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import pyro_vae
 from experiments.commands import Parser, device_named, exit_code
@@ -34,11 +29,10 @@ from experiments.replication.cells import Place, load_data, run_chain
 from experiments.replication.plan import Plan, check_budget, fit_budget, measure, read_plan, slowest
 from experiments.replication.render import write_table
 from experiments.replication.tables import RECIPES, TABLES, Cell, Row, Table, table_named
-from pyro_vae.checkpoint import write_text
+from experiments.side_by_side import ending, run_all, told, waiting_for, workers
 from pyro_vae.diagnostics import MIN_PARTICLES_FOR_KHAT
-from pyro_vae.errors import InputError, InUse, check_choice, check_count, check_positive
+from pyro_vae.errors import InputError, check_choice, check_count, check_positive
 from pyro_vae.recipes import named_recipe
-from pyro_vae.runs import RunDirectory
 
 
 def parser() -> Parser:
@@ -84,10 +78,7 @@ def _main(arguments: list[str] | None) -> int:
     check_choice("recipe", flags.recipe, RECIPES)
     check_count("--seeds", flags.seeds)
     device = device_named(flags.device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jobs = flags.jobs or (1 if device.type == "cuda" else cores)
-    check_count("--jobs", jobs)
-    threads = None if device.type == "cuda" else max(1, cores // jobs)
+    jobs, threads = workers(flags.jobs, device)
     folder = Path(flags.run_dir or f"runs/{flags.table}-{flags.recipe}")
     say = (lambda *a: None) if flags.quiet else (lambda line: print(line, flush=True))
 
@@ -108,43 +99,12 @@ def _main(arguments: list[str] | None) -> int:
         )
         for chain, seed in tasks
     ]
-    cut_off, failed = _run_all(calls, jobs, say)
+    cut_off, failed = run_all("replicate.py", calls, jobs, say)
     minutes = (time.monotonic() - started) / 60
     markdown, comma = write_table(folder, table, rows, plan, _facts(plan, folder, rows, minutes))
     print(f"\n{markdown.read_text(encoding='utf-8')}")
     print(f"wrote {markdown} and {comma}")
-    if cut_off is not None:
-        print(f"replicate.py: {cut_off}; with --resume it goes on", file=sys.stderr)
-        return 1 if failed else 130
-    return 1 if failed else 0
-
-
-def _run_all(calls: list, jobs: int, say: Callable[[str], None]) -> tuple[str | None, bool]:
-    """Run the calls side by side; what cut them off, or None, and whether a cell failed."""
-    failed = False
-    before = signal.getsignal(signal.SIGTERM)
-    if jobs == 1:  # in this process, where signals reach the training itself
-        outcomes = (function(*args, **kwargs) for function, args, kwargs in calls)
-    else:
-        outcomes = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill is like Ctrl-C
-    try:
-        for named in outcomes:
-            for name, outcome in named:
-                say(f"{name}: {outcome}")
-                if outcome == "stopped":
-                    return "stopped", failed
-                if outcome.startswith("failed"):
-                    failed = True
-                    print(f"replicate.py: {name} {outcome}; the others go on", file=sys.stderr)
-    except KeyboardInterrupt:
-        return "interrupted", failed
-    except TerminatedWorkerError:
-        return "a process was killed, perhaps for its memory", True
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        outcomes.close()
-    return None, failed
+    return ending("replicate.py", cut_off, failed)
 
 
 def _call(folder, table, plan, chain, seed, *rest) -> list[tuple[str, str]]:
@@ -153,17 +113,15 @@ def _call(folder, table, plan, chain, seed, *rest) -> list[tuple[str, str]]:
     try:
         outcomes = run_chain(folder, table, plan, chain, seed, *rest)
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         place = next((p for p in places if p.read_result() is None), places[-1])
-        write_text(place.failure, "".join(traceback.format_exception(error)))
-        return [(place.path.name, f"failed: {reason} (see {place.failure})")]
+        return [(place.path.name, told(place.failure, error))]
     return list(zip((place.path.name for place in places), outcomes, strict=False))
 
 
 def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | None, say) -> Plan:
     """The plan of the folder; made now where there is none."""
     path = folder / "plan.json"
-    with _waiting_for(folder):
+    with waiting_for(folder):
         if path.is_file():
             if not flags.resume:
                 raise InputError(
@@ -210,22 +168,6 @@ def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | N
         )  # fmt: skip
         plan.write(path)
         return plan
-
-
-@contextlib.contextmanager
-def _waiting_for(folder: Path, seconds: float = 600.0) -> Iterator[None]:
-    """The folder's lock; several processes that start at once make one plan."""
-    deadline = time.monotonic() + seconds
-    with contextlib.ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(RunDirectory(folder).locked())
-                break
-            except InUse:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(1.0)
-        yield
 
 
 def _check_same(plan: Plan, flags, device: torch.device, folder: Path) -> None:

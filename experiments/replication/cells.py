@@ -5,9 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +17,7 @@ import torch
 import pyro_vae
 from experiments.replication.plan import SECOND_STAGE_RATE, Plan, build
 from experiments.replication.tables import Cell, Table
+from experiments.side_by_side import EpochLines, stop_without
 from pyro_vae import activity
 from pyro_vae.checkpoint import write_text, write_whole
 from pyro_vae.datasets import Batches, Dataset
@@ -32,7 +30,6 @@ from pyro_vae.runs import RunDirectory, load_run
 from pyro_vae.training.stages import Stages
 
 PRUNING_IMAGES, PRUNING_PARTICLES = 100, 1_000
-SAY_EVERY_SECONDS = 60.0
 DATA_SEED = 0  # all cells and seeds share their data, test images included
 
 
@@ -244,20 +241,12 @@ class _Clock:
 def _reporter(
     directory: RunDirectory, place: Place, plan: Plan, quiet: bool, parent: int | None
 ) -> Callable:
-    said, epochs = [-math.inf], plan.epochs_of(place.cell)
+    lines = EpochLines(place.path.name, plan.epochs_of(place.cell), quiet)
 
     def on_epoch(history) -> None:
         directory.write_metrics(history)
-        if parent is not None and os.getppid() != parent:
-            signal.raise_signal(signal.SIGTERM)  # stop with a checkpoint
-        now, row = time.monotonic(), history[-1]
-        if not quiet and (now - said[0] > SAY_EVERY_SECONDS or row["epoch"] == epochs):
-            said[0] = now
-            print(
-                f"{place.path.name}: epoch {row['epoch']} of {epochs}, validation ELBO "
-                f"{row['elbo']:.2f}, L_k {row['bound']:.2f}",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+        stop_without(parent)
+        lines.say(history[-1])
 
     return on_epoch
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +18,14 @@ import torch
 
 import pyro_vae
 from experiments.replication.tables import Cell
+from experiments.timing import (
+    SLACK,
+    makespan,
+    most_epochs,
+    on_threads,
+    seconds_of_steps,
+    seconds_per_datum,
+)
 from pyro_vae.checkpoint import write_text
 from pyro_vae.datasets import Batches, Dataset
 from pyro_vae.errors import InputError
@@ -28,9 +34,6 @@ from pyro_vae.training import Gradients
 from pyro_vae.training.fitting import default_chunk_size
 from pyro_vae.training.optimisation import GradientStep
 
-STEPS_TIMED = 15
-# Of the budget: for what no measurement beforehand knows, such as another program on the machine.
-SLACK = 0.15
 START_SECONDS = 30.0  # of a cell: loading, compiling, figures of activity
 EVALUATION_SHARE = 0.1  # of the budget, at most
 TEST_SIZES = (10_000, 5_000, 2_000, 1_000, 500, 200, 100)
@@ -110,9 +113,7 @@ def measure(
     device: torch.device, threads: int | None,
 ) -> Times:  # fmt: skip
     """Times of this process; to be called in as many as will train side by side."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
+    with on_threads(threads):
         kinds = {(cell.levels, cell.num_particles): cell for cell in cells}
         epoch = {
             kind: seconds_per_epoch(cell, data, recipe, binarize, device)
@@ -123,8 +124,6 @@ def measure(
             for cell in {cell.levels: cell for cell in cells}.values()
         }
         return Times(epoch, image)
-    finally:
-        torch.set_num_threads(before)
 
 
 def slowest(times: Sequence[Times]) -> Times:
@@ -168,11 +167,7 @@ def fit_budget(
         return makespan(per_chain * seeds, jobs)
 
     _check_seconds(wall_seconds(1), chains, seeds, minutes, jobs, "about")
-    low, high = 1, named_recipe(recipe).epochs
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if wall_seconds(middle) <= available else (low, middle - 1)
-    return low, test_size
+    return most_epochs(wall_seconds, available, named_recipe(recipe).epochs), test_size
 
 
 def check_budget(chains: Sequence[Sequence[Cell]], seeds: int, minutes: float, jobs: int) -> None:
@@ -194,14 +189,6 @@ def _check_seconds(
         )
 
 
-def makespan(seconds: Sequence[float], jobs: int) -> float:
-    """Time until all are done, the longest first, each given to the first free of ``jobs``."""
-    loads = [0.0] * jobs
-    for duration in sorted(seconds, reverse=True):
-        loads[loads.index(min(loads))] += duration
-    return max(loads)
-
-
 def build(cell: Cell, data: Dataset, seed: int, device: torch.device):
     """A fresh pair and objective of a cell."""
     model, guide = pyro_vae.build_pair(
@@ -215,28 +202,16 @@ def build(cell: Cell, data: Dataset, seed: int, device: torch.device):
 def seconds_per_epoch(
     cell: Cell, data: Dataset, recipe: str, binarize: str, device: torch.device
 ) -> float:
-    """Median time of a plain step, times the steps of an epoch; compiled ones are faster."""
+    """Time of an epoch's plain steps."""
     chosen = named_recipe(recipe)
     model, guide, objective = build(cell, data, 0, device)
     gradients = Gradients(objective, model, guide, default_chunk_size(model))
     step = GradientStep([model, guide], chosen.optimiser)
     batches = Batches(data.train.to(device), chosen.batch_size, seed=0, binarize=binarize)
-    times = []
-    for _, x in zip(range(STEPS_TIMED), batches.epoch(0), strict=False):
-        start = time.perf_counter()
-        loss = gradients(x)
-        step(len(x), loss.value.item())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * len(batches)
+    return seconds_of_steps(gradients, step, batches)
 
 
 def seconds_per_image(cell: Cell, data: Dataset, particles: int, device: torch.device) -> float:
     """Time of a test image's likelihood from all particles."""
     model, guide, _ = build(cell, data, 0, device)
-    x = data.test[:5].to(device)
-    times = []
-    for rows in (x[:1], x):  # the first one imports what k-hat wants
-        start = time.perf_counter()
-        pyro_vae.evaluation.evaluate(model, guide, rows, num_particles=particles)
-        times.append(time.perf_counter() - start)
-    return times[-1] / len(x)
+    return seconds_per_datum(model, guide, data.test.to(device), particles)

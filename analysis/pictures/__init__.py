@@ -1,0 +1,1 @@
+"""Plot functions: an ``Axes`` and arrays or tables in, the same ``Axes`` out."""

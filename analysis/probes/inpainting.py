@@ -1,0 +1,263 @@
+"""Inpainting: hidden pixels of a patch filled in from the visible ones, by a pair and linearly.
+
+Pixels are hidden in the rows that models see (whitened patches): the training mean, grey, is put in
+their place. Two things to know before the errors are read:
+
+* Low-pass whitened rows are linear combinations of fewer components than they have pixels, so the
+  visible pixels can determine the hidden ones by linear algebra alone. The conditional mean from
+  the training covariance (``linear``) then has almost no error, which says nothing about images.
+  The baseline that knows what a model of fixed noise knows is the conditional mean for visible
+  pixels seen through that noise (``linear_noise``).
+* A row with a hole lies outside the span of whitened rows, where the guide has never been trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis.measures.occlusion import (
+    centred_square,
+    check_mask,
+    linear_fill,
+    squared_error,
+    with_hidden,
+)
+from pyro_vae import traces
+from pyro_vae.denormals import flushed_denormals
+from pyro_vae.errors import InputError, check_count
+from pyro_vae.generators import own_generators
+from pyro_vae.log_weights import guide_sites, read
+from pyro_vae.resampling import sir
+
+if TYPE_CHECKING:
+    from analysis.reporting.study import Subject
+
+SWEEPS, CHAINS, SAMPLES, PARTICLES = 100, 4, 64, 256
+WEIGHTED_SWEEPS, WEIGHTED_CHAINS = 20, 2
+WEIGHTED_WORK = 2_000  # patches times k: q_EW costs k proposals per draw
+EXAMPLES = 8
+CHUNK = 10_000  # particles times data run at once
+
+
+@torch.no_grad()
+def feed_forward(
+    model: Callable, guide: Callable, x: Tensor, num_samples: int = SAMPLES, *, seed: int = 0
+) -> Tensor:
+    """E[x | z] at draws z ~ q(z | x) of the rows as they are: (num_samples, N, D).
+
+    Their mean is what a reader says who takes the occluded row for a whole one.
+    """
+    check_count("num_samples", num_samples, minimum=2)
+    done = []
+    with own_generators(), flushed_denormals():
+        torch.manual_seed(seed)
+        for rows in x.split(max(1, CHUNK // num_samples)):
+            done.append(_decoded(model, rows, _draws(model, guide, rows, 1, num_samples)))
+    return torch.cat(done, 1)
+
+
+@torch.no_grad()
+def impute(
+    model: Callable,
+    guide: Callable,
+    x: Tensor,
+    hidden: NDArray[np.bool_],
+    *,
+    sweeps: int = SWEEPS,
+    chains: int = CHAINS,
+    k: int = 1,
+    seed: int = 0,
+) -> Tensor:
+    """Hidden pixels filled in by turns: z ~ q(z | x), then x_h <- E[x_h | z] (Rezende et al. 2014).
+
+    The chain keeps the visible pixels and starts at the hidden ones that x has. The decoder's noise
+    is left out of what is filled in, since guides of noiseless data never saw it. Where model and
+    posterior are linear-Gaussian and the guide is the posterior, the chain's stationary mean is
+    E[x_h | x_v]: the mean obeys the recursion of the Gibbs sampler, whose noise has mean zero.
+
+    Args:
+        x: (N, D) with the hidden pixels at their start, or (chains, N, D) with a start per chain.
+        hidden: (D,) booleans. k: particles; above 1, z is drawn from q_EW (k proposals per draw).
+
+    Returns:
+        (sweeps, chains, N, H): E[x_h | z] after each sweep.
+
+    Raises:
+        InputError: a mask that does not fit, fewer than 2 chains, or sweeps that diverge.
+    """
+    check_count("sweeps", sweeps)
+    check_count("chains", chains, minimum=2)
+    mask = torch.as_tensor(check_mask(hidden, x.shape[-1]))
+    state = x.expand(chains, *x.shape[-2:]).clone()
+    path = []
+    with own_generators(), flushed_denormals():
+        torch.manual_seed(seed)
+        for _ in range(sweeps):
+            rows = state.flatten(0, 1)
+            filled = _decoded(model, rows, _draws(model, guide, rows, k, 1))[0]
+            state[..., mask] = filled[:, mask].unflatten(0, state.shape[:2])
+            path.append(state[..., mask])
+    found = torch.stack(path)
+    if not torch.isfinite(found).all():
+        raise InputError("the sweeps diverge: hidden pixels are not finite")
+    return found
+
+
+@torch.no_grad()
+def weighted_fill(
+    model: Callable,
+    guide: Callable,
+    x: Tensor,
+    hidden: NDArray[np.bool_],
+    num_particles: int = PARTICLES,
+    groups: int = CHAINS,
+    *,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """E[x_h | x_v] by importance weights that count the visible pixels only.
+
+        w_k = p(x_v | z_k) p(z_k) / q(z_k | x),    z_k ~ q(z | x),    sum_k w~_k E[x_h | z_k]
+
+    p(x_v | z) is the likelihood's sum over the visible pixels. The guide reads whole rows, so x (N,
+    D) should come with its hidden pixels filled in; whatever they are, the estimate tends to the
+    model's own E[x_h | x_v] as the number of particles grows. The guide is sure of hidden pixels
+    that it believes it sees, so weights can have heavy tails: read the effective sample size.
+
+    Returns:
+        (groups, N, H), independent estimates, and (N,), the effective sample size of one of them,
+        mean over the groups.
+    """
+    check_count("num_particles", num_particles, minimum=2)
+    check_count("groups", groups, minimum=2)
+    mask = torch.as_tensor(check_mask(hidden, x.shape[1]))
+    columns, sizes = [], []
+    with own_generators(), flushed_denormals():
+        torch.manual_seed(seed)
+        for rows in x.split(max(1, CHUNK // num_particles)):
+            found = [_weighted(model, guide, rows, mask, num_particles) for _ in range(groups)]
+            columns.append(torch.stack([mean for mean, _ in found]))
+            sizes.append(torch.stack([size for _, size in found]).mean(0))
+    return torch.cat(columns, 1), torch.cat(sizes)
+
+
+def _weighted(
+    model: Callable, guide: Callable, x: Tensor, hidden: Tensor, num_particles: int
+) -> tuple[Tensor, Tensor]:
+    with traces.particles(num_particles):
+        drawn = traces.run(guide, (x,), {})
+        scored = traces.run(model, (x,), {}, traces.SetValues(traces.latent_values(drawn)))
+    terms = read(scored, drawn)
+    seen = _visible_log_likelihood(scored["x"]["fn"], x, ~hidden)
+    weights = (terms.log_w - terms.log_likelihood + seen).softmax(0)  # (K, N)
+    mean = scored["x"]["fn"].mean[..., hidden]
+    return (weights[..., None] * mean).sum(0), 1 / weights.square().sum(0)
+
+
+def _visible_log_likelihood(fn, x: Tensor, visible: Tensor) -> Tensor:
+    """log p(x_v | z) up to a constant: (K, N)."""
+    loc, scale = getattr(fn, "loc", None), getattr(fn, "scale", None)
+    if hasattr(fn, "base_dist"):
+        terms = fn.base_dist.log_prob(x)
+    elif hasattr(fn, "logits"):
+        terms = fn.logits * x - torch.nn.functional.softplus(fn.logits)
+    elif isinstance(scale, float):
+        terms = (x - loc).square() * (-0.5 / scale**2)
+    else:
+        raise InputError(
+            f"the pixels of {type(fn).__name__} are not independent given z; weights of visible "
+            "pixels want a likelihood that is a product over pixels"
+        )
+    return terms[..., visible].sum(-1)
+
+
+def inpaint(
+    subject: Subject,
+    *,
+    sweeps: int = SWEEPS,
+    weighted_sweeps: int = WEIGHTED_SWEEPS,
+    num_samples: int = SAMPLES,
+    num_particles: int = PARTICLES,
+) -> dict[str, NDArray]:
+    """Errors of inpainting a centred square of natural test patches, patch by patch.
+
+    Args:
+        sweeps: of :func:`impute` under q. weighted_sweeps: under q_EW, from where those end.
+        num_samples: of :func:`feed_forward`. num_particles: of :func:`weighted_fill`.
+
+    Returns:
+        ``hidden`` (D,) mask; squared errors (N,) in squared units of the rows, mean over the hidden
+        pixels: ``error_grey`` (filled with the training mean), ``error_linear`` and
+        ``error_linear_noise`` (:func:`linear_fill`; the latter where the model has a fixed noise),
+        ``error_seen`` (decoded from whole rows: the floor), ``error_feedforward``,
+        ``error_sweeps`` (mean of the later half of :func:`impute`), ``error_weighted``
+        (:func:`weighted_fill` on what the sweeps filled in) with its ``ess`` (N,), and, for
+        importance-weighted runs, ``error_sweeps_ew`` (n <= N, the first patches) under q_EW;
+        ``course`` (sweeps,), mean error of a single chain's E[x_h | z] after each sweep; and
+        ``rows_true`` and ``rows_`` of grey, linear, linear_noise, feedforward and sweeps (8, D), examples.
+
+    Raises:
+        InputError: rows are no images, or there are fewer than 2 test patches.
+    """
+    model, guide, data = subject.run.model, subject.run.guide, subject.natural
+    seed = subject.settings.seed
+    hidden = centred_square(data.image_shape)
+    x = data.test[: subject.settings.stimuli]
+    if len(x) < 2:
+        raise InputError(f"inpainting wants at least 2 test patches, got {len(x)}")
+    train, rows = data.train.numpy(), x.numpy()
+    mask, truth = torch.as_tensor(hidden), rows[:, hidden]
+    grey = torch.where(mask, data.train.mean(0), x)
+    fills = {"grey": grey.numpy()[:, hidden], "linear": linear_fill(train, rows, hidden)}
+    noise = getattr(getattr(model, "likelihood", None), "noise", None)
+    if noise is not None:
+        fills["linear_noise"] = linear_fill(train, rows, hidden, noise)
+    seen = feed_forward(model, guide, x, num_samples, seed=seed)[..., mask]
+    read_off = feed_forward(model, guide, grey, num_samples, seed=seed)[..., mask]
+    path = impute(model, guide, grey, hidden, sweeps=sweeps, seed=seed)
+    late = path[sweeps // 2 :].mean(0)
+    filled = grey.clone()
+    filled[:, mask] = late.mean(0)
+    weighted, ess = weighted_fill(model, guide, filled, hidden, num_particles, seed=seed)
+    found = {f"error_{name}": ((fill - truth) ** 2).mean(1) for name, fill in fills.items()}
+    for name, estimates in (
+        ("seen", seen), ("feedforward", read_off), ("sweeps", late), ("weighted", weighted)
+    ):  # fmt: skip
+        found[f"error_{name}"] = squared_error(estimates, truth)
+    if subject.weighted:
+        number = min(len(x), max(2, WEIGHTED_WORK // subject.k))
+        starts = grey[:number].repeat(WEIGHTED_CHAINS, 1, 1)
+        starts[..., mask] = path[-1, :WEIGHTED_CHAINS, :number]
+        again = impute(
+            model, guide, starts, hidden,
+            sweeps=weighted_sweeps, chains=WEIGHTED_CHAINS, k=subject.k, seed=seed,
+        )  # fmt: skip
+        found["error_sweeps_ew"] = squared_error(
+            again[weighted_sweeps // 4 :].mean(0), truth[:number]
+        )
+    course = (path - torch.as_tensor(truth)).square().mean((1, 2, 3)).numpy()
+    fills |= {"feedforward": read_off.mean(0).numpy(), "sweeps": late.mean(0).numpy()}
+    examples = {"rows_true": rows[:EXAMPLES]}
+    for name in fills:
+        examples[f"rows_{name}"] = with_hidden(rows[:EXAMPLES], hidden, fills[name][:EXAMPLES])
+    return {"hidden": hidden, "ess": ess.numpy(), "course": course, **found, **examples}
+
+
+def _draws(model: Callable, guide: Callable, x: Tensor, k: int, number: int) -> dict[str, Tensor]:
+    """``number`` draws of every level from q, or for k > 1 from q_EW: (number, N, units)."""
+    if k > 1:
+        return sir(model, guide, x, k, number).latents
+    return {name: site["value"] for name, site in guide_sites(guide, x, number).items()}
+
+
+def _decoded(model: Callable, x: Tensor, latents: dict[str, Tensor]) -> Tensor:
+    """E[x | z] at latents (K, N, units): (K, N, D)."""
+    number = len(next(iter(latents.values())))
+    with traces.particles(number):
+        site = traces.run(model, (x,), {}, traces.SetValues(latents))["x"]
+    return site["fn"].mean.expand(number, *x.shape)

@@ -1,0 +1,176 @@
+"""Posterior moments of every unit, datum by datum: under the guide q, or under the resampled q_EW.
+
+Both are even mixtures of parts that can be drawn independently, so both have moments of one form:
+with part r of mean m_r and variance v_r,
+
+    mean = E_r[m_r],    variance = E_r[v_r] + Var_r[m_r]
+
+of which R drawn parts give an unbiased estimate, the sample variance of m_r taken with R - 1. For q
+a part is a unit's conditional distribution at one draw of its parents: the noise of the unit's own
+draw is integrated out. For q_EW (S0, Algorithm 2; Cremer et al. 2017) it is one group of k
+proposals with their normalised weights: what resampling would pick at random is averaged. There the
+conditional mean cannot stand for the draw, since the weights depend on the draw itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_vae.denormals import flushed_denormals
+from pyro_vae.errors import InputError, check_count
+from pyro_vae.generators import own_generators
+from pyro_vae.log_weights import guide_sites, log_weights
+from pyro_vae.preconditions import check_all_rows, innermost
+from pyro_vae.rows import pieces
+
+
+class _Parts(NamedTuple):
+    """Parts of one level's posterior, (R, B, U), and one draw from the first of them, (B, U)."""
+
+    mean: Tensor
+    variance: Tensor
+    draw: Tensor
+    scale: Tensor | None = None
+
+
+def posterior_moments(
+    model: Callable,
+    guide: Callable,
+    x: Tensor,
+    k: int = 1,
+    num_samples: int = 32,
+    *,
+    seed: int = 0,
+    chunk_size: int = 10_000,
+) -> dict[str, np.ndarray]:
+    """Mean and standard deviation of every unit of every level, for each datum.
+
+    The Monte Carlo variance of a mean is Var_r[m_r] / R. It is 0 for a level of q without latent
+    parents, and for q_EW at most the posterior variance over R; ``<level>_noise`` has it unit by
+    unit, averaged over the data. ``<level>_sd`` is the root of an unbiased variance, hence low by
+    about the variance's relative error squared over 8.
+
+    Args:
+        model, guide: Pyro programs with one data plate at dim -1; the model is not run for k = 1.
+        x: (N, D).
+        k: particles of q_EW; 1 is q itself.
+        num_samples: R per datum: draws from q, or groups of k proposals.
+        seed: of the draws; the global generators are put back.
+        chunk_size: particles times data run at once (memory).
+
+    Returns:
+        for every latent site, in the units of the latent:
+
+        =================  ======  ==============================================================
+        ``<level>_mean``   (N, U)  E[z | x]
+        ``<level>_sd``     (N, U)  marginal posterior standard deviation, sqrt(Var[z | x])
+        ``<level>_draw``   (N, U)  one draw of z | x per datum, levels jointly; over the data these
+                                   are draws from the aggregated posterior
+        ``<level>_noise``  (U,)    Monte Carlo variance of ``<level>_mean``, mean over the data
+        ``<level>_scale``  (N, U)  k = 1 only, where the family has a scale: its mean over the
+                                   parents (sigma of a Normal, b of a Laplace)
+        =================  ======  ==============================================================
+
+    Raises:
+        InputError: x is no finite (N, D) table; fewer than 2 samples; moments that are not finite.
+    """
+    check_count("k", k)
+    check_count("num_samples", num_samples, minimum=2)
+    check_count("chunk_size", chunk_size)
+    if x.ndim != 2 or len(x) == 0:
+        raise InputError(f"x has shape {tuple(x.shape)}; moments want (N, D) with N >= 1")
+    if not torch.isfinite(x).all():
+        raise InputError("x has entries that are not finite")
+    columns: dict[str, list[Tensor]] = {}
+    noise: dict[str, Tensor] = {}
+    with torch.no_grad(), own_generators(), flushed_denormals():
+        torch.manual_seed(seed)
+        for rows in x.split(max(1, chunk_size // (k * num_samples))):
+            for name, parts in _draw_parts(model, guide, rows, k, num_samples, chunk_size).items():
+                between = parts.mean.var(0)
+                found = {
+                    "mean": parts.mean.mean(0),
+                    "sd": (parts.variance.mean(0) + between).sqrt(),
+                    "draw": parts.draw,
+                }
+                if parts.scale is not None:
+                    found["scale"] = parts.scale.mean(0)
+                for column, values in found.items():
+                    columns.setdefault(f"{name}_{column}", []).append(values.cpu())
+                noise[name] = noise.get(name, 0.0) + between.double().sum(0).cpu()
+    table = {name: torch.cat(values).numpy() for name, values in columns.items()}
+    for name, values in table.items():
+        if not np.isfinite(values).all():
+            raise InputError(f"{name} has values that are not finite; the pair has no such moments")
+    per_mean = len(x) * num_samples
+    return table | {f"{name}_noise": (total / per_mean).numpy() for name, total in noise.items()}
+
+
+def _draw_parts(
+    model: Callable, guide: Callable, x: Tensor, k: int, number: int, chunk_size: int
+) -> dict[str, _Parts]:
+    """``number`` independent parts per datum, drawn in passes of about ``chunk_size``."""
+    passes = []
+    for size in pieces(number, max(1, chunk_size // (k * len(x)))):
+        if k == 1:
+            passes.append(_conditionals(guide, x, size))
+        else:
+            passes.append(_weighted_groups(model, guide, x, k, size))
+    first = passes[0]
+    return {
+        name: _Parts(
+            torch.cat([found[name].mean for found in passes]),
+            torch.cat([found[name].variance for found in passes]),
+            first[name].draw,
+            None if first[name].scale is None
+            else torch.cat([found[name].scale for found in passes]),
+        )
+        for name in first
+    }  # fmt: skip
+
+
+def _conditionals(guide: Callable, x: Tensor, number: int) -> dict[str, _Parts]:
+    """Conditional moments of every level at ``number`` draws of its parents."""
+    found = {}
+    for name, site in guide_sites(guide, x, number).items():
+        fn, shape = site["fn"], site["value"].shape
+        check_all_rows(shape[1], len(x))
+        scale = getattr(innermost(fn), "scale", None)
+        found[name] = _Parts(
+            _units(fn.mean, shape),
+            _units(fn.variance, shape),
+            _units(site["value"], shape)[0],
+            _units(scale, shape) if torch.is_tensor(scale) else None,
+        )
+    return found
+
+
+def _units(values: Tensor, shape: torch.Size) -> Tensor:
+    """Values of a site as (R, B, U); what does not depend on the draw is repeated."""
+    return values.expand(shape).reshape(*shape[:2], -1)
+
+
+def _weighted_groups(
+    model: Callable, guide: Callable, x: Tensor, k: int, number: int
+) -> dict[str, _Parts]:
+    """Weighted moments of every level within ``number`` groups of k fresh proposals."""
+    terms = log_weights(model, guide, x, k * number)
+    check_all_rows(terms.log_w.shape[1], len(x))
+    weights = terms.log_w.unflatten(0, (number, k)).softmax(1)  # (R, k, B)
+    # One pick for all levels, so that draws of z1 and z2 belong together.
+    chosen = torch.distributions.Categorical(probs=weights[0].T).sample()
+    return {name: _moments_within(weights, z, chosen) for name, z in terms.latents.items()}
+
+
+def _moments_within(weights: Tensor, latents: Tensor, chosen: Tensor) -> _Parts:
+    number, k, num_data = weights.shape
+    z = latents.reshape(number, k, num_data, -1)
+    w = weights[..., None]
+    mean = (w * z).sum(1)
+    variance = (w * (z - mean[:, None]).square()).sum(1)
+    return _Parts(mean, variance, z[0, chosen, torch.arange(num_data, device=z.device)])

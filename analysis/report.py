@@ -1,0 +1,211 @@
+"""The study of S0's chapter 5 for any runs, side by side, as one page that needs no network.
+
+    python -m analysis.report RUN [RUN ...] --out DIR
+
+Writes DIR/report.html with all pictures inside, DIR/figures (PNG, SVG) and DIR/tables (CSV). Runs
+that differ in their seed alone are one model; figures give its mean and spread. What is measured on
+the runs is kept in DIR/measured: a report that was cut off goes on, and one that is drawn anew
+measures nothing twice. Reads run directories and never trains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+# How long threads spin before they sleep: see experiments/fit.py.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+
+import pyro_vae
+from analysis.finished import read_run
+from analysis.reporting.measurements import MEASUREMENTS
+from analysis.reporting.page import Page, add_entries
+from analysis.reporting.sections import SECTIONS
+from analysis.reporting.store import Store
+from analysis.reporting.study import Settings, Study, Subject, load_study
+from pyro_vae.errors import InputError, check_count
+
+HELP = {
+    "test_size": "natural test rows behind bounds and posterior moments",
+    "eval_particles": "particles of the bound that all models share",
+    "labelled_train": "labelled rows that decoders are fitted to",
+    "labelled_test": "labelled rows that decoders are judged on",
+    "moment_draws": "draws of the guide behind each posterior mean",
+    "weighted_groups": "sets of k proposals behind each mean of q_EW",
+    "patches": "test patches, of highest contrast, of the correlations",
+    "weighted_patches": "the same for q_EW, whose draws cost k proposals each",
+    "draws": "posterior draws per patch of the correlations",
+    "stimuli": "test patches with a part occluded",
+    "seed": "of everything random in the report",
+    "labelled": "dataset or file with labels, where the runs' own data have none "
+    "(default: the bundled textures, for patches of photographs)",
+    "data_dir": "where data files lie now",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; 2 for bad input, 1 where an item failed, 130 for Ctrl-C."""
+    try:
+        return _main(arguments)
+    except (InputError, OSError) as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("report: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+
+
+def build_report(
+    paths: Sequence[Path], folder: Path, settings: Settings | None = None, *, jobs: int = 1,
+    command: str = "", say: Callable[[str], None] = print,
+) -> tuple[Path, list[str]]:  # fmt: skip
+    """Measure the runs and write the report; its path, and the names of the items that failed.
+
+    Args:
+        paths: run directories. folder: of the report. settings: how much is measured.
+        jobs: runs measured side by side. command: how the page says it was made.
+
+    Raises:
+        InputError: no run can be read.
+    """
+    settings = settings or Settings()
+    store = Store(folder / "measured", MEASUREMENTS)
+    study = load_study(paths, settings, store)
+    for path, reason in study.left_out.items():
+        say(f"left out: {path}: {reason}")
+    _measure(study, jobs, say)
+    page = Page(folder, "What the representation learned")
+    _front(page, study, command)
+    failures = []
+    for title, entries in SECTIONS:
+        say(f"drawing: {title}")
+        page.section(title)
+        failures += add_entries(page, entries(study), missing=(InputError,))
+    for entry, error in failures:
+        say("".join(traceback.format_exception(error)))
+        say(f"failed: {entry.name}")
+    return page.write(), [entry.name for entry, _ in failures]
+
+
+def _measure(study: Study, jobs: int, say: Callable[[str], None]) -> None:
+    """Make all measurements, runs side by side; what cannot be measured is said in its place."""
+    started = time.monotonic()
+    calls = [
+        delayed(_measure_run)(subject.run.path, subject.label, study.settings, subject.store.folder,
+                              torch.get_num_threads() // jobs or 1, subject.store.missing(subject))
+        for subject in study.subjects
+        if subject.store.missing(subject)
+    ]  # fmt: skip
+    if not calls:
+        return
+    say(f"measuring {len(calls)} runs, {min(jobs, len(calls))} at a time")
+    results = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
+    for done, name in enumerate(results, start=1):
+        say(
+            f"measured {name} ({done} of {len(calls)}, {(time.monotonic() - started) / 60:.1f} min)"
+        )
+
+
+def _measure_run(
+    path: Path, label: str, settings: Settings, folder: Path, threads: int, names: list[str]
+) -> str:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        subject = Subject(read_run(path), label, settings, Store(folder, MEASUREMENTS))
+        for name in names:
+            try:
+                subject.measured(name)
+            except InputError:
+                pass  # met again, and said, where the item would stand
+            except Exception as error:
+                print(f"report: {subject.name}, {name}: {error}", file=sys.stderr, flush=True)
+    finally:
+        torch.set_num_threads(before)
+    return subject.name
+
+
+def _front(page: Page, study: Study, command: str) -> None:
+    """Which runs, settings and versions."""
+    page.section("Runs and settings")
+    if command:
+        page.paragraph(f"Made by: {command}")
+    page.table(pd.DataFrame([_describe(subject) for subject in study.subjects]))
+    for path, reason in study.left_out.items():
+        page.paragraph(f"Left out of every figure: {path}: {reason}")
+    settings = dataclasses.asdict(study.settings)
+    page.paragraph(
+        "Settings: " + ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None)
+    )
+    page.paragraph(
+        f"Versions: pyro_vae {pyro_vae.__version__}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}. Spreads are over seeds unless a sentence says otherwise; "
+        "q is the guide, q_EW the guide resampled by its importance weights."
+    )
+
+
+def _describe(subject: Subject) -> dict[str, object]:
+    config, summary = subject.run.config, subject.run.summary
+    trained = summary.get("run", {})
+    return {
+        "model": subject.label, "seed": subject.seed, "folder": subject.run.path.name,
+        "objective": config["objective"], "k": subject.k, "guide": config["guide"],
+        "units": " + ".join(map(str, subject.run.model.latent_sizes)),
+        "data": config["data_settings"]["name"],
+        "steps": trained.get("steps"), "epochs": trained.get("epochs"),
+        "batch": config.get("batch_size"), "lr": config.get("lr"),
+        "annealing": str(config.get("annealing") or "none"),
+        "version": config.get("versions", {}).get("pyro_vae", ""),
+    }  # fmt: skip
+
+
+def _main(arguments: list[str] | None) -> int:
+    flags = vars(_parser().parse_args(arguments))
+    quiet, jobs = flags.pop("quiet"), check_count("--jobs", flags.pop("jobs"))
+    runs, out = flags.pop("runs"), flags.pop("out")
+    words = sys.argv[1:] if arguments is None else arguments
+    path, failed = build_report(
+        runs, out, Settings(**flags), jobs=jobs,
+        command=f"python -m analysis.report {' '.join(map(str, words))}",
+        say=(lambda line: None) if quiet else (lambda line: print(line, flush=True)),
+    )  # fmt: skip
+    print(f"wrote {path}")
+    if failed:
+        print(f"report: failed items: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m analysis.report", description=__doc__.split("\n")[0]
+    )
+    p.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories of fit.py")
+    p.add_argument(
+        "--out", type=Path, default=Path("report"), metavar="DIR", help="default: report"
+    )
+    p.add_argument("--jobs", type=int, default=1, metavar="N", help="runs measured side by side")
+    p.add_argument("--quiet", action="store_true", help="print the page's path only")
+    group = p.add_argument_group("how much is measured")
+    for field in dataclasses.fields(Settings):
+        kind = {"kind": int, "metavar": "N"} if isinstance(field.default, int) else {"kind": str}
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}", type=kind["kind"], default=field.default,
+            metavar=kind.get("metavar", "NAME|DIR"),
+            help=HELP[field.name] + (f" ({field.default})" if field.default is not None else ""),
+        )  # fmt: skip
+    return p
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The report: runs, what is measured on them, its sections and its page."""

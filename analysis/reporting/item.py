@@ -1,0 +1,33 @@
+"""What the report is made of: entries, each built into a figure or a table with one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Item:
+    """A finished figure, a table, or both, and the sentence that says what they show."""
+
+    sentence: str
+    figure: Figure | None = None
+    table: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An item to be built.
+
+    Attributes:
+        name: stem of its files, unique in the report.
+        source: the figure or table it follows, such as "S0, Figure 5.12", or "beyond S0".
+        build: makes the item; InputError where it cannot be shown, with the reason.
+    """
+
+    name: str
+    source: str
+    build: Callable[[], Item]

@@ -1,0 +1,134 @@
+"""What is measured on every run: names, how, and on what each measurement depends."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from analysis.figures import as_images
+from analysis.measures import units
+from analysis.measures.gabor import fit_gabors
+from analysis.probes.correlated import correlate
+from analysis.probes.decoded import decode_subject
+from analysis.probes.fields import noise_basis, projective_fields, receptive_fields
+from analysis.probes.inpainting import inpaint
+from analysis.probes.moments import posterior_moments
+from analysis.probes.stimuli import contours
+from analysis.reporting.store import Arrays, Measurement
+from pyro_vae.errors import InputError
+from pyro_vae.evaluation import evaluate
+from pyro_vae.generators import own_generators
+
+if TYPE_CHECKING:
+    from analysis.reporting.study import Subject
+
+# Natural test rows, and labelled rows of either split: (dataset, split, setting of their number).
+ROWS = {
+    "natural": ("natural", "test", "test_size"),
+    "labelled_train": ("labelled", "train", "labelled_train"),
+    "labelled_test": ("labelled", "test", "labelled_test"),
+}
+
+
+def _rows(subject: Subject, which: str) -> torch.Tensor:
+    data, split, number = ROWS[which]
+    return getattr(getattr(subject, data), split)[: getattr(subject.settings, number)]
+
+
+def _terms(which: str, subject: Subject) -> Arrays:
+    settings = subject.settings
+    with own_generators():
+        torch.manual_seed(settings.seed)
+        found = evaluate(
+            subject.run.model, subject.run.guide, _rows(subject, which)[: settings.test_size],
+            bound_particles=subject.k, num_particles=max(settings.eval_particles, subject.k),
+        )  # fmt: skip
+    return found.columns()
+
+
+def _moments(which: str, subject: Subject) -> Arrays:
+    settings = subject.settings
+    return posterior_moments(
+        subject.run.model, subject.run.guide, _rows(subject, which),
+        num_samples=settings.moment_draws, seed=settings.seed,
+    )  # fmt: skip
+
+
+def _weighted_moments(which: str, subject: Subject) -> Arrays:
+    if not subject.weighted:
+        return subject.measured(f"moments_{which}")
+    settings = subject.settings
+    return posterior_moments(
+        subject.run.model, subject.run.guide, _rows(subject, which),
+        k=subject.k, num_samples=settings.weighted_groups, seed=settings.seed,
+    )  # fmt: skip
+
+
+def _weighted_correlations(subject: Subject) -> Arrays:
+    if not subject.weighted:
+        return subject.measured("correlations_q")
+    return correlate(subject, sampling="ew")
+
+
+def _activity(subject: Subject) -> Arrays:
+    return units.activity(subject.measured("moments_natural"))
+
+
+def _filters(subject: Subject) -> Arrays:
+    data = subject.natural
+    received = receptive_fields(
+        subject.run.guide, data.test.shape[1], basis=noise_basis(data), seed=subject.settings.seed
+    )
+    return projective_fields(subject.run.model) | received
+
+
+def _gabor(subject: Subject) -> Arrays:
+    images = as_images(subject.measured("filters")["projective"], subject.natural)
+    if images.ndim != 3:
+        raise InputError(f"Gabor fits want grey images, got rows of shape {images.shape[1:]}")
+    fits: pd.DataFrame = fit_gabors(images)
+    return {name: np.asarray(fits[name]) for name in fits}
+
+
+_MOMENTS = {
+    f"moments_{which}": Measurement(
+        partial(_moments, which),
+        ("seed", "data_dir", "moment_draws", number, *(("labelled",) * (data == "labelled"))),
+    )
+    for which, (data, _, number) in ROWS.items()
+}
+_WEIGHTED_MOMENTS = {
+    f"{name}_ew": Measurement(
+        partial(_weighted_moments, name.removeprefix("moments_")), ("weighted_groups",), (name,)
+    )
+    for name in _MOMENTS
+}
+_TERMS = ("seed", "data_dir", "test_size", "eval_particles")
+
+MEASUREMENTS: dict[str, Measurement] = {
+    **_MOMENTS,
+    "activity": Measurement(_activity, reads=("moments_natural",)),
+    "filters": Measurement(_filters, ("seed", "data_dir")),
+    "gabor": Measurement(_gabor, reads=("filters",)),
+    "terms_natural": Measurement(partial(_terms, "natural"), _TERMS),
+    "terms_labelled": Measurement(
+        partial(_terms, "labelled_test"), (*_TERMS, "labelled_test", "labelled")
+    ),
+    **_WEIGHTED_MOMENTS,
+    "decoding": Measurement(
+        decode_subject,
+        reads=("moments_labelled_train_ew", "moments_labelled_test_ew", "activity", "gabor"),
+    ),
+    "correlations_q": Measurement(
+        partial(correlate, sampling="q"), ("patches", "draws"), ("activity",)
+    ),
+    "correlations": Measurement(
+        _weighted_correlations, ("weighted_patches",), ("correlations_q",)
+    ),
+    "inpainting": Measurement(inpaint, ("seed", "data_dir", "stimuli", "weighted_groups")),
+    "contours": Measurement(contours, ("weighted_groups",), ("gabor", "filters", "activity")),
+}  # fmt: skip

@@ -1,0 +1,149 @@
+"""The page: one HTML file with its pictures inside, and every figure and table as a file too."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.reporting.item import Entry, Item
+from pyro_vae.checkpoint import write_text, write_whole
+
+SHOWN_ROWS = 40  # of a table; its CSV has all
+DPI = 110
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 0 auto;
+       padding: 1em 1.5em 4em; }
+h1 { margin-bottom: 0.2em; } h2 { margin-top: 2.2em; border-bottom: 2px solid #ccc; }
+h3 { margin: 1.6em 0 0.3em; } h3 small { font-weight: normal; color: #666; }
+img { max-width: 100%; height: auto; }
+table { border-collapse: collapse; font-size: 0.85em; margin: 0.5em 0; }
+td, th { border: 1px solid #ddd; padding: 0.2em 0.6em; text-align: right; }
+th { background: #f4f4f4; } td:first-child, th:first-child { text-align: left; }
+.scroll { overflow-x: auto; } .links { font-size: 0.85em; }
+.missing { background: #fff3e0; border-left: 4px solid #e69138; padding: 0.5em 1em; }
+.failed { background: #fdecea; border-left: 4px solid #c0392b; padding: 0.5em 1em; }
+nav { columns: 2; font-size: 0.9em; } nav ul { margin: 0; } code { background: #f4f4f4; }
+"""
+
+
+@dataclass
+class Page:
+    """A report under way: add to it in reading order, then ``write`` it.
+
+    Args:
+        folder: where ``report.html``, ``figures/`` and ``tables/`` go. title: of the page.
+    """
+
+    folder: Path
+    title: str
+    _body: list[str] = field(default_factory=list)
+    _contents: list[str] = field(default_factory=list)
+
+    def section(self, title: str) -> None:
+        """Start a section."""
+        anchor = f"section-{len(self._contents)}"
+        self._contents.append(f'<li><a href="#{anchor}">{html.escape(title)}</a></li>')
+        self._body.append(f'<h2 id="{anchor}">{html.escape(title)}</h2>')
+
+    def paragraph(self, text: str) -> None:
+        """A paragraph of plain text."""
+        self._body.append(f"<p>{html.escape(text)}</p>")
+
+    def table(self, table: pd.DataFrame) -> None:
+        """A table that is no figure or table of the study."""
+        self._body.append(_table_html(table))
+
+    def item(self, entry: Entry, item: Item) -> None:
+        """A finished item: its sentence, picture and table, and their files."""
+        links = []
+        body = [self._heading(entry), f"<p>{html.escape(item.sentence)}</p>"]
+        if item.figure is not None:
+            picture = base64.b64encode(self._save_figure(entry.name, item.figure)).decode()
+            alt = html.escape(item.sentence, quote=True)
+            body.append(f'<img alt="{alt}" src="data:image/png;base64,{picture}">')
+            links += [f"figures/{entry.name}.{kind}" for kind in ("png", "svg")]
+        if item.table is not None:
+            text = item.table.to_csv(index=False)
+            write_text(self._path("tables", f"{entry.name}.csv"), text)
+            body.append(_table_html(item.table))
+            links.append(f"tables/{entry.name}.csv")
+        shown = ", ".join(f'<a href="{link}">{link}</a>' for link in links)
+        body.append(f'<p class="links">{shown}</p>')
+        self._body += body
+
+    def missing(self, entry: Entry, reason: str, *, failed: bool = False) -> None:
+        """What stands in the place of an item that cannot be shown."""
+        kind, word = ("failed", "Failed") if failed else ("missing", "Not shown")
+        self._body += [
+            self._heading(entry),
+            f'<p class="{kind}">{word}: {html.escape(reason)}</p>',
+        ]
+
+    def write(self) -> Path:
+        """Write the page; its path."""
+        text = (
+            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width">\n'
+            f"<title>{html.escape(self.title)}</title><style>{STYLE}</style></head><body>\n"
+            f"<h1>{html.escape(self.title)}</h1>\n<nav><ul>{''.join(self._contents)}</ul></nav>\n"
+            + "\n".join(self._body)
+            + "\n</body></html>\n"
+        )
+        path = self._path("report.html")
+        write_text(path, text)
+        return path
+
+    def _heading(self, entry: Entry) -> str:
+        words = html.escape(entry.name.replace("-", " "))
+        source = html.escape(entry.source)
+        return f'<h3 id="{html.escape(entry.name)}">{words} <small>({source})</small></h3>'
+
+    def _path(self, *parts: str) -> Path:
+        path = self.folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _save_figure(self, name: str, figure: Figure) -> bytes:
+        """Write PNG and SVG; the PNG."""
+        with mpl.rc_context({"svg.hashsalt": name}):  # the same figure, the same file
+            pictures = {}
+            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+                stream = io.BytesIO()
+                figure.savefig(stream, format=kind, dpi=DPI, metadata=metadata)
+                pictures[kind] = stream.getvalue()
+                write_whole(self._path("figures", f"{name}.{kind}"), stream.getbuffer())
+        return pictures["png"]
+
+
+def add_entries(
+    page: Page, entries: Iterable[Entry], missing: Sequence[type[Exception]]
+) -> list[tuple[Entry, Exception]]:
+    """Build entries into the page; those that failed for another reason than ``missing``."""
+    failures = []
+    for entry in entries:
+        try:
+            page.item(entry, entry.build())
+        except tuple(missing) as error:
+            page.missing(entry, str(error))
+        except Exception as error:
+            failures.append((entry, error))
+            page.missing(entry, f"{type(error).__name__}: {error}", failed=True)
+    return failures
+
+
+def _table_html(table: pd.DataFrame) -> str:
+    shown = table.head(SHOWN_ROWS).to_html(
+        index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep=""
+    )
+    more = len(table) - SHOWN_ROWS
+    rest = f"<p class='links'>and {more} more rows in the file</p>" if more > 0 else ""
+    return f'<div class="scroll">{shown}</div>{rest}'

@@ -1,0 +1,134 @@
+"""Decoding beyond S0: against pixels, paired tests, q_EW, and the information of single units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.measures.seeds import paired
+from analysis.pictures import decoding as pictures
+from analysis.reporting.decoded import (
+    Decoded,
+    collect,
+    decoder_row,
+    entry_of,
+    grouped,
+    groups_of,
+    means,
+    panels,
+    without,
+)
+from analysis.reporting.item import Entry, Item
+from pyro_vae.errors import InputError
+
+if TYPE_CHECKING:
+    from analysis.reporting.study import Study
+
+TITLE = "Decoding, continued: beyond S0"
+REPRESENTATIONS = ("z2", "z1", "pixels")
+
+
+def entries(study: Study) -> list[Entry]:
+    """The items of this section."""
+    build: dict[str, Callable[[], Item]] = {
+        "decoding-overview": lambda: _overview(study),
+        "decoding-models-paired": lambda: _models_paired(study),
+        "decoding-levels-paired": lambda: _levels_paired(study),
+        "decoding-weighted": lambda: _weighted(study),
+        "z2-information": lambda: _information(study, "z2"),
+        "z1-information": lambda: _information(study, "z1"),
+    }
+    return [Entry(name, "beyond S0", item) for name, item in build.items()]
+
+
+def _overview(study: Study) -> Item:
+    names = {name: name for name in REPRESENTATIONS} | {"z2_pair": "two units of z2"}
+    table, left_out = collect(study, lambda d: groups_of(d, names))
+    return grouped(
+        table, "labels from each representation",
+        "Accuracy on test data from all units of z2, the active ones of z1, the data rows "
+        "themselves (a linear decoder of pixels), and the two most certain units of z2", left_out,
+    )  # fmt: skip
+
+
+def _weighted(study: Study) -> Item:
+    names = {"z2": "z2, q", "z2_ew": "z2, q_EW", "z1": "z1, q", "z1_ew": "z1, q_EW"}
+
+    def rows(decoded: Decoded) -> list[dict]:
+        entry_of(decoded, "z1_ew", "accuracy")
+        return groups_of(decoded, names)
+
+    table, left_out = collect(study, rows)
+    return grouped(
+        table, "means of q and of q_EW",
+        "Accuracy on test data from posterior means of the guide q and of the resampled q_EW; the "
+        "latter, averages over a few sets of proposals, carry Monte Carlo noise", left_out,
+    )  # fmt: skip
+
+
+def _models_paired(study: Study) -> Item:
+    baseline, parts = study.labels[0], []
+    for name in REPRESENTATIONS[:2]:
+        try:
+            table, _ = collect(study, lambda d, name=name: [decoder_row(d, name)])
+            found = paired(table, "accuracy", baseline)
+        except InputError as error:
+            reason = error
+            continue
+        parts.append(found.assign(representation=name))
+    if not parts:
+        raise reason
+    sentence = (
+        f"Differences of accuracy from {baseline}, paired by seed, with 95 % intervals and two-"
+        "sided p of the paired t-test (Holm: over the models of one representation); no "
+        "difference is 0."
+    )
+    return Item(sentence, table=pd.concat(parts, ignore_index=True))
+
+
+def _levels_paired(study: Study) -> Item:
+    names = {name: name for name in REPRESENTATIONS}
+    table, left_out = collect(study, lambda d: groups_of(d, names))
+    parts = [
+        paired(rows, "accuracy", "z2", by="group").assign(model=model)
+        for model, rows in table.groupby("model", sort=False)
+        if "z2" in set(rows["group"])
+    ]
+    if not parts:
+        raise InputError("no run has a level z2 to compare with")
+    sentence = (
+        "Differences of accuracy from that of z2 within the same runs, with 95 % intervals and "
+        "two-sided p of the paired t-test over seeds; no difference is 0."
+    )
+    return Item(sentence + without(left_out), table=pd.concat(parts, ignore_index=True))
+
+
+def _information(study: Study, level: str) -> Item:
+    def rows(decoded: Decoded) -> pd.DataFrame:
+        values = {
+            column: entry_of(decoded, f"{level}_information", key)
+            for column, key in (
+                ("information", "nats"), ("null", "null"), ("null_high", "null_high"),
+                ("label_entropy", "label_entropy"),
+            )
+        }  # fmt: skip
+        table = pd.DataFrame(values)
+        return table.assign(unit=np.arange(len(table)))
+
+    table, left_out = collect(study, rows)
+    figure, (ax,) = panels(1, 6.0)
+    pictures.plot_information(ax, table, f"information of single units of {level}")
+    above = (table["information"] > table["null_high"]).groupby([table["model"], table["seed"]])
+    shares = above.mean().reset_index(name="share")
+    best = table.groupby(["model", "seed"], sort=False)["information"].max().reset_index()
+    sentence = (
+        f"Mutual information of each unit of {level} with the label (quantile bins, bias "
+        f"corrected, a lower estimate), sorted in every run; the best unit has "
+        f"{means(best, 'information')} nats of {table['label_entropy'].mean():.2f}; "
+        f"{shares['share'].mean():.2f} of the units are above the 0.95 quantile under shuffled "
+        "labels, where 0.05 are expected by chance."
+    )
+    return Item(sentence + without(left_out), figure, table)

@@ -1,0 +1,274 @@
+"""Occluded patches and illusory contours: what the visible part says about the hidden one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats
+
+from analysis.figures import as_images
+from analysis.measures.illusion import CONDITIONS, contour_shares, contrasts
+from analysis.pictures import stimuli as pictures
+from analysis.pictures.style import note
+from analysis.reporting.item import Entry, Item
+from pyro_vae.errors import InputError
+
+if TYPE_CHECKING:
+    from analysis.reporting.study import Study, Subject
+
+TITLE = "Occluded patches and illusory contours (beyond S0)"
+SOURCE = "beyond S0"
+METHODS = {
+    "grey": "filled with grey",
+    "feedforward": "read off the occluded row",
+    "sweeps": "imputed by sweeps, q",
+    "sweeps_ew": "imputed by sweeps, q_EW",
+    "weighted": "visible pixels' weights",
+    "linear_noise": "linear, decoder's noise",
+    "linear": "linear, exact covariance",
+    "seen": "decoded from the whole row",
+}
+PAIRS = (
+    ("sweeps", "grey"), ("sweeps", "feedforward"), ("sweeps", "linear_noise"),
+    ("sweeps_ew", "sweeps"),
+)  # fmt: skip
+
+
+def entries(study: Study) -> list[Entry]:
+    """Inpainting: examples, errors, course, paired differences; contours: stimuli and responses."""
+    return [
+        Entry("inpainting-examples", SOURCE, partial(_examples, study)),
+        Entry("inpainting-errors", SOURCE, partial(_errors, study)),
+        Entry("inpainting-course", SOURCE, partial(_course, study)),
+        Entry("inpainting-differences", SOURCE, partial(_differences, study)),
+        Entry("contour-stimuli", SOURCE, partial(_stimuli, study)),
+        Entry("contour-responses", SOURCE, partial(_responses, study)),
+        Entry("contour-contrasts", SOURCE, partial(_contrasts, study)),
+    ]
+
+
+def error_table(found: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Mean error of every method over patches, a row each.
+
+    Returns:
+        ``method``, ``error`` and its ``standard_error`` over patches (squared units of the rows),
+        ``patches``.
+    """
+    rows = []
+    for method in METHODS:
+        values = found.get(f"error_{method}")
+        if values is not None:
+            error = values.std(ddof=1) / np.sqrt(len(values))
+            rows.append((method, float(values.mean()), float(error), len(values)))
+    return pd.DataFrame(rows, columns=["method", "error", "standard_error", "patches"])
+
+
+def difference_table(found: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Paired differences of two methods' errors over the same patches, with the paired t-test.
+
+    Returns:
+        ``method``, ``against``, ``difference`` (negative: the first is better) and its
+        ``standard_error``, ``t``, two-sided ``p``, ``patches``.
+    """
+    rows = []
+    for ours, theirs in PAIRS:
+        if f"error_{ours}" in found and f"error_{theirs}" in found:
+            first, second = found[f"error_{ours}"], found[f"error_{theirs}"]
+            number = min(len(first), len(second))  # q_EW is asked about the first patches only
+            difference = first[:number] - second[:number]
+            t, p = stats.ttest_1samp(difference, 0.0)
+            error = difference.std(ddof=1) / np.sqrt(number)
+            rows.append((ours, theirs, difference.mean(), error, t, p, number))
+    return pd.DataFrame(
+        rows,
+        columns=["method", "against", "difference", "standard_error", "t", "p", "patches"],
+    )
+
+
+def _collected(study: Study, tabulate: Callable[[Subject], pd.DataFrame]) -> pd.DataFrame:
+    """The tables of all runs that have one, with columns ``model`` and ``seed`` in front."""
+    tables, reasons = [], []
+    for subject in study.subjects:
+        try:
+            table = tabulate(subject)
+        except InputError as error:
+            reasons.append(f"{subject.name}: {error}")
+            continue
+        table.insert(0, "model", subject.label)
+        table.insert(1, "seed", subject.seed)
+        tables.append(table)
+    if not tables:
+        raise InputError("; ".join(dict.fromkeys(reasons)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _examples(study: Study) -> Item:
+    subjects = study.examples()
+    figure = Figure(figsize=(8.5, 3.8 * len(subjects)), layout="constrained")
+    reasons = []
+    for ax, subject in zip(figure.subplots(len(subjects), 1, squeeze=False)[:, 0], subjects,
+                           strict=True):  # fmt: skip
+        try:
+            found = subject.measured("inpainting")
+        except InputError as error:
+            reasons.append(f"{subject.name}: {error}")
+            note(ax, f"{subject.name}\n{error}")
+            continue
+        names = {
+            "true": "patch", "grey": "occluded", "feedforward": "read off",
+            "sweeps": "by sweeps", "linear_noise": "linear, noise",
+        }  # fmt: skip
+        images = {
+            shown: as_images(found[f"rows_{name}"], subject.natural)
+            for name, shown in names.items()
+            if f"rows_{name}" in found
+        }
+        pictures.plot_fillings(ax, images, subject.name)
+    if len(reasons) == len(subjects):
+        raise InputError("; ".join(reasons))
+    return Item(
+        "Whitened test patches with their middle hidden, and filled in by reading the occluded row "
+        "as if it were whole, by sweeps of sampling z and decoding, and by linear interpolation "
+        "under the decoder's noise, the baseline.",
+        figure,
+    )
+
+
+def _errors(study: Study) -> Item:
+    table = _collected(study, lambda subject: error_table(subject.measured("inpainting")))
+    figure = Figure(figsize=(8.5, 4.5), layout="constrained")
+    pictures.plot_errors(figure.subplots(), table, METHODS)
+    return Item(
+        "Mean squared error of the hidden pixels, a mark per run: grey is the null; the exact "
+        "covariance of low-pass rows gives hidden pixels away by linear algebra, so the baseline "
+        "to read is linear interpolation under the decoder's noise; decoding the whole row is the "
+        "floor.",
+        figure, table,
+    )  # fmt: skip
+
+
+def _course(study: Study) -> Item:
+    courses: dict[str, list[np.ndarray]] = {}
+    lines: list[tuple[float, float]] = []
+
+    def tabulate(subject: Subject) -> pd.DataFrame:
+        found = subject.measured("inpainting")
+        course = found["course"]
+        courses.setdefault(subject.label, []).append(course)
+        noisy = found.get("error_linear_noise")
+        lines.append((found["error_grey"].mean(), np.nan if noisy is None else noisy.mean()))
+        quarter = max(1, len(course) // 4)
+        return pd.DataFrame(
+            {
+                "first_sweep": [course[0]],
+                "third_quarter": [course[-2 * quarter : -quarter].mean()],
+                "last_quarter": [course[-quarter:].mean()],
+                "effective_particles": [found["ess"].mean()],
+            }
+        )
+
+    table = _collected(study, tabulate)
+    grey, noisy = np.mean(lines, axis=0)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    pictures.plot_course(
+        figure.subplots(), courses, float(grey), None if np.isnan(noisy) else float(noisy)
+    )
+    return Item(
+        "Error of one chain's filling after each sweep: the chain has settled where the third and "
+        "the last quarter agree; a single chain lies above the error of the mean over chains and "
+        "sweeps by the posterior's spread; effective particles of the visible pixels' weights near "
+        "1 mean that their estimate rests on one particle.",
+        figure, table,
+    )  # fmt: skip
+
+
+def _differences(study: Study) -> Item:
+    table = _collected(study, lambda subject: difference_table(subject.measured("inpainting")))
+    return Item(
+        "Paired differences of errors over the same patches (negative: the first method is better; "
+        "null: 0), with the paired t-test over patches of one run.",
+        table=table,
+    )
+
+
+def _stimuli(study: Study) -> Item:
+    reasons = []
+    for subject in study.examples():
+        try:
+            found = subject.measured("contours")
+        except InputError as error:
+            reasons.append(f"{subject.name}: {error}")
+            continue
+        examples = found["examples"]
+        images = as_images(examples.reshape(-1, examples.shape[-1]), subject.natural)
+        images = images.reshape(*examples.shape[:2], *images.shape[1:])
+        figure = Figure(figsize=(6.5, 1.25 * len(images) + 0.6), layout="constrained")
+        names = [f"unit {unit}" for unit in found["unit"][: len(images)]]
+        pictures.plot_stimuli(figure.subplots(), images, names, list(CONDITIONS))
+        return Item(
+            f"Stimuli of {len(images)} units of {subject.name}, as the guide sees them: a grating "
+            "through the unit's field, the same without its middle, and two kinds of control "
+            f"without a contour; the gap keeps {found['leak'].mean():.0%} of the full grating's "
+            "energy, which the low-pass cut of the rows smears into it.",
+            figure,
+        )
+    raise InputError("; ".join(reasons))
+
+
+def _shares(subject: Subject) -> pd.DataFrame:
+    """Shares under q, with z2 of the blank and of the rotated control, linear, and under q_EW."""
+    found = subject.measured("contours")
+    intact = found["response"]
+    tables = []
+    for name, shown, reference in (
+        ("response", "q", None), ("response_blank", "q, z2 of the blank", intact),
+        ("response_rotated", "q, z2 of the rotated control", intact),
+        ("linear", "receptive field", None), ("response_ew", "q_EW", None),
+    ):  # fmt: skip
+        try:
+            table = contour_shares(found[name], reference, shown) if name in found else None
+        except InputError:
+            # Fields or weights too noisy to answer leave a gap; the guide itself must answer.
+            if name == "response":
+                raise
+            table = None
+        if table is not None:
+            table.insert(0, "response", shown)
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _responses(study: Study) -> Item:
+    table = _collected(study, _shares)
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, shown, title in (
+        (axes[0], "q", "z2 as it is"),
+        (axes[1], "q, z2 of the blank", "z2 drawn from the blank"),
+    ):
+        pictures.plot_shares(ax, table[table["response"] == shown], "condition")
+        ax.set_title(title)
+    return Item(
+        "Mean response of localised units of z1, relative to a blank, as a share of that to the "
+        "full grating: an illusory contour shows where 'illusory' exceeds 'rotated' and the sum of "
+        "the two single ends; chance is 0, and the share of a linear reader is in the table.",
+        figure, table,
+    )  # fmt: skip
+
+
+def _contrasts(study: Study) -> Item:
+    table = _collected(study, lambda subject: contrasts(subject.measured("contours")))
+    figure = Figure(figsize=(8.5, 3.8), layout="constrained")
+    ax = pictures.plot_shares(figure.subplots(), table, "contrast")
+    ax.set_title("differences per unit, null: 0")
+    return Item(
+        "Paired differences over units behind the illusory response, each with a null of zero: "
+        "'top-down' rows are what the response loses when z2 is drawn from the blank, or from the "
+        "rotated control of equal contrast; p-values are over the units of one run.",
+        figure, table,
+    )  # fmt: skip

@@ -1,0 +1,140 @@
+"""Terms of the bound on test data, natural and labelled (S0, section 5.2, Figures 5.4 and 5.5)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.measures.seeds import mean_and_spread, paired, summary
+from analysis.pictures.training import plot_by_model
+from analysis.reporting.item import Entry, Item
+from analysis.reporting.study import Study
+from pyro_vae.errors import InputError
+
+TITLE = "Terms of the bound on test data"
+NAMES = {
+    "bound": "bound at own k", "reconstruction": "reconstruction E log p(x | z)",
+    "log_likelihood": "bound at equal K", "elbo": "ELBO", "kl_to_posterior": "bound at K - ELBO",
+    "ess": "effective sample size",
+}  # fmt: skip
+
+
+def entries(study: Study) -> list[Entry]:
+    """Terms and equal-K bounds on natural and on labelled test rows."""
+    found = []
+    for which, source in (("natural", "S0, Figure 5.4"), ("labelled", "S0, Figure 5.5")):
+        found += [
+            Entry(f"terms-{which}", source, lambda w=which: _terms(study, w)),
+            Entry(f"bounds-at-equal-k-{which}", "beyond S0", lambda w=which: _equal(study, w)),
+        ]
+    return found
+
+
+def per_run(study: Study, which: str) -> pd.DataFrame:
+    """Means over test data, a row per run: model, seed, k, num_data, every column of ``terms_*``.
+
+    Nats per datum but for ``ess`` (particles of the model's own k) and ``khat``. Runs that cannot
+    be measured are left out.
+
+    Raises:
+        InputError: no run can be measured; with the reason for the first.
+    """
+    rows, reasons = [], []
+    for subject in study.subjects:
+        try:
+            terms = subject.measured(f"terms_{which}")
+        except InputError as error:
+            reasons.append(str(error))
+            continue
+        head = {"model": subject.label, "seed": subject.seed, "k": subject.k}
+        head["num_data"] = len(terms["elbo"])
+        # k-hat is infinite or NaN where it cannot be told.
+        means = {
+            name: float(np.mean(values)) if np.isfinite(values).all() else np.nan
+            for name, values in terms.items()
+        }
+        rows.append(head | means)
+    if not rows:
+        raise InputError(reasons[0] if reasons else "there is no run")
+    return pd.DataFrame(rows)
+
+
+def differences(table: pd.DataFrame, values: list[str], baseline: str) -> pd.DataFrame:
+    """Means and spreads over seeds, and paired differences to a model, a row per model and value.
+
+    Args:
+        table: of :func:`per_run`.
+
+    Returns:
+        model, quantity, mean, sd, n; and of the difference to ``baseline`` over seeds: difference,
+        standard_error_of_difference, low, high, p, p_holm (adjusted over the models, not over the
+        quantities), note. All in the quantity's unit, NaN where there is none.
+    """
+    found = summary(table, values)[["model", "quantity", "mean", "sd", "n"]]
+    if len(table["model"].unique()) < 2:
+        return found
+    tests = [paired(table, value, baseline).assign(quantity=value) for value in values]
+    wanted = ["model", "quantity", "difference", "standard_error", "low", "high", "p", "p_holm",
+              "note"]  # fmt: skip
+    tests = pd.concat(tests, ignore_index=True)[wanted].rename(
+        columns={"standard_error": "standard_error_of_difference"}
+    )
+    found = found.merge(tests, on=["model", "quantity"], how="left")
+    return found.assign(note=found["note"].fillna("baseline"))
+
+
+def _terms(study: Study, which: str) -> Item:
+    table = per_run(study, which)
+    levels = sorted(name for name in table if name.startswith("kl_z"))
+    values = ["bound", "reconstruction", *levels]
+    figure = _draw(study, table, values)
+    baseline = table["model"].iloc[0]
+    found = differences(table, values, baseline)
+    return Item(
+        f"Terms on {_data(table, which)} per model, in nats (dots: seeds; bars: mean and sd over "
+        "seeds; S0 draws the negative bound and reconstruction as losses): bound at own k "
+        f"{_in_words(found, 'bound')}. L_k rises with k for one and the same model too, so this "
+        "panel confounds the bound with the model; the next entry compares at equal K. "
+        f"Differences in the table are to {baseline}, paired by seed (no effect: 0).",
+        figure,
+        found,
+    )
+
+
+def _equal(study: Study, which: str) -> Item:
+    table = per_run(study, which)
+    values = ["log_likelihood", "elbo", "kl_to_posterior", "ess"]
+    figure = _draw(study, table, values)
+    baseline = table["model"].iloc[0]
+    found = differences(table, values, baseline)
+    return Item(
+        f"The same K particles for all models on {_data(table, which)}: L_K with K = "
+        f"{study.settings.eval_particles}, a lower estimate of log p(x): "
+        f"{_in_words(found, 'log_likelihood')} nats; the ELBO; their difference, a low estimate of "
+        "KL(q || posterior); and the effective sample size of the model's own k weights (k for a "
+        f"perfect guide). Differences in the table are to {baseline}, paired by seed (no effect: "
+        "0).",
+        figure,
+        found,
+    )
+
+
+def _draw(study: Study, table: pd.DataFrame, values: list[str]) -> Figure:
+    figure = Figure(figsize=(3.2 * len(values), 3.6), layout="constrained")
+    for ax, value in zip(figure.subplots(1, len(values), squeeze=False)[0], values, strict=True):
+        name = NAMES.get(value, f"KL of {value.removeprefix('kl_')}")
+        unit = "particles" if value == "ess" else "nats per datum"
+        plot_by_model(ax, table, value, name, unit, study.labels)
+    return figure
+
+
+def _data(table: pd.DataFrame, which: str) -> str:
+    return f"{table['num_data'].iloc[0]} {which} test rows"
+
+
+def _in_words(found: pd.DataFrame, quantity: str) -> str:
+    return ", ".join(
+        f"{row['model']} {mean_and_spread(row['mean'], row['sd'], row['n'], 2)}"
+        for _, row in found[found["quantity"] == quantity].iterrows()
+    )

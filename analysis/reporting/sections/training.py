@@ -1,0 +1,112 @@
+"""Courses of training: KL(z2) with and without annealing, and the bounds (S0, section 5.2)."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.measures.seeds import mean_and_spread, paired, summary
+from analysis.measures.training import courses, ends
+from analysis.pictures.training import plot_bound_curves, plot_kl_curves
+from analysis.reporting.item import Entry, Item
+from analysis.reporting.study import Study, Subject
+from pyro_vae.errors import InputError
+from pyro_vae.runs import RunDirectory
+
+TITLE = "Training"
+KL = "kl_z2"
+PAIR_SUFFIX = ", no annealing"  # what the label of a run without annealing ends with
+
+
+def entries(study: Study) -> list[Entry]:
+    """KL(z2) with and without annealing, their difference, and the bounds."""
+    return [
+        Entry("kl-z2-annealed", "S0, Figure 5.3", lambda: _kl(study, annealed=True)),
+        Entry("kl-z2-not-annealed", "S0, Figure 5.2", lambda: _kl(study, annealed=False)),
+        Entry("kl-z2-effect-of-annealing", "S0, section 5.2", lambda: _effect(study)),
+        Entry("bounds-in-training", "beyond S0", lambda: _bounds(study)),
+    ]
+
+
+def _chosen(study: Study, annealed: bool) -> list[Subject]:
+    """Runs with annealing, or without; InputError where there are none."""
+    found = [s for s in study.subjects if bool(s.run.config["annealing"]) == annealed]
+    if not found:
+        raise InputError(
+            "no run was trained with annealing; train one without --no-anneal"
+            if annealed
+            else "no run was trained without annealing; train one with --no-anneal"
+        )
+    return found
+
+
+def _courses(subjects: list[Subject], columns: list[str]) -> pd.DataFrame:
+    return courses(
+        [(s.label, s.seed, RunDirectory(s.run.path).read_metrics()) for s in subjects], columns
+    )
+
+
+def _kl(study: Study, *, annealed: bool) -> Item:
+    table = _courses(_chosen(study, annealed), [KL])
+    word = "with" if annealed else "without"
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    title = f"KL of z2 on held-out data, {word} annealing"
+    plot_kl_curves(figure.subplots(), table, KL, title, study.labels)
+    found = ends(table, KL)
+    sentence = (
+        f"KL(q(z2 | x) || p(z2)) on held-out data while training {word} annealing of z2 (mean over "
+        f"seeds; bands from smallest to largest seed); a collapsed z2 would have 0 nats. "
+        f"At the end: {_in_words(found, 'end')}; at the peak: {_in_words(found, 'peak')} nats."
+    )
+    return Item(sentence, figure, found)
+
+
+def _effect(study: Study) -> Item:
+    """Models that were trained both with and without annealing, paired by seed."""
+    both = [label for label in study.labels if label + PAIR_SUFFIX in study.labels]
+    if not both:
+        raise InputError(
+            "no model was trained both with and without annealing; train one with --no-anneal too"
+        )
+    rows = []
+    for label in both:
+        runs = [*study.of(label), *study.of(label + PAIR_SUFFIX)]
+        found = ends(_courses(runs, [KL]), KL)
+        rows.append(paired(found, "end", baseline=label + PAIR_SUFFIX))
+    table = pd.concat(rows, ignore_index=True)
+    words = "; ".join(
+        f"{row['model']}: {mean_and_spread(row['difference'], row['sd'], row['n'], 2)} nats"
+        for _, row in table.iterrows()
+    )
+    return Item(
+        "What annealing adds to KL(z2) at the end of training, paired by seed (mean ± sd over "
+        f"seeds; no effect: 0): {words}.",
+        table=table,
+    )
+
+
+def _bounds(study: Study) -> Item:
+    table = _courses(list(study.subjects), ["elbo", "bound"])
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    plot_bound_curves(axes[0], table, "elbo", "ELBO on held-out data", study.labels)
+    plot_bound_curves(axes[1], table, "bound", "bound at the model's own k", study.labels)
+    found = pd.concat(
+        [ends(table, name).assign(quantity=name) for name in ("elbo", "bound")], ignore_index=True
+    )
+    of_elbo = found[found["quantity"] == "elbo"]
+    return Item(
+        "ELBO and bound at the model's own number of particles on held-out data (never annealed; "
+        "higher is better; only the ELBO is the same quantity for all models). ELBO at the end: "
+        f"{_in_words(of_elbo, 'end')} nats.",
+        figure,
+        found,
+    )
+
+
+def _in_words(found: pd.DataFrame, value: str) -> str:
+    """Mean and sd over seeds of every model, in words."""
+    return ", ".join(
+        f"{row['model']} {mean_and_spread(row['mean'], row['sd'], row['n'], 2)}"
+        for _, row in summary(found, value).iterrows()
+    )

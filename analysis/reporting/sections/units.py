@@ -1,0 +1,227 @@
+"""Units of z2 and z1: posterior moments, densities and activity (S0, Figures 5.6-11, 5.14-18)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from analysis.measures.seeds import mean_and_spread, summary
+from analysis.measures.units import (
+    activity_gap,
+    densities,
+    field_gap,
+    prior_distance,
+    unit_moments,
+)
+from analysis.pictures.style import note
+from analysis.pictures.units import (
+    plot_activity_gap,
+    plot_by_activity,
+    plot_densities,
+    plot_unit_moments,
+)
+from analysis.reporting.item import Entry, Item
+from analysis.reporting.study import Study, Subject
+from pyro_vae.activity import ACTIVITY_THRESHOLD
+from pyro_vae.errors import InputError
+from pyro_vae.priors import StandardPrior
+
+TITLE = "Units: posterior moments and activity"
+POSTERIORS = {"q": "moments_natural", "q_EW": "moments_natural_ew"}
+PRIORS = {"Normal": stats.norm(), "Laplace": stats.laplace()}
+
+
+def entries(study: Study) -> list[Entry]:
+    """Moments of z2 and z1 and densities of z2, under q and q_EW; active units of both."""
+    found = []
+    for level, figures in (("z2", "Figures 5.6 to 5.10"), ("z1", "Figures 5.14 to 5.18")):
+        for posterior in POSTERIORS:
+            found.append(
+                Entry(
+                    _name(f"{level}-moments", posterior),
+                    f"S0, {figures}" if posterior == "q" else "beyond S0",
+                    lambda at=level, p=posterior: _moments(study, at, p),
+                )
+            )
+            if level == "z2":
+                found.append(
+                    Entry(
+                        _name("z2-densities", posterior),
+                        "S0, Figure 5.11" if posterior == "q" else "beyond S0",
+                        lambda p=posterior: _densities(study, p),
+                    )
+                )
+    for level in ("z2", "z1"):
+        found.append(
+            Entry(
+                f"{level}-active-units",
+                "S0, section 5.3" if level == "z2" else "S0, section 5.4",
+                lambda at=level: _active(study, at),
+            )
+        )
+    return found
+
+
+def _name(stem: str, posterior: str) -> str:
+    return stem if posterior == "q" else f"{stem}-ew"
+
+
+def _moments(study: Study, level: str, posterior: str) -> Item:
+    """Means and sds of the units, and scale (sd for q_EW) by activity."""
+    column, word = ("scale", "scale") if posterior == "q" else ("mean_of_sds", "sd")
+
+    def draw(axes: Sequence[Axes], subject: Subject) -> pd.DataFrame:
+        table = unit_moments(subject.measured(POSTERIORS[posterior]), level)
+        plot_unit_moments(axes[0], table, subject.name, prior_sd=_prior_sd(subject, level))
+        plot_by_activity(axes[1], table, column, subject.name, f"posterior {word}, mean over data")
+        return table
+
+    figure, table = _panels(study.examples(), draw, columns=2)
+    words = []
+    for model, units in table.groupby("model", sort=False):
+        sds = units.loc[units["active"], "mean_of_sds"]
+        shown = f", their sd {mean_and_spread(sds.mean(), sds.std(), digits=2)}" if len(sds) else ""
+        words.append(f"{model}: {len(sds)} of {len(units)} active{shown}")
+    return Item(
+        f"Posterior mean and standard deviation of each unit of {level} under {posterior} over the "
+        "natural test rows (left: average ± sd over the data; a unit that collapsed has means "
+        f"without spread and the sd of its prior), and the posterior's {word} with active units in "
+        f"red (right); one seed per model. {'; '.join(words)} (mean ± sd over units).",
+        figure,
+        table,
+    )
+
+
+def _densities(study: Study, posterior: str) -> Item:
+    def draw(axes: Sequence[Axes], subject: Subject) -> pd.DataFrame:
+        prior = _prior(subject, "z2")
+        draws = subject.measured(POSTERIORS[posterior])["z2_draw"]
+        plot_densities(axes[0], densities(draws, prior), subject.name)
+        return prior_distance(draws, prior)
+
+    figure, table = _panels(study.examples(), draw, columns=1)
+    words = ", ".join(
+        f"{model} {mean_and_spread(units['distance'].mean(), units['distance'].std())}"
+        for model, units in table.groupby("model", sort=False)
+    )
+    return Item(
+        f"Density of each unit of z2 over the natural test rows, one draw of {posterior} per row, "
+        "against its prior (dashed); one seed per model. Kolmogorov-Smirnov distance to the prior, "
+        f"mean ± sd over units: {words}; draws of the prior itself would have about "
+        f"{table['chance'].iloc[0]:.3f}. An active unit may match its prior here: over all data "
+        "the average posterior of a perfect model is the prior.",
+        figure,
+        table,
+    )
+
+
+def _active(study: Study, level: str) -> Item:
+    """Active units and their gap, for every run under q and q_EW, and by the decoder for z1."""
+
+    def draw(axes: Sequence[Axes], subject: Subject) -> pd.DataFrame:
+        table = unit_moments(subject.measured(POSTERIORS["q"]), level)
+        values = table["activity"].to_numpy()
+        plot_activity_gap(axes[0], values, activity_gap(values), subject.name)
+        return table
+
+    figure, _ = _panels(study.examples(), draw, columns=1)
+    rows, reasons = [], []
+    for subject in study.subjects:
+        for posterior, name in POSTERIORS.items():
+            try:
+                rows.append(_active_row(subject, level, posterior, name))
+            except InputError as error:
+                reasons.append(f"{subject.name}: {error}")
+    if not rows:
+        raise InputError(reasons[0])
+    table = pd.DataFrame(rows)
+    of_q = table[table["posterior"] == "q"]
+    words = ", ".join(
+        f"{row['model']} {mean_and_spread(row['mean'], row['sd'], row['n'], 1)}"
+        for _, row in summary(of_q, "active").iterrows()
+    )
+    by_field = (
+        " agreement: share of units that the norm of their projective field puts on the same side; "
+        "chance_agreement: what two unrelated counts would share."
+        if "agreement" in table
+        else ""
+    )
+    return Item(
+        f"Units of {level} sorted by activity Var(E[z | x]) under q, one seed per model; a unit is "
+        f"active above {ACTIVITY_THRESHOLD:g}. Active of {table['units'].iloc[0]}, mean ± sd over "
+        f"seeds: {words}. In {int(of_q['threshold_in_gap'].sum())} of {len(of_q)} runs the "
+        "threshold lies within the largest gap (gap_ratio; every list has one, so compare it with "
+        "second_ratio, the next largest); near_threshold counts units within a factor of 3 of it."
+        + by_field,
+        figure,
+        table,
+    )
+
+
+def _active_row(subject: Subject, level: str, posterior: str, name: str) -> dict:
+    table = unit_moments(subject.measured(name), level)
+    row = {"model": subject.label, "seed": subject.seed, "posterior": posterior}
+    row |= activity_gap(table["activity"].to_numpy())
+    if level == "z1":
+        # A decoder without projective fields leaves this check out.
+        with contextlib.suppress(InputError):
+            row |= field_gap(subject.measured("filters")["projective"], table["active"].to_numpy())
+    return row
+
+
+def _panels(
+    subjects: Sequence[Subject],
+    draw: Callable[[Sequence[Axes], Subject], pd.DataFrame],
+    columns: int,
+) -> tuple[Figure, pd.DataFrame]:
+    """A row of axes per subject, or with one column all side by side, and all their tables.
+
+    A subject that cannot be shown has the reason in its place; InputError where none can.
+    """
+    number = len(subjects)
+    if columns == 1:
+        figure = Figure(figsize=(max(4.2 * number, 6), 3.6), layout="constrained")
+        axes = figure.subplots(1, number, squeeze=False).T
+    else:
+        figure = Figure(figsize=(5.5 * columns, 3.2 * number), layout="constrained")
+        axes = figure.subplots(number, columns, squeeze=False)
+    tables, reasons = [], []
+    for row, subject in zip(axes, subjects, strict=True):
+        try:
+            found = draw(row, subject)
+        except InputError as error:
+            reasons.append(str(error))
+            for ax in row:
+                ax.clear()  # of what was drawn before the error
+                note(ax, f"{subject.name}: {error}")
+            continue
+        found.insert(0, "model", subject.label)
+        found.insert(1, "seed", subject.seed)
+        tables.append(found)
+    if not tables:
+        raise InputError(reasons[0])
+    return figure, pd.concat(tables, ignore_index=True)
+
+
+def _prior(subject: Subject, level: str):
+    """The prior of one unit of the top level, the same for all; InputError where it is not that."""
+    model = subject.run.model
+    if level != model.latent_names[-1]:
+        raise InputError(f"{level} is not the top level of the model, {model.latent_names[-1]}")
+    name = model.prior.family.__name__ if isinstance(model.prior, StandardPrior) else None
+    if name not in PRIORS:
+        raise InputError(f"the prior of {level} is no standard {' or '.join(PRIORS)}")
+    return PRIORS[name]
+
+
+def _prior_sd(subject: Subject, level: str) -> float | None:
+    """The sd of a unit under the prior, where that is one number."""
+    try:
+        return float(_prior(subject, level).std())
+    except InputError:
+        return None
