@@ -175,7 +175,8 @@ def test_the_section(monkeypatch):
     over = items["z1-filter-classes-over-seeds"].table.set_index(["model", "quantity"])
     assert over.loc[("vanilla", "localised"), ["mean", "sd", "n"]].tolist() == [3, 0, 2]
     selected = items["z1-gabor-selection"].table
-    assert selected[["selected", "localised"]].to_numpy().tolist() == [[2, 2]] * 3
+    assert selected["localised"].tolist() == [2] * 3
+    assert (selected["selected"] >= 2).all()  # the rule does not ask for goodness
     np.testing.assert_allclose(items["z1-receptive-fields"].table["correlation"], 1)
     panels = items["z1-filters"].figure.axes
     assert panels[0].get_title().endswith("4 active units: 3 localised, 0 non-localised, "

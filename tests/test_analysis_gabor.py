@@ -38,12 +38,27 @@ def low_passed_noise(count, rng):
     return standardised(idctn(coefficients, axes=(1, 2), norm="ortho"))
 
 
-def gratings(count, rng):
-    """Waves of 2.5 to 15 pixels over the whole patch."""
+def waves(angle, wavelength, phase):
+    """Gratings over the whole patch."""
     y, x = np.indices(SHAPE)
-    angle, phase = rng.uniform(0, np.pi, (2, count, 1, 1)) * [[[[1]]], [[[2]]]]
-    rate = 2 * np.pi / rng.uniform(2.5, 15, (count, 1, 1))
-    return standardised(np.cos(rate * (x * np.cos(angle) + y * np.sin(angle)) + phase))
+    angle, wavelength, phase = (
+        np.reshape(value, (-1, 1, 1)) for value in (angle, wavelength, phase)
+    )
+    along = x * np.cos(angle) + y * np.sin(angle)
+    return standardised(np.cos(2 * np.pi * along / wavelength + phase))
+
+
+def gratings(count, rng):
+    return waves(*(rng.uniform(*ends, count) for ends in ((0, np.pi), (2.5, 15), (0, 2 * np.pi))))
+
+
+def plaids(count, rng):
+    """Sums of three gratings of 4 to 7 pixels, a sixth of a turn apart."""
+    first = rng.uniform(0, np.pi, count)
+    return sum(
+        waves(first + turn * np.pi / 3, rng.uniform(4, 7, count), rng.uniform(0, 6, count))
+        for turn in range(3)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +75,7 @@ def fitted():
         "low-passed noise": low_passed_noise(COUNT, rng),
         "gratings": gratings(COUNT, rng),
         "noisy gratings": gratings(COUNT, rng) + 0.5 * low_passed_noise(COUNT, rng),
-        "plaids": sum(gratings(COUNT, rng) for _ in range(3)),
+        "plaids": plaids(COUNT, rng),
     }
     fits = fit_gabors(np.concatenate(list(kinds.values())))
     return fits.assign(kind=np.repeat(list(kinds), COUNT))
@@ -132,14 +147,15 @@ def test_r2_and_coverage_are_those_of_the_returned_parameters(fitted):
 
 def test_no_move_from_the_fit_is_better():
     rng = np.random.default_rng(4)
-    filters = rng.normal(size=(2, *SMALL)) + 3 * gabor_images(planted(2), SMALL)
+    truth = planted(2).assign(x=[5.0, 6.0], y=[6.0, 4.0])
+    filters = rng.normal(size=(2, *SMALL)) + 3 * gabor_images(truth, SMALL)
     found = fit_gabors(filters)
-    assert (found["size"] > 0.6).all()  # not at a bound
+    assert (found["size"] > 0.6).all()  # neither this nor the centre is at a bound
     for name in PARAMETERS:
-        for move in (1e-3, -1e-3):
+        for move in (0.05, -0.05):
             rest = filters - gabor_images(found.assign(**{name: found[name] + move}), SMALL)
             r2 = 1 - (rest**2).sum(axis=(1, 2)) / (filters**2).sum(axis=(1, 2))
-            assert (r2 <= found["r2"] + 1e-8).all(), name
+            assert (r2 < found["r2"] - 1e-6).all(), name
 
 
 def test_symmetries():
@@ -180,9 +196,11 @@ def test_classes(fitted):
         assert classes_of(fitted, kind) == {"unresolved"}, kind
     for kind in ("gratings", "noisy gratings"):
         assert classes_of(fitted, kind) == {"non-localised"}, kind
-    plaids = classify(of_kind(fitted, "plaids"))["class"]
-    assert (plaids == "non-localised").mean() > 0.8
-    assert not (plaids == "localised").any()
+    sums = classify(of_kind(fitted, "plaids"))["class"]
+    assert (sums == "non-localised").mean() > 0.7
+    assert not (sums == "localised").any()
+    # No single Gabor function explains these: their few frequencies make them structured.
+    assert (of_kind(fitted, "plaids")["r2"] < 0.5).mean() > 0.8
 
 
 def test_each_threshold_holds_something_back(fitted):
@@ -194,9 +212,7 @@ def test_each_threshold_holds_something_back(fitted):
     assert "non-localised" not in classes_of(
         fitted, "low-passed noise", max_spectral_area=1.0, min_spread=1.1
     )
-    weak = of_kind(fitted, "plaids").assign(r2=0.3)
-    assert set(classify(weak)["class"]) <= {"non-localised", "unresolved"}
-    assert set(classify(weak, max_spectral_area=0.0)["class"]) == {"unresolved"}
+    assert "unresolved" in classes_of(fitted, "plaids", max_spectral_area=0.0)
     with pytest.raises(InputError, match="coverage"):
         classify(pd.DataFrame({"r2": [1.0]}))
 
@@ -211,5 +227,8 @@ def test_footprints_of_known_images():
     assert found["spread"][0] == pytest.approx(1)
     assert found["spread"][1] < 0.2
     np.testing.assert_allclose(found["spectral_area"], [1 / 400, 1, 2 / 400], atol=1e-12)
+    pair = np.zeros((1, *SHAPE))
+    pair[0, 2, 2], pair[0, 2, 12] = 3, -1  # energies 9 and 1; the window holds one of them
+    assert footprints(pair)["compactness"][0] == pytest.approx(0.9)
     white = footprints(np.random.default_rng(0).normal(size=(200, *SHAPE)))["spectral_area"]
     assert white.mean() == pytest.approx(0.5, abs=0.01)

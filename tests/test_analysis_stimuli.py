@@ -419,7 +419,10 @@ def planted(feedback=0.5, k=1, count=7):
     data = Dataset("rows", rows, rows, rows, image_shape=(SIDE, SIDE), pixels="standardised")
     columns = {name: fits[name].to_numpy() for name in fits}
     filters = {"receptive": fields.numpy(), "projective": fields.numpy()}
-    return subject(guide.model, guide, data, k=k, gabor=columns, filters=filters), guide
+    activity = {"z1_active": np.ones(len(fits), bool)}
+    return subject(
+        guide.model, guide, data, k=k, gabor=columns, filters=filters, activity=activity
+    ), guide
 
 
 def test_feedback_is_what_the_source_sends():
@@ -551,11 +554,14 @@ def test_responses_that_cannot_be_divided_by_are_refused():
     assert np.isfinite(table.loc["illusory - rotated", "share"])
 
 
-def test_a_run_without_localised_units_says_so():
+def test_inactive_units_are_left_out_and_a_run_without_localised_ones_says_so():
     run, _ = planted()
-    gabor = run.measured("gabor")
-    run.measured = {"gabor": gabor | {"r2": np.zeros(9)}}.__getitem__
-    with pytest.raises(InputError, match="none of 9 units"):
+    known = {name: run.measured(name) for name in ("gabor", "filters", "activity")}
+    active = np.arange(9) != 3
+    run.measured = (known | {"activity": {"z1_active": active}}).__getitem__
+    assert list(stimuli.contours(run)["unit"]) == [0, 1, 2, 4, 5, 6]
+    run.measured = (known | {"gabor": known["gabor"] | {"r2": np.zeros(9)}}).__getitem__
+    with pytest.raises(InputError, match="none of 9 active units of 9"):
         stimuli.contours(run)
 
 

@@ -43,7 +43,8 @@ def plot_correlation_histogram(
         shuffled: counts with shuffled draws, as points.
     """
     middle, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    ax.stairs(_density(counts, width), edges, fill=True, color=colour, alpha=0.5, label="draws")
+    density = _density(counts, width)
+    ax.stairs(density, edges, fill=True, color=colour, alpha=0.5, label="draws")
     if shuffled is not None:
         ax.plot(middle, _density(shuffled, width), "k.", markersize=3, label="shuffled draws")
     folded = 2 if edges[0] >= 0 else 1
@@ -52,7 +53,9 @@ def plot_correlation_histogram(
     right = min(1.0, max(1.1 * seen, 6 / np.sqrt(num_draws)))
     ax.set_xlim(0 if folded == 2 else -right, right)
     ax.set_yscale("log")
-    ax.set_ylim(0.3 / (counts.sum() * width[0]), None)
+    # From a third of one pair upwards: the tails of the formula go on for hundreds of decades.
+    lowest = 1 / (max(counts.sum(), 1) * width[0])
+    ax.set_ylim(lowest / 3, 5 * np.nanmax(density, initial=lowest))
     ax.set_xlabel("|correlation|" if folded == 2 else "correlation")
     ax.set_ylabel("density")
     ax.legend(fontsize="small")

@@ -107,7 +107,7 @@ def plot_pair(
         _arviz().plot_pair(
             {f"{level}, unit {unit}": _chains(draws, place) for place, unit in enumerate(units)},
             kind="scatter", textsize=TEXT_SIZE, ax=ax, show=False,
-            scatter_kwargs={"alpha": 0.5, "markersize": 3},
+            scatter_kwargs={"alpha": 0.5, "s": 9},
         )  # fmt: skip
     ax.set_title(f"patch {datum}: draws of two units of {level}", fontsize=TEXT_SIZE + 2)
     return ax
@@ -148,7 +148,8 @@ def plot_density(
     with _quiet():
         az.plot_density(
             [az.convert_to_inference_data(values) for values in shown.values()],
-            data_labels=list(shown), hdi_prob=0.999, shade=0.1, textsize=TEXT_SIZE, ax=ax, show=False,
+            data_labels=list(shown), hdi_prob=0.999, shade=0.1, textsize=TEXT_SIZE, ax=ax,
+            show=False,
         )  # fmt: skip
     ax.set_title(f"patch {datum}: {name}", fontsize=TEXT_SIZE + 2)
     return ax
@@ -163,8 +164,8 @@ def plot_khat(ax: Axes, idata: arviz.InferenceData) -> Axes:
     khat = khats(idata)
     with _quiet():
         _arviz().plot_khat(
-            khat, show_hlines=True, hlines_kwargs={"hlines": [0, KHAT_LIMIT, 1]}, textsize=TEXT_SIZE,
-            ax=ax, show=False,
+            khat, show_hlines=True, hlines_kwargs={"hlines": [0, KHAT_LIMIT, 1]},
+            textsize=TEXT_SIZE, ax=ax, show=False,
         )  # fmt: skip
     share = float((khat > KHAT_LIMIT).mean())
     ax.set_xlabel("patch")

@@ -27,8 +27,8 @@ def plot_errors(ax: Axes, table: pd.DataFrame, names: Mapping[str, str]) -> Axes
         rows = table[(table["model"] == model) & table["method"].isin(shown)]
         shift = 0.12 * (place - (len(models) - 1) / 2)
         ax.errorbar(
-            rows["error"], [shown.index(method) + shift for method in rows["method"]],
-            xerr=rows["standard_error"], fmt="o", markersize=4, linewidth=1,
+            rows["error"].to_numpy(), [shown.index(method) + shift for method in rows["method"]],
+            xerr=rows["standard_error"].to_numpy(), fmt="o", markersize=4, linewidth=1,
             color=colours(models)[model], label=model,
         )  # fmt: skip
     ax.set_yticks(range(len(shown)), [names[name] for name in shown])
@@ -97,8 +97,8 @@ def plot_shares(ax: Axes, table: pd.DataFrame, what: str) -> Axes:
         rows = table[table["model"] == model]
         shift = 0.12 * (place - (len(models) - 1) / 2)
         ax.errorbar(
-            rows["share"], [kinds.index(kind) + shift for kind in rows[what]],
-            xerr=rows["standard_error"], fmt="o", markersize=4, linewidth=1,
+            rows["share"].to_numpy(), [kinds.index(kind) + shift for kind in rows[what]],
+            xerr=rows["standard_error"].to_numpy(), fmt="o", markersize=4, linewidth=1,
             color=colours(models)[model], label=model,
         )  # fmt: skip
     ax.axvline(0.0, color="k", linewidth=0.8)

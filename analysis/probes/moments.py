@@ -53,7 +53,8 @@ def posterior_moments(
     The Monte Carlo variance of a mean is Var_r[m_r] / R. It is 0 for a level of q without latent
     parents, and for q_EW at most the posterior variance over R; ``<level>_noise`` has it unit by
     unit, averaged over the data. ``<level>_sd`` is the root of an unbiased variance, hence low by
-    about the variance's relative error squared over 8.
+    about the variance's relative error squared over 8: where all of the variance lies between
+    normal parts, 0.8 % for R = 32 and 4 % for R = 8.
 
     Args:
         model, guide: Pyro programs with one data plate at dim -1; the model is not run for k = 1.

@@ -96,7 +96,7 @@ def stimulus_rows(images: NDArray, data: Dataset) -> Tensor:
 
 
 def contours(subject: Subject) -> dict[str, NDArray]:
-    """Responses of localised units to the stimuli of :mod:`analysis.measures.illusion`.
+    """Responses of active, localised units to the stimuli of :mod:`analysis.measures.illusion`.
 
     The five stimuli of a unit share one factor, which gives the full grating the median norm of
     natural test rows. Responses are E[z1_u | stimulus] - E[z1_u | blank row], in units of z1.
@@ -116,9 +116,14 @@ def contours(subject: Subject) -> dict[str, NDArray]:
     shape = data.image_shape if data.whitening is None else data.whitening.image_shape
     blank = stimulus_rows(np.zeros((1, *shape)), data)
     fits = pd.DataFrame(dict(subject.measured("gabor")))
+    active = subject.measured("activity")["z1_active"]
     units = units_with_room(fits, shape)
+    units = units[active[units]]
     if len(units) == 0:
-        raise InputError(f"none of {len(fits)} units has a Gabor field with room for inducers")
+        raise InputError(
+            f"none of {active.sum()} active units of {len(fits)} has a Gabor field with room for "
+            "inducers"
+        )
     # The best fits first, so that a cut takes the clearest; then in the units' order.
     best = np.argsort(-fits["r2"].to_numpy(float)[units], kind="stable")[:MAX_UNITS]
     units = np.sort(units[best])

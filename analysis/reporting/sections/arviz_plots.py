@@ -79,7 +79,7 @@ def _law(idata) -> str:
 
 
 def _khat(study: Study) -> Item:
-    figure, _ = _panels(study, lambda ax, subject: _drawn_khat(ax, subject))
+    figure, _ = _panels(study, _drawn_khat)
     rows = []
     for subject in study.subjects:
         try:

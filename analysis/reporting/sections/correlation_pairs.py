@@ -46,7 +46,8 @@ def strongest_pairs(study: Study, sampling: str) -> Item:
                 ax, found["example_draws"][:, both], (f"unit {units[0]}", f"unit {units[1]}"),
                 fields[units],
             )  # fmt: skip
-            ax.set_ylabel(f"{subject.name}\n{ax.get_ylabel()}")
+            if ax is axes[0]:
+                ax.set_ylabel(f"{subject.name}\n{ax.get_ylabel()}")
             mean = found["example_draws"][:, both].mean(0)
             rows.append({"first": units[0], "second": units[1], "r": r,
                          "first_mean": mean[0], "second_mean": mean[1]})  # fmt: skip
@@ -101,7 +102,7 @@ def with_signal(study: Study, sampling: str) -> Item:
     """Noise correlations against signal correlations of all pairs of active units."""
 
     def row(found: Arrays) -> dict:
-        return signal_noise(*_signal(found)).iloc[0].to_dict()
+        return signal_noise(*_signal(found)).to_dict("records")[0]
 
     def draw(axes: Sequence[Axes], subject: Subject, found: Arrays) -> pd.DataFrame:
         means, covariance, noise, num_draws = _signal(found)

@@ -108,7 +108,7 @@ def _fits(study: Study) -> Item:
         spread = table.groupby("class", sort=False)["r2"].describe()
         return spread.rename(columns={"count": "units", "50%": "median"}).reset_index()
 
-    figure, table = _panels(study.examples(), draw, height=3.2)
+    figure, table = _panels(study.examples(), draw, height=2.5)
     null = _null(study)
     return Item(
         "Filters beside their least-squares Gabor functions, from the best fit to the worst in "
@@ -265,13 +265,14 @@ def _panels(
 ) -> tuple[Figure, pd.DataFrame]:
     """A panel per subject, or the reason why it has none, and all their tables."""
     figure = Figure(figsize=(10, height * len(subjects)), layout="constrained")
-    axes = dict(zip(subjects, figure.subplots(len(subjects), 1, squeeze=False)[:, 0], strict=True))
+    axes = iter(figure.subplots(len(subjects), 1, squeeze=False)[:, 0])
 
     def attempt(subject: Subject) -> pd.DataFrame:
+        ax = next(axes)
         try:
-            return draw(axes[subject], subject)
+            return draw(ax, subject)
         except InputError as error:
-            note(axes[subject], f"{subject.name}: {error}")
+            note(ax, f"{subject.name}: {error}")
             raise
 
     return figure, _tables(subjects, attempt)
