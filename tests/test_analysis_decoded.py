@@ -26,7 +26,7 @@ def moments(labels, seed, z2_units=6):
     corners = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
     z2 = generator.normal(size=(len(labels), z2_units))
     if z2_units:
-        z2[:, TEXTURE_UNITS] += 2 * corners[labels]
+        z2[:, TEXTURE_UNITS] += 3 * corners[labels]
     z1 = generator.normal(size=(len(labels), 12))
     z1[:, :5] += 0.4 * labels[:, None]
     z1[:, DEAD] = 0.0
@@ -35,7 +35,8 @@ def moments(labels, seed, z2_units=6):
     if z2_units:
         z2_sd = np.ones_like(z2)
         z2_sd[:, TEXTURE_UNITS] = 0.4
-        found |= {"z2_mean": z2, "z2_sd": z2_sd}
+        z2_draw = z2 + z2_sd * generator.normal(size=z2.shape)
+        found |= {"z2_mean": z2, "z2_sd": z2_sd, "z2_draw": z2_draw}
     return found
 
 
@@ -59,7 +60,10 @@ class Subject:
         }
         self.arrays = {
             **{f"moments_labelled_{split}": part for split, part in parts.items()},
-            "activity": {"z1_active": ~np.isin(np.arange(12), DEAD)},
+            "activity": {
+                "z1_active": ~np.isin(np.arange(12), DEAD),
+                "z2_active": np.isin(np.arange(z2_units), TEXTURE_UNITS),
+            },
             # Units 1 to 5 are localised, ``plain`` more are not, the last ones are again.
             "gabor": {
                 "r2": np.ones(12), "spread": np.ones(12), "spectral_area": np.zeros(12),
@@ -146,6 +150,23 @@ def test_each_class_of_units_is_decoded_from_its_active_units(runs):
     assert found["z1_information_nats"][list(DEAD)].tolist() == [0.0, 0.0]
 
 
+def test_means_of_inactive_units_whisper_what_draws_do_not_carry():
+    subject = Subject(data_seed=3)
+    for split in ROWS:
+        part = subject.arrays[f"moments_labelled_{split}"]
+        labels = subject.labelled.labels[split][: ROWS[split]].numpy()
+        noise = part["z2_draw"][:, 0] - part["z2_mean"][:, 0]
+        part["z2_mean"][:, 0] = 1e-3 * labels  # a thousandth of the posterior's deviation
+        part["z2_draw"][:, 0] = part["z2_mean"][:, 0] + noise
+    found = subject.measured("decoding")
+    assert int(found["z2_inactive_units"]) == 4
+    assert found["z2_inactive_accuracy"].mean() > 0.9
+    assert abs(found["z2_inactive_draw_accuracy"].mean() - 0.25) < 0.15
+    assert found["z2_draw_accuracy"].mean() > 0.8
+    item = items(as_study([subject]))["decoding-draws"].build()
+    assert item.table["group"].tolist()[2:4] == ["z2 inactive, means", "z2 inactive, draws"]
+
+
 def test_what_a_run_lacks_is_told_and_the_rest_goes_on():
     flat = Subject(weighted=False, z2_units=0, plain=0)
     found = flat.measured("decoding")
@@ -161,21 +182,20 @@ def test_what_a_run_lacks_is_told_and_the_rest_goes_on():
     with pytest.raises(InputError, match="q itself"):
         entries["decoding-weighted"].build()
     assert entries["z1-decoding"].build().table["seed"].tolist() == [0]
-    flat.arrays["activity"] = {"z1_active": np.zeros(12, dtype=bool)}
+    flat.arrays["activity"]["z1_active"] = np.zeros(12, dtype=bool)
     del flat.arrays["decoding"]
     assert "active" in str(flat.measured("decoding")["z1_missing"])
 
 
 def test_every_entry_is_drawn_with_chance_and_table(study):
     built = {name: entry.build() for name, entry in items(study).items()}
-    assert len(built) == 16
+    assert len(built) == 17
     for name, item in built.items():
         assert len(item.table) > 0, name
-        assert any(word in item.sentence for word in ("chance", "shuffled", "nothing", "is 0")), (
-            name
-        )
-        if item.figure is not None:
-            item.figure.savefig(io.BytesIO(), format="svg")
+        null = ("chance", "shuffled", "nothing", "no difference")
+        assert any(word in item.sentence for word in null), name
+    for name in ("z2-scatter", "z2-confusion", "decoding-overview", "z1-information"):
+        built[name].figure.savefig(io.BytesIO(), dpi=40)
     table = built["z2-decoding"].table
     assert table["model"].tolist() == ["vanilla"] * 2 + ["k = 10"] * 2
     assert table["seed"].tolist() == [0, 1, 0, 1]

@@ -7,7 +7,7 @@ from scipy.fft import idctn
 
 from analysis.measures.filters import classify
 from analysis.measures.footprint import footprints
-from analysis.measures.gabor import PARAMETERS, fit_gabors, gabor_images
+from analysis.measures.gabor import PARAMETERS, _Projection, fit_gabors, gabor_images
 from pyro_vae.errors import InputError
 
 SHAPE = (20, 20)
@@ -156,6 +156,16 @@ def test_no_move_from_the_fit_is_better():
             rest = filters - gabor_images(found.assign(**{name: found[name] + move}), SMALL)
             r2 = 1 - (rest**2).sum(axis=(1, 2)) / (filters**2).sum(axis=(1, 2))
             assert (r2 < found["r2"] - 1e-6).all(), name
+
+
+def test_the_gradient_is_that_of_the_squared_residual():
+    rng = np.random.default_rng(5)
+    problem = _Projection(rng.normal(size=144), SMALL)
+    at = np.array([5.0, 6.5, np.log(2), np.log(3), 0.7, np.log(0.2)])
+    moves = 1e-5 * np.eye(6)
+    half_squares = [[(problem.residual(at + s * m) ** 2).sum() / 2 for s in (1, -1)] for m in moves]
+    numeric = np.array([above - below for above, below in half_squares]) / 2e-5
+    np.testing.assert_allclose(problem.jacobian(at).T @ problem.residual(at), numeric, rtol=1e-6)
 
 
 def test_symmetries():

@@ -45,6 +45,8 @@ def decode_subject(subject: Subject) -> dict[str, np.ndarray]:
     z2_pair, z1_pair      the two (active) units with the lowest posterior variance: the scatters
     pixels                the rows of data themselves
     z2_ew, z1_ew          means of q_EW instead of q, where the two differ
+    z2_draw, z1_draw      one posterior draw per row instead of the mean
+    z2_inactive           the inactive units of z2; z2_inactive_draw: draws of them
     ====================  ======================================================================
 
     Returns:
@@ -87,12 +89,20 @@ def decode_subject(subject: Subject) -> dict[str, np.ndarray]:
     labels = {split: data.labels[split][:count].numpy() for split, count in rows.items()}
     pixels = {split: getattr(data, split)[:count].numpy() for split, count in rows.items()}
 
-    def split(moments: tuple[Mapping, Mapping], level: str, units: Any = slice(None)) -> Split:
-        fitted, unseen = (_means(part, level)[:, units] for part in moments)
+    def split(
+        moments: tuple[Mapping, Mapping], level: str, units: Any = slice(None), of: str = "mean"
+    ) -> Split:
+        fitted, unseen = (_values(part, level, of)[:, units] for part in moments)
         return fitted, labels["train"], unseen, labels["test"]
 
     def active() -> np.ndarray:
         return _units_of(np.flatnonzero(subject.measured("activity")["z1_active"]), "active")
+
+    def inactive() -> np.ndarray:
+        _values(test, "z2")
+        return _units_of(
+            np.flatnonzero(~subject.measured("activity")["z2_active"]), "inactive", "z2"
+        )
 
     def resampled() -> tuple[Mapping, Mapping]:
         if not subject.weighted:
@@ -123,6 +133,10 @@ def decode_subject(subject: Subject) -> dict[str, np.ndarray]:
     part("z1_matched", lambda: _matched(subject, split, q, active(), seed))
     decoder("z2_ew", lambda: split(resampled(), "z2"))
     decoder("z1_ew", lambda: split(resampled(), "z1", active()))
+    decoder("z2_draw", lambda: split(q, "z2", of="draw"))
+    decoder("z1_draw", lambda: split(q, "z1", active(), of="draw"))
+    decoder("z2_inactive", lambda: split(q, "z2", inactive()))
+    decoder("z2_inactive_draw", lambda: split(q, "z2", inactive(), of="draw"))
     part("selection", lambda: _selection(*split(q, "z2")[:2], seed))
     part("groups", lambda: _groups(split(q, "z2"), found, seed))
     part("added", lambda: _added(split(q, "z2"), found, seed))
@@ -155,15 +169,15 @@ def _decoder(found: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _means(moments: Mapping[str, np.ndarray], level: str) -> np.ndarray:
-    if f"{level}_mean" not in moments:
+def _values(moments: Mapping[str, np.ndarray], level: str, of: str = "mean") -> np.ndarray:
+    if f"{level}_{of}" not in moments:
         raise InputError(f"the model has no level {level}")
-    return moments[f"{level}_mean"]
+    return moments[f"{level}_{of}"]
 
 
-def _units_of(units: np.ndarray, kind: str) -> np.ndarray:
+def _units_of(units: np.ndarray, kind: str, level: str = "z1") -> np.ndarray:
     if not len(units):
-        raise InputError(f"none of its units of z1 is {kind}")
+        raise InputError(f"none of its units of {level} is {kind}")
     return units
 
 
@@ -239,8 +253,8 @@ def _information(inputs: Split, seed: int) -> dict[str, Any]:
 def _certain(
     moments: Mapping[str, np.ndarray], level: str, candidates: np.ndarray | None = None
 ) -> list[int]:
-    """The two units of a level that S0 would draw; ``_means`` says whether there is the level."""
-    _means(moments, level)
+    """The two units of a level that S0 would draw; ``_values`` says whether there is the level."""
+    _values(moments, level)
     return most_certain_units(moments[f"{level}_sd"], 2, candidates)
 
 

@@ -97,7 +97,7 @@ def _gabor(subject: Subject) -> Arrays:
 _MOMENTS = {
     f"moments_{which}": Measurement(
         partial(_moments, which),
-        ("seed", "data_dir", "moment_draws", number, *(("labelled",) * (data == "labelled"))),
+        ("seed", "moment_draws", number, *(("labelled",) * (data == "labelled"))),
     )
     for which, (data, _, number) in ROWS.items()
 }
@@ -107,12 +107,12 @@ _WEIGHTED_MOMENTS = {
     )
     for name in _MOMENTS
 }
-_TERMS = ("seed", "data_dir", "test_size", "eval_particles")
+_TERMS = ("seed", "test_size", "eval_particles")
 
 MEASUREMENTS: dict[str, Measurement] = {
     **_MOMENTS,
     "activity": Measurement(_activity, reads=("moments_natural",)),
-    "filters": Measurement(_filters, ("seed", "data_dir")),
+    "filters": Measurement(_filters, ("seed",)),
     "gabor": Measurement(_gabor, reads=("filters",)),
     "terms_natural": Measurement(partial(_terms, "natural"), _TERMS),
     "terms_labelled": Measurement(
@@ -129,6 +129,6 @@ MEASUREMENTS: dict[str, Measurement] = {
     "correlations": Measurement(
         _weighted_correlations, ("weighted_patches",), ("correlations_q",)
     ),
-    "inpainting": Measurement(inpaint, ("seed", "data_dir", "stimuli", "weighted_groups")),
+    "inpainting": Measurement(inpaint, ("seed", "stimuli", "weighted_groups")),
     "contours": Measurement(contours, ("weighted_groups",), ("gabor", "filters", "activity")),
 }  # fmt: skip

@@ -15,7 +15,7 @@ from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.datasets.load import PATCH_DATASETS
 from pyro_vae.errors import InputError, check_count
 
-# Objectives that fit the guide resampled by all k weights, q_EW; in others (means of bounds, powers)
+# Objectives that fit q_EW, the guide resampled by all k weights; in others (means of bounds, say)
 # the weights have another part, and the guide itself is looked at.
 WEIGHTED = ("iwae", "dreg", "stl", "renyi", "pyro-renyi")
 

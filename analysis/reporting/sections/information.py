@@ -35,6 +35,7 @@ def entries(study: Study) -> list[Entry]:
     """The items of this section."""
     build: dict[str, Callable[[], Item]] = {
         "decoding-overview": lambda: _overview(study),
+        "decoding-draws": lambda: _draws(study),
         "decoding-models-paired": lambda: _models_paired(study),
         "decoding-levels-paired": lambda: _levels_paired(study),
         "decoding-weighted": lambda: _weighted(study),
@@ -66,6 +67,20 @@ def _weighted(study: Study) -> Item:
         table, "means of q and of q_EW",
         "Accuracy on test data from posterior means of the guide q and of the resampled q_EW; the "
         "latter, averages over a few sets of proposals, carry Monte Carlo noise", left_out,
+    )  # fmt: skip
+
+
+def _draws(study: Study) -> Item:
+    names = {
+        "z2": "z2, means", "z2_draw": "z2, draws", "z2_inactive": "z2 inactive, means",
+        "z2_inactive_draw": "z2 inactive, draws", "z1": "z1, means", "z1_draw": "z1, draws",
+    }  # fmt: skip
+    table, left_out = collect(study, lambda d: groups_of(d, names))
+    return grouped(
+        table, "posterior means and posterior draws",
+        "Accuracy on test data from posterior means and from one posterior draw per row; "
+        "standardised, the means of inactive units show variations far below their posterior "
+        "standard deviation, which no draw carries", left_out,
     )  # fmt: skip
 
 
