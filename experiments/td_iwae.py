@@ -106,7 +106,10 @@ def _main(arguments: list[str] | None) -> int:
     print(f"\n{markdown.read_text(encoding='utf-8')}")
     print(f"wrote {markdown} and {comma}")
     if cut_off is None and not flags.no_report:
-        failed |= not _report(folder, plan, say)
+        extra = ["--jobs", str(jobs)]
+        extra += [] if data_dir is None else ["--data-dir", data_dir]
+        extra += ["--quiet"] if flags.quiet else []
+        failed |= not _report(folder, plan, extra, say)
     return ending(COMMAND, cut_off, failed)
 
 
@@ -140,7 +143,7 @@ def _plan(flags, folder: Path, say: Callable) -> tuple[Plan, int, int | None]:
         return plan, jobs, threads
 
 
-def _report(folder: Path, plan: Plan, say: Callable) -> bool:
+def _report(folder: Path, plan: Plan, extra: list[str], say: Callable) -> bool:
     """Build the report of the finished cells; whether that went well, or is for others to do."""
     elsewhere = [
         cell.name
@@ -158,7 +161,7 @@ def _report(folder: Path, plan: Plan, say: Callable) -> bool:
     from analysis import report
 
     with waiting_for(folder / "claims" / "report"):
-        return report.main([*runs, "--out", str(folder / "report")]) == 0
+        return report.main([*runs, "--out", str(folder / "report"), *extra]) == 0
 
 
 def _facts(plan: Plan, arguments: list[str] | None, jobs: int, minutes: float) -> list[str]:

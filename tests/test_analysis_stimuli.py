@@ -1,5 +1,6 @@
 """Inpainting and illusory contours: planted answers come back, and what is not there does not."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -191,6 +192,24 @@ def test_sweeps_that_run_away_are_reported(float64):
     _, fed = occluded(model)
     with pytest.raises(InputError, match="diverge"):
         inpainting.impute(model, guide, fed + 1e-3, HIDDEN, sweeps=30, chains=2)
+    held = inpainting.impute(model, guide, fed + 1e-3, HIDDEN, sweeps=5, chains=2, limit=3.0)
+    assert held.abs().max() == 3.0
+
+
+def test_when_to_stop_is_told_by_validation_patches():
+    data, pair = patches(), tiny_pair(num_pixels=36)
+    plain = inpainting.inpaint(subject(*pair, data), **QUICK)
+    other = dataclasses.replace(data, test=10 * data.test)
+    assert inpainting.inpaint(subject(*pair, other), **QUICK)["stop"] == plain["stop"]
+    mask = torch.as_tensor(plain["hidden"])
+    grey = torch.where(mask, data.train.mean(0), data.valid[:10])
+    limit = float(data.train.abs().max())
+    path = inpainting.impute(*pair, grey, plain["hidden"], sweeps=8, limit=limit, seed=1)
+    for wanted in (2, 6):
+        told = grey.clone()
+        told[:, mask] = path[wanted - 1].mean(0)
+        other = dataclasses.replace(data, valid=told)
+        assert inpainting.inpaint(subject(*pair, other), **QUICK)["stop"] == wanted
 
 
 def test_weights_of_visible_pixels_give_the_conditional_mean_whatever_was_filled_in(float64):
@@ -267,7 +286,7 @@ def subject(model, guide, data, k=1, seed=0, label="k = 1", **measured):
     return found
 
 
-QUICK = {"sweeps": 8, "weighted_sweeps": 4, "num_samples": 8, "num_particles": 16}
+QUICK = {"sweeps": 8, "num_samples": 8, "num_particles": 16}
 
 
 def test_a_run_is_asked_to_fill_in_test_patches():
@@ -287,7 +306,12 @@ def test_a_run_is_asked_to_fill_in_test_patches():
     rows, hidden = data.test[:10].numpy(), found["hidden"]
     grey = ((data.train.mean(0).numpy() - rows)[:, hidden] ** 2).mean(1)
     np.testing.assert_allclose(found["error_grey"], grey, rtol=1e-5)
-    assert found["course"].shape == (8,)
+    assert found["course"].shape == found["course_ew"].shape == (8,)
+    assert 1 <= found["stop"] <= 8
+    assert found["course"][found["stop"] - 1] == pytest.approx(found["error_sweeps"].mean())
+    assert found["course_ew"][found["stop_ew"] - 1] == pytest.approx(
+        found["error_sweeps_ew"].mean()
+    )
     assert ((found["ess"] >= 1) & (found["ess"] <= 16)).all()
     np.testing.assert_array_equal(found["rows_true"], rows[:8])
     for name in ("grey", "linear", "linear_noise", "feedforward", "sweeps"):
@@ -324,10 +348,10 @@ def test_stimuli_are_what_their_names_say():
     rows, columns = np.indices((SIDE, SIDE)) - 9.5
     for unit, angle in enumerate(angles):
         along = rows * np.cos(angle) - columns * np.sin(angle)
-        inside = np.abs(along) < illusion.GAP * 2.5 - illusion.EDGE
+        inside = np.abs(along) < 2
         assert middle[unit][inside].all()
         assert (rotated[unit][inside] == 0).all()
-        outside = np.abs(along) > illusion.GAP * 2.5 + illusion.EDGE
+        outside = np.abs(along) > 4
         np.testing.assert_allclose(illusory[unit][outside], full[unit][outside])
         assert (illusory[unit][outside] != 0).any()
 
@@ -347,19 +371,22 @@ def test_the_rotated_control_has_the_carrier_of_the_other_axis():
 
 def test_units_are_testable_where_both_inducers_fit():
     fits = gabor_table(
-        {},  # 9.5 pixels of room for 3.75 + 3
-        {"length": 5.0},  # wants 10.5
-        {"length": 4.4, "orientation": np.pi / 4},  # wants 9.6: only the diagonal has it
-        {"length": 4.4},
-        {"y": 4.0},  # vertical bars too near the upper edge
-        {"x": 4.0},  # near the left edge, but the bars run along it
-        {"y": 15.5},
+        {},  # 9.5 pixels of room for 3 + 2.5
+        {"length": 50.0},  # the gap does not depend on the field
+        {"y": 5.0},  # vertical bars too near the upper edge
+        {"x": 5.0},  # near the left edge, but the bars run along it
+        {"y": 14.5},
+        {"x": 5.0, "orientation": np.pi / 2},  # horizontal bars too near the left edge
+        {"x": 4.5, "y": 15.0, "orientation": np.pi / 4},  # bars run up to the right, room 4.0 * 1.4
+        {"x": 4.5, "y": 5.0, "orientation": np.pi / 4},  # both corners are 6.4 away or more
+        {"x": 3.5, "y": 5.0, "orientation": np.pi / 4},  # only 4.9 to the left edge
         {"r2": 0.3},
+        {"size": 5.1},  # wider than a quarter of the patch
+        {"wavelength": 21.0},
         {"x": -1.0},
-        {"x": 4.0, "orientation": np.pi / 2},  # horizontal bars too near the left edge
         {"r2": np.nan, "x": np.nan},
     )
-    assert list(illusion.units_with_room(fits, (SIDE, SIDE))) == [0, 2, 5]
+    assert list(illusion.units_with_room(fits, (SIDE, SIDE))) == [0, 1, 3, 6, 7]
 
 
 def test_stimuli_lie_in_the_span_of_the_rows():
@@ -410,7 +437,7 @@ def planted(feedback=0.5, k=1, count=7):
     """A subject whose z2 reads the inducers of each unit; the last two units have no room."""
     fits = gabor_table(
         *({"orientation": angle, "phase": angle / 2} for angle in np.linspace(0, 3, count)),
-        {"r2": 0.1}, {"length": 9.0},
+        {"r2": 0.1}, {"x": 2.0, "orientation": 1.5},
     )  # fmt: skip
     fields = torch.as_tensor(gabor_images(fits, (SIDE, SIDE)).reshape(-1, SIDE**2)).float()
     inducers = torch.as_tensor(illusion.render(fits, (SIDE, SIDE))[:, ILLUSORY]).flatten(1).float()
@@ -456,6 +483,8 @@ def test_responses_want_a_level_and_rows_of_one_shape():
         stimuli.response(guide, torch.randn(2, 6), level="z5")
     with pytest.raises(InputError, match="source"):
         stimuli.response(guide, torch.randn(2, 6), torch.randn(3, 6))
+    with pytest.raises(InputError, match="cannot read these stimuli"):
+        stimuli.response(guide, torch.full((2, 6), float("nan")))
 
 
 def test_a_planted_illusory_contour_is_found_and_is_all_top_down():

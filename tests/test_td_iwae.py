@@ -119,6 +119,10 @@ def test_a_study_is_trained_and_its_table_is_that_of_its_runs(whole):
     spread = f"{differences.mean():.2f} ± {differences.std(ddof=1):.2f} (n = 2)"
     assert f"| k = 2 | L_k at own k | {spread} |" in markdown
     assert f"| {p:.3g} |" in markdown
+    kl = {m: [float(r["kl_z1"]) for r in rows if r["model"] == m] for m in ("vanilla", "k = 1")}
+    difference = np.mean(np.subtract(kl["k = 1"], kl["vanilla"]))
+    assert f"| k = 1 | KL(z1) | {difference:.2f} ± " in markdown
+    assert f"the models were trained with pyro_vae {pyro_vae.__version__}, for 0." in markdown
     for text in ("L_20", "seeds 0 to 1", "minutes of this call (no budget)", pyro_vae.__version__,
                  "command: `python experiments/td_iwae.py --models vanilla 1 2"):  # fmt: skip
         assert text in markdown, text
@@ -158,7 +162,7 @@ def test_interrupted_and_resumed_is_uninterrupted(run, whole, monkeypatch, repor
     for name in names:
         same_training(whole / "runs" / name, run.folder / "runs" / name)
     runs = [str(run.folder / "runs" / name) for name in names]
-    assert reported == [[*runs, "--out", str(run.folder / "report")]]
+    assert reported == [[*runs, "--out", str(run.folder / "report"), "--jobs", "1"]]
     assert "one seed: no spread and no test" in out
     assert run("--resume")[1].count("done before") == 3
 
@@ -199,7 +203,8 @@ def test_a_cell_that_fails_is_told_and_tried_again(run, monkeypatch, reported):
     assert "- k = 2, seed 0: failed" in out
     failure = run.folder / "runs" / "k2-seed0" / "failure.txt"
     assert "ValueError: the disk is full" in failure.read_text()
-    assert [len(call) for call in reported] == [3]  # of the one that is finished
+    assert [call[:2] for call in reported] == [[str(failure.parents[1] / "k1-seed0"), "--out"]]
+    assert reported[0][-1] == "--quiet"
     monkeypatch.setattr(pyro_vae, "fit", train)
     # It never began: what it left is no run.
     config = RunDirectory(failure.parents[1] / "k1-seed0").read_config()
@@ -224,7 +229,7 @@ def test_a_claimed_cell_is_left_to_who_has_it(run, reported):
     assert reported == []
     code, out, _ = run("--resume", "--no-report")
     assert code == 0
-    assert out.count("finished") == 2
+    assert out.count("-seed0: finished") == 2
     assert reported == []
 
 

@@ -4,6 +4,10 @@ After Lee and Nguyen (2001): a grating of a unit's own orientation, wavelength a
 through its field ("full"); the same with the field's middle blanked, so that only the two ends, the
 inducers, are left ("illusory"); and controls without a contour: the inducers' carrier turned by 90
 degrees ("rotated"), or one inducer alone ("one end", "other end").
+
+Fields in small patches can be nearly as long as the patch, so the inducers may reach into them:
+what they send straight through the field is told by the unit's linear receptive field, beside which
+every response is put.
 """
 
 from __future__ import annotations
@@ -20,9 +24,10 @@ from pyro_vae.errors import InputError
 CONDITIONS = ("full", "illusory", "rotated", "one end", "other end")
 FULL, ILLUSORY, ROTATED, ONE, OTHER = range(len(CONDITIONS))
 MIN_R2 = 0.6  # of a Gabor fit that a stimulus is built on
-GAP = 1.5  # half-length of the gap over the envelope's standard deviation along the bars
-EDGE = 1.0  # half-width of the gap's soft edge, pixels
-INDUCER = 3.0  # pixels of an inducer that the patch must hold at either end
+GAP = 0.15  # half-length of the gap over the patch's side: 3 of 20 pixels
+EDGE = 0.05  # half-width of the gap's soft edge over the patch's side
+INDUCER = 0.125  # what the patch must hold of an inducer at either end, over the patch's side
+LARGEST = 0.25  # envelope's standard deviation across the bars, over the patch's side
 MIN_UNITS = 5
 MIN_RESPONSE = 3.0  # standard errors that the response to the full grating must be above zero
 
@@ -34,53 +39,49 @@ def units_with_room(fits: pd.DataFrame, image_shape: tuple[int, int]) -> NDArray
         fits: a row per unit with the columns of ``analysis.measures.gabor.fit_gabors``.
 
     Returns:
-        indices of rows whose fit has r2 >= 0.6, whose centre lies on the patch, and from whose
-        centre the patch reaches GAP * length + INDUCER pixels in both directions along the bars.
+        indices of rows whose fit has r2 >= 0.6, is no wider than a quarter of the patch (size) with
+        a wavelength within the patch, has its centre on the patch, and from whose centre the patch
+        reaches over the gap and INDUCER in both directions along the bars.
     """
     height, width = image_shape
-    x, y, length, angle, r2 = (
-        fits[name].to_numpy(float) for name in ("x", "y", "length", "orientation", "r2")
-    )
-    along = -np.sin(angle), np.cos(angle)
+    x, y, angle, r2 = (fits[name].to_numpy(float) for name in ("x", "y", "orientation", "r2"))
+    # Along the bars both directions are asked for, so the nearer edge of either axis counts.
     with np.errstate(divide="ignore", invalid="ignore"):
-        # How far one can go from the centre before a coordinate leaves the patch.
-        reach = [
-            np.minimum(
-                np.where(sign * along[0] > 0, width - 1 - x, x) / np.abs(along[0]),
-                np.where(sign * along[1] > 0, height - 1 - y, y) / np.abs(along[1]),
-            )
-            for sign in (1, -1)
-        ]
-    room = np.minimum(*reach) >= GAP * length + INDUCER
+        sideways = np.minimum(x, width - 1 - x) / np.abs(np.sin(angle))
+        upwards = np.minimum(y, height - 1 - y) / np.abs(np.cos(angle))
+    room = np.minimum(sideways, upwards) >= (GAP + INDUCER) * min(image_shape)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return np.flatnonzero((r2 >= MIN_R2) & inside & room)
+    side = min(image_shape)
+    narrow = fits["size"].to_numpy(float) <= LARGEST * side
+    narrow &= fits["wavelength"].to_numpy(float) <= side
+    return np.flatnonzero((r2 >= MIN_R2) & narrow & inside & room)
 
 
 def render(fits: pd.DataFrame, image_shape: tuple[int, int]) -> NDArray[np.float64]:
     """The stimuli of every fit: (U, conditions, H, W), peak contrast 1.
 
-    With u across and v along the bars, pixels from the field's centre, and half-gap g = GAP length,
+    With u across and v along the bars, pixels from the field's centre, half-gap g and soft edge e,
 
         full:     exp( -u^2 / (2 size^2) ) cos( 2 pi u / wavelength + phase )
-        illusory: full * w(|v|), where w rises from 0 at g - EDGE to 1 at g + EDGE
+        illusory: full * w(|v|), where w rises from 0 at g - e to 1 at g + e
         rotated:  exp( -u^2 / (2 size^2) ) w(|v|) cos( 2 pi (|v| - c) / wavelength + phase ), the
-                  carrier of either inducer turned about a point c = g + EDGE + size of its axis
+                  carrier of either inducer turned about a point c = g + e + size of its axis
         one end, other end: illusory for v > 0, for v < 0
     """
     rows, columns = np.indices(image_shape, dtype=float)
     values = [fits[name].to_numpy(float)[:, None, None] for name in (
-        "x", "y", "size", "length", "orientation", "wavelength", "phase"
+        "x", "y", "size", "orientation", "wavelength", "phase"
     )]  # fmt: skip
-    x0, y0, size, length, angle, wavelength, phase = values
+    x0, y0, size, angle, wavelength, phase = values
     cos, sin = np.cos(angle), np.sin(angle)
     u = (columns - x0) * cos + (rows - y0) * sin
     v = (rows - y0) * cos - (columns - x0) * sin
-    gap = GAP * length
+    gap, edge = GAP * min(image_shape), EDGE * min(image_shape)
     strip = np.exp(-((u / size) ** 2) / 2)
-    step = np.clip((np.abs(v) - gap + EDGE) / (2 * EDGE), 0, 1)
+    step = np.clip((np.abs(v) - gap + edge) / (2 * edge), 0, 1)
     window = step**2 * (3 - 2 * step)
     full = strip * np.cos(2 * np.pi * u / wavelength + phase)
-    turned = np.cos(2 * np.pi * (np.abs(v) - gap - EDGE - size) / wavelength + phase)
+    turned = np.cos(2 * np.pi * (np.abs(v) - gap - edge - size) / wavelength + phase)
     illusory = full * window
     return np.stack(
         [full, illusory, strip * window * turned, illusory * (v > 0), illusory * (v < 0)], axis=1

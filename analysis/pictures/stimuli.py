@@ -44,7 +44,7 @@ def plot_errors(ax: Axes, table: pd.DataFrame, names: Mapping[str, str]) -> Axes
 def plot_course(
     ax: Axes, courses: Mapping[str, Sequence[NDArray]], grey: float, noisy: float | None = None
 ) -> Axes:
-    """Error of a single chain after each sweep, a line per run.
+    """Error of imputation after each sweep, a line per run.
 
     Args:
         courses: model -> its runs' mean squared errors (sweeps,). grey: error of the filling it
@@ -61,7 +61,8 @@ def plot_course(
         ax.axhline(noisy, color="k", linestyle="--", label="linear, decoder's noise")
     ax.set_xlabel("sweep")
     ax.set_ylabel("mean squared error")
-    ax.set_title("error of one chain's filling")
+    ax.set_yscale("log")
+    ax.set_title("imputation by sweeps")
     ax.legend(fontsize="small")
     ax.grid(alpha=0.3)
     return ax

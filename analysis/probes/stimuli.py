@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.measures.illusion import CONDITIONS, ILLUSORY, ROTATED, render, units_with_room
+from analysis.probes.inpainting import refusals
 from analysis.probes.moments import posterior_moments
 from pyro_vae import traces
 from pyro_vae.datasets import Dataset
@@ -55,13 +56,16 @@ def response(
             between stimuli are those of the stimuli.
 
     Raises:
-        InputError: the guide has no such level, or the shapes differ.
+        InputError: the guide has no such level, the shapes differ, or its parameters overflow.
     """
     check_count("num_samples", num_samples)
     source = x if source is None else source
     if source.shape != x.shape:
         raise InputError(f"source has shape {tuple(source.shape)}, x {tuple(x.shape)}")
-    with own_generators(), flushed_denormals(), traces.particles(num_samples):
+    with (
+        own_generators(), flushed_denormals(), refusals("these stimuli"),
+        traces.particles(num_samples),
+    ):  # fmt: skip
         torch.manual_seed(seed)
         above = traces.latent_values(traces.run(guide, (source,), {}))
         if above.pop(level, None) is None:

@@ -86,9 +86,13 @@ def _markdown(table: pd.DataFrame, plan: Plan, facts: Sequence[str]) -> list[str
             f"- k-hat is above 0.7 for {shares.min():.0%} to {shares.max():.0%} of the data: "
             f"there more particles than {particles} would still raise log p(x)"
         )
-    versions = sorted(set(done["version"])) if "version" in done else []
-    if len(versions) > 1:
-        lines.append(f"- the cells are of different versions of pyro_vae: {', '.join(versions)}")
+    if not done.empty:
+        versions = ", ".join(sorted(set(done["version"])))
+        minutes = done["minutes_of_last_call"]
+        lines.append(
+            f"- the models were trained with pyro_vae {versions}, for {minutes.min():.1f} to "
+            f"{minutes.max():.1f} minutes each (of the call that finished them)"
+        )
     return lines
 
 
