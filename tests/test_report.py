@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+import pyro_vae
+from analysis import report
 from analysis.reporting.item import Entry, Item
 from analysis.reporting.page import SHOWN_ROWS, Page, add_entries
+from analysis.reporting.sections import SECTIONS
 from analysis.reporting.store import Measurement, Store
 from analysis.reporting.study import Settings, Subject, load_study
 from pyro_vae.checkpoint import load_checkpoint, save_checkpoint
@@ -178,3 +182,54 @@ def test_a_page_stands_alone_and_says_what_is_missing(tmp_path):
     again = Page(tmp_path / "again", "A title")
     add_entries(again, entries()[:1], missing=(InputError,))
     assert first == {p.name: p.read_bytes() for p in (tmp_path / "again/figures").iterdir()}
+
+
+SMALL = (
+    "--test-size", "12", "--eval-particles", "4", "--labelled-train", "60", "--labelled-test", "40",
+    "--moment-draws", "4", "--weighted-groups", "2", "--patches", "6", "--weighted-patches", "3",
+    "--draws", "30", "--stimuli", "4",
+)  # fmt: skip
+
+
+def reported(capsys, *arguments):
+    """Exit code of the command, what it printed, and the text of its page without pictures."""
+    code = report.main([str(word) for word in arguments])
+    out, err = capsys.readouterr()
+    folder = Path(arguments[arguments.index("--out") + 1])
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    return code, out, err, re.sub(r'src="data:[^"]*"', "", page)
+
+
+def test_the_command_builds_every_entry_for_models_with_seeds(runs, tmp_path, capsys):
+    out = tmp_path / "report"
+    paths = (runs["vanilla-seed0"], runs["vanilla-seed1"], runs["k3-seed0"])
+    words = (*paths, "--out", out, *SMALL)
+    code, said, err, page = reported(capsys, *words)
+    assert (code, err) == (0, "")
+    assert "measured vanilla, seed 1 (" in said
+    assert "Failed:" not in page
+    study = study_of(paths, tmp_path)
+    names = [entry.name for _, entries in SECTIONS for entry in entries(study)]
+    assert len(names) == len(set(names))
+    for name in names:  # an item, or the reason why there is none, under its heading
+        assert f'id="{name}"' in page, name
+    for fact in ("k3-seed0", "anneal", "draws 30", f"pyro_vae {pyro_vae.__version__}"):
+        assert fact in page
+    terms = pd.read_csv(out / "tables/terms-natural.csv")
+    assert set(terms["model"]) == {"vanilla", "k = 3"}
+
+
+def test_the_command_says_what_one_run_without_labels_cannot_show(images, tmp_path, capsys):
+    plain = tmp_path / "plain"
+    one_level = ("--model", "burda1", "--guide", "bottomup", "--dataset", str(images))
+    assert run_fit(*one_level, "--batch-size", "20", "--run-dir", str(plain)) == 0
+    out = tmp_path / "report"
+    code, said, _, page = reported(capsys, plain, tmp_path / "none", "--out", out, *SMALL)
+    assert code == 0
+    assert f"left out: {tmp_path / 'none'}" in said
+    assert "Failed:" not in page
+    assert "have no labels; --labelled names a file that has" in page
+    assert report.main([str(tmp_path / "none"), "--out", str(out)]) == 2
+    assert "there is no run to report on" in capsys.readouterr().err
+    assert report.main([str(plain), "--out", str(out), "--draws", "1"]) == 2
+    assert "--draws must be" in capsys.readouterr().err

@@ -157,9 +157,10 @@ def _weighted(
 ) -> tuple[Tensor, Tensor]:
     with traces.particles(num_particles):
         drawn = traces.run(guide, (x,), {})
-        scored = traces.run(model, (x,), {}, traces.SetValues(traces.latent_values(drawn)))
+        shown = x.masked_fill(hidden, 0.0)  # they do not count, but have to be in the support
+        scored = traces.run(model, (shown,), {}, traces.SetValues(traces.latent_values(drawn)))
     terms = read(scored, drawn)
-    seen = _visible_log_likelihood(scored["x"]["fn"], x, ~hidden)
+    seen = _visible_log_likelihood(scored["x"]["fn"], shown, ~hidden)
     weights = (terms.log_w - terms.log_likelihood + seen).softmax(0)  # (K, N)
     mean = scored["x"]["fn"].mean[..., hidden]
     return (weights[..., None] * mean).sum(0), 1 / weights.square().sum(0)
@@ -209,8 +210,7 @@ def inpaint(
         linear_noise, feedforward and sweeps.
 
     Raises:
-        InputError: rows are no images, there are fewer than 2 test or validation patches, or the
-            sweeps diverge.
+        InputError: rows are no images, fewer than 2 test or validation patches, diverging sweeps.
     """
     model, guide, data = subject.run.model, subject.run.guide, subject.natural
     seed, number = subject.settings.seed, subject.settings.stimuli

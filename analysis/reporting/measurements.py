@@ -129,6 +129,6 @@ MEASUREMENTS: dict[str, Measurement] = {
     "correlations": Measurement(
         _weighted_correlations, ("weighted_patches",), ("correlations_q",)
     ),
-    "inpainting": Measurement(inpaint, ("seed", "stimuli", "weighted_groups")),
+    "inpainting": Measurement(inpaint, ("seed", "stimuli")),
     "contours": Measurement(contours, ("weighted_groups",), ("gabor", "filters", "activity")),
 }  # fmt: skip
