@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyro
 import pytest
 import torch
 
+from analysis.reporting.sections import SECTIONS
 from pyro_vae.objectives import CATALOGUE
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -69,3 +71,22 @@ def test_the_page_on_evaluation_runs():
 
     ax = plot_bound_curve(Figure().subplots(), curve.particles, curve.mean, curve.standard_error)
     assert list(ax.lines[0].get_ydata()) == list(curve.mean)
+
+
+def test_the_page_on_analysis_runs():
+    names = run(DOCS / "analysis.md")
+    found, fits = names["found"], names["fits"]
+    assert found.chance < 0.45 < 0.75 < found.accuracy.mean()
+    # The planted Gabor function is found; noise has none.
+    assert fits["r2"][0] > 0.8 > 0.4 > fits["r2"][1]
+    assert fits["wavelength"][0] == pytest.approx(6, abs=0.3)
+
+
+def test_the_page_on_analysis_lists_what_the_report_has():
+    text = (DOCS / "analysis.md").read_text(encoding="utf-8")
+    study = SimpleNamespace(subjects=(), labels=[], examples=list)
+    names = {entry.name for _, entries in SECTIONS for entry in entries(study)}
+    stems = [name.removesuffix("-…") for name in re.findall(r"`(z[12]-[^`]*|c[^`]*-[^`]*)`", text)]
+    for stem in stems:
+        assert any(name.startswith(stem.removesuffix("…")) for name in names), stem
+    assert len(stems) > 20
