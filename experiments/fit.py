@@ -40,10 +40,11 @@ from pyro_vae.training.parallel import Processes, joined_processes
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return exit_code("fit.py", lambda: _main(arguments))
+    return exit_code("fit.py", lambda: run(arguments))
 
 
-def _main(arguments: list[str] | None) -> int:
+def run(arguments: list[str] | None) -> int:
+    """As ``main``, with errors raised, for callers that tell of them themselves."""
     given = vars(parser().parse_args(arguments))
     with joined_processes(given.get("device", "auto")) as processes:
         return _run(given, processes)

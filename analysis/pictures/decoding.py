@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from analysis.latent import class_colours, class_handles
 from analysis.pictures.style import PALETTE, colours
@@ -87,6 +88,7 @@ def plot_accuracy_curve(ax: Axes, table: pd.DataFrame, chance: float, title: str
         ax.fill_between(mean.index, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
     ax.axhline(chance, color="k", linestyle="--", linewidth=1, label=f"chance {chance:.2f}")
     ax.set_xlabel("number of units")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("accuracy on test data")
     ax.set_ylim(0, 1)
     ax.legend(fontsize="small", loc="lower right")

@@ -107,7 +107,7 @@ def plot_pair(
         _arviz().plot_pair(
             {f"{level}, unit {unit}": _chains(draws, place) for place, unit in enumerate(units)},
             kind="scatter", textsize=TEXT_SIZE, ax=ax, show=False,
-            scatter_kwargs={"alpha": 0.5, "s": 9},
+            scatter_kwargs={"alpha": 0.5, "s": 9, "marker": "o"},
         )  # fmt: skip
     ax.set_title(f"patch {datum}: draws of two units of {level}", fontsize=TEXT_SIZE + 2)
     return ax

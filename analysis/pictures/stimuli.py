@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from analysis.latent import plot_rows
@@ -60,6 +61,7 @@ def plot_course(
     if noisy is not None:
         ax.axhline(noisy, color="k", linestyle="--", label="linear, decoder's noise")
     ax.set_xlabel("sweep")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("mean squared error")
     ax.set_yscale("log")
     ax.set_title("imputation by sweeps")

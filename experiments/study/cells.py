@@ -54,7 +54,7 @@ def _claimed(folder, plan: Plan, cell: Cell, data_dir, threads, quiet, parent) -
             torch.set_num_threads(threads)
         lines = EpochLines(cell.name, plan.epochs, quiet)
         with watched(directory, lines, parent), contextlib.redirect_stdout(io.StringIO()):
-            code = fit._main([*flags, *where, "--quiet"])
+            code = fit.run([*flags, *where, "--quiet"])
         return "stopped" if code else "finished"
 
 
