@@ -18,6 +18,7 @@ from analysis.measures.selection import (
     random_units_accuracy,
     selective_accuracy,
 )
+from analysis.measures.units import activity_gap
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def decode_subject(subject: Subject) -> dict[str, np.ndarray]:
 
     ====================  ======================================================================
     z2, z1                all units of z2; the active units of z1
+    z1_all, z1_above_gap  all units of z1; those on the upper side of the largest gap of activity
     z1_localised          active units of z1 whose projective field is localised
     z1_non_localised      those whose field is not
     z1_matched            as many localised units, at random, as there are of the other class
@@ -98,6 +100,10 @@ def decode_subject(subject: Subject) -> dict[str, np.ndarray]:
     def active() -> np.ndarray:
         return _units_of(np.flatnonzero(subject.measured("activity")["z1_active"]), "active")
 
+    def above_gap() -> np.ndarray:
+        activities = subject.measured("activity")["z1_activity"]
+        return np.flatnonzero(activities >= activity_gap(activities)["gap_high"])
+
     def inactive() -> np.ndarray:
         _values(test, "z2")
         return _units_of(
@@ -126,6 +132,8 @@ def decode_subject(subject: Subject) -> dict[str, np.ndarray]:
 
     decoder("z2", lambda: split(q, "z2"))
     decoder("z1", lambda: split(q, "z1", active()))
+    decoder("z1_all", lambda: split(q, "z1"))
+    decoder("z1_above_gap", lambda: split(q, "z1", _units_of(above_gap(), "above the gap")))
     for name in ("localised", "non_localised"):
         decoder(f"z1_{name}", lambda name=name: split(q, "z1", _of_class(subject, active(), name)))
     decoder("z2_pair", lambda: split(q, "z2", _certain(test, "z2")))

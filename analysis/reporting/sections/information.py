@@ -86,7 +86,7 @@ def _draws(study: Study) -> Item:
 
 def _models_paired(study: Study) -> Item:
     baseline, parts = study.labels[0], []
-    for name in REPRESENTATIONS[:2]:
+    for name in ("z2", "z1", "z1_above_gap"):
         try:
             table, _ = collect(study, lambda d, name=name: [decoder_row(d, name)])
             found = paired(table, "accuracy", baseline)
