@@ -165,9 +165,18 @@ def _describe(subject: Subject) -> dict[str, object]:
         "data": config["data_settings"]["name"],
         "steps": trained.get("steps"), "epochs": trained.get("epochs"),
         "batch": config.get("batch_size"), "lr": config.get("lr"),
-        "annealing": str(config.get("annealing") or "none"),
+        "annealing": _schedules(config.get("annealing") or {}),
         "version": config.get("versions", {}).get("pyro_vae", ""),
     }  # fmt: skip
+
+
+def _schedules(annealing: dict[str, list[float]]) -> str:
+    """Of every annealed level: beta at the start and the end, and the share of training between."""
+    told = [
+        f"{level}: {start:g} to {end:g} in {share:.0%}"
+        for level, (start, end, share) in annealing.items()
+    ]
+    return ", ".join(told) or "none"
 
 
 def _main(arguments: list[str] | None) -> int:

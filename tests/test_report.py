@@ -213,7 +213,7 @@ def test_the_command_builds_every_entry_for_models_with_seeds(runs, tmp_path, ca
     assert len(names) == len(set(names))
     for name in names:  # an item, or the reason why there is none, under its heading
         assert f'id="{name}"' in page, name
-    for fact in ("k3-seed0", "anneal", "draws 30", f"pyro_vae {pyro_vae.__version__}"):
+    for fact in ("k3-seed0", "z2: 0.1 to 1 in 50%", "draws 30", f"pyro_vae {pyro_vae.__version__}"):
         assert fact in page
     terms = pd.read_csv(out / "tables/terms-natural.csv")
     assert set(terms["model"]) == {"vanilla", "k = 3"}

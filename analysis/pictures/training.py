@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FormatStrFormatter
 
 from analysis.pictures.style import colours
 
 JITTER = 0.07  # between the seeds of a model, of the distance between models
+KL_TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50, 100, 1_000)  # nats
 
 
 def plot_kl_curves(
@@ -31,7 +33,9 @@ def plot_kl_curves(
     scale is linear below 1 nat and logarithmic above, since annealing makes the KL shoot up first.
     """
     _plot_courses(ax, table, column, labels)
-    ax.set_yscale("symlog", linthresh=1.0)
+    ax.set_yscale("symlog", linthresh=1.0, subs=range(2, 10))
+    ax.yaxis.set_major_locator(FixedLocator(KL_TICKS))
+    ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     ax.set_ylim(bottom=min(0.0, _finite(table[column]).min(initial=0.0)))
     ax.set_ylabel(f"KL of {column.removeprefix('kl_')}, nats")
     ax.set_title(title)

@@ -141,9 +141,12 @@ def add_entries(
 
 
 def _table_html(table: pd.DataFrame) -> str:
-    shown = table.head(SHOWN_ROWS).to_html(
-        index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep=""
-    )
+    shown = table.head(SHOWN_ROWS).to_html(index=False, border=0, float_format=_number, na_rep="")
     more = len(table) - SHOWN_ROWS
     rest = f"<p class='links'>and {more} more rows in the file</p>" if more > 0 else ""
     return f'<div class="scroll">{shown}</div>{rest}'
+
+
+def _number(value: float) -> str:
+    """Four digits; counts that have come as floats in full."""
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.4g}"
