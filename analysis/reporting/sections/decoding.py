@@ -72,8 +72,8 @@ def _z1_accuracies(study: Study) -> Item:
     return grouped(
         table, "labels from units of z1",
         "Accuracy on test data from the posterior means of all units of z1, of the active ones, "
-        "and of those above the gap of activity; standardised, the means of units below the gap "
-        "show what z2 says through their prior, so a few that pass the threshold of activity can "
+        "and of those above the gap of activity; standardised, the small movements of means below "
+        "the gap count as much as any, so a few such units that pass the threshold of activity can "
         "raise the accuracy of the active", left_out,
     )  # fmt: skip
 
