@@ -84,6 +84,9 @@ def build_report(
     study = load_study(paths, settings, store)
     for path, reason in study.left_out.items():
         say(f"left out: {path}: {reason}")
+    if settings.labelled is not None:
+        _ = study.subjects[0].labelled  # what was asked for by name is there, or all stops here
+    (folder / "figures").mkdir(parents=True, exist_ok=True)  # a bad --out shows before the work
     _measure(study, jobs, say)
     page = Page(folder, "What the representation learned")
     _front(page, study, command)
@@ -95,6 +98,8 @@ def build_report(
     for entry, error in failures:
         say("".join(traceback.format_exception(error)))
         say(f"failed: {entry.name}")
+    if page.not_shown:
+        say(f"not shown, with reasons on the page: {', '.join(page.not_shown)}")
     return page.write(), [entry.name for entry, _ in failures]
 
 

@@ -267,8 +267,13 @@ def test_pictures_show_the_numbers(ax):
         {"model": ["a", "a", "b", "b"], "rank": [1, 2, 1, 2], "mean": [0.4, 0.3, 0.2, 0.1],
          "sd": [0.1, 0.1, np.nan, np.nan]}
     )  # fmt: skip
-    pictures.plot_strongest(bars, table, {"a": "r", "b": "b"}, np.array([0.15, 0.12]))
+    pictures.plot_strongest(bars, table, {"a": "r", "b": "b"}, {
+        "a": np.array([0.15, 0.12]), "b": np.array([0.16, 0.13])
+    })  # fmt: skip
     assert [bar.get_height() for bar in bars.patches] == [0.4, 0.3, 0.2, 0.1]
+    chance = [c for c in bars.collections if c.get_linestyle()[0][1] is not None]
+    heights = [segment[0, 1] for lines in chance for segment in lines.get_segments()]
+    assert heights == [0.15, 0.12, 0.16, 0.13]
 
 
 def test_every_entry_is_built_and_a_dead_model_is_named(study):

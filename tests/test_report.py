@@ -177,11 +177,15 @@ def test_a_page_stands_alone_and_says_what_is_missing(tmp_path):
     table = pd.read_csv(tmp_path / "out/tables/a-table.csv")
     assert len(table) == SHOWN_ROWS + 2
     assert table.value[0] == 0.123456789
+    # What can no longer be shown leaves no files of a former report behind.
+    assert page.not_shown == ["no-labels"]
     first = {p.name: p.read_bytes() for p in (tmp_path / "out/figures").iterdir()}
     assert sorted(first) == ["a-figure.png", "a-figure.svg"]
     again = Page(tmp_path / "again", "A title")
     add_entries(again, entries()[:1], missing=(InputError,))
     assert first == {p.name: p.read_bytes() for p in (tmp_path / "again/figures").iterdir()}
+    again.missing(entries()[0], "no more")
+    assert list((tmp_path / "again/figures").iterdir()) == []
 
 
 SMALL = (
@@ -231,5 +235,16 @@ def test_the_command_says_what_one_run_without_labels_cannot_show(images, tmp_pa
     assert "have no labels; --labelled names a file that has" in page
     assert report.main([str(tmp_path / "none"), "--out", str(out)]) == 2
     assert "there is no run to report on" in capsys.readouterr().err
-    assert report.main([str(plain), "--out", str(out), "--draws", "1"]) == 2
-    assert "--draws must be" in capsys.readouterr().err
+    assert "not shown, with reasons on the page: " in said
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    for flags, message in (
+        (("--draws", "1"), "--draws must be"),
+        (("--labelled", "nonsense"), "unknown dataset 'nonsense'"),
+        (("--out", str(taken)), str(taken)),
+    ):  # all before anything is measured
+        assert report.main([str(plain), "--out", str(out), *flags]) == 2
+        out_lines, err = capsys.readouterr()
+        assert message in err
+        assert len(err.splitlines()) == 1
+        assert out_lines == ""

@@ -68,13 +68,14 @@ def _density(counts: np.ndarray, width: np.ndarray) -> np.ndarray:
 
 
 def plot_strongest(
-    ax: Axes, table: pd.DataFrame, colours: Colours, chance: np.ndarray | None = None
+    ax: Axes, table: pd.DataFrame, colours: Colours, chance: Mapping[str, np.ndarray] | None = None
 ) -> Axes:
     """Strongest |r| by rank, a bar per model with its spread (S0, F5.26 and F5.27).
 
     Args:
         table: columns ``model``, ``rank`` (from 1), ``mean``, ``sd`` (NaN: no error line).
-        chance: expected |r| by rank with independent units, dotted.
+        chance: model -> expected |r| by rank with independent units, dotted; of more pairs the
+            strongest are larger.
     """
     models = [model for model in colours if model in set(table["model"])]
     width = 0.8 / len(models)
@@ -86,18 +87,15 @@ def plot_strongest(
         ax.errorbar(
             x[some], rows["mean"][some], rows["sd"][some], fmt="none", ecolor="k", capsize=2
         )
-    if chance is not None:
-        _by_rank(ax, chance, "chance")
+        if chance is not None:
+            label = "chance" if place == 0 else None
+            level = chance[model][: len(x)]
+            ax.hlines(level, x - width / 2, x + width / 2, label=label, zorder=3, **NULL)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("rank of the pair")
     ax.set_ylabel("|correlation|")
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="lower center", ncols=3)
     return ax
-
-
-def _by_rank(ax: Axes, values: np.ndarray, label: str) -> None:
-    rank = np.arange(1, len(values) + 1)
-    ax.hlines(values, rank - 0.45, rank + 0.45, label=label, zorder=3, **NULL)
 
 
 def plot_pair_samples(

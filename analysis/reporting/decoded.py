@@ -97,7 +97,10 @@ def refuse_none(found: list, left_out: Mapping[str, str]) -> None:
 
 def without(left_out: Mapping[str, str]) -> str:
     """What to add to a sentence about runs that are not shown."""
-    return "".join(f" Without {name}: {reason}." for name, reason in left_out.items())
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        by_reason.setdefault(reason, []).append(name)
+    return "".join(f" Without {'; '.join(names)}: {why}." for why, names in by_reason.items())
 
 
 def means(table: pd.DataFrame, value: str = "accuracy", digits: int = 3) -> str:

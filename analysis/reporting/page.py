@@ -41,12 +41,16 @@ class Page:
 
     Args:
         folder: where ``report.html``, ``figures/`` and ``tables/`` go. title: of the page.
+
+    Attributes:
+        not_shown: names of entries in whose place a reason stands.
     """
 
     folder: Path
     title: str
     _body: list[str] = field(default_factory=list)
     _contents: list[str] = field(default_factory=list)
+    not_shown: list[str] = field(default_factory=list)
 
     def section(self, title: str) -> None:
         """Start a section."""
@@ -81,7 +85,11 @@ class Page:
         self._body += body
 
     def missing(self, entry: Entry, reason: str, *, failed: bool = False) -> None:
-        """What stands in the place of an item that cannot be shown."""
+        """What stands in the place of an item that cannot be shown; files of a former one go."""
+        for kind in ("figures/{}.png", "figures/{}.svg", "tables/{}.csv"):
+            (self.folder / kind.format(entry.name)).unlink(missing_ok=True)
+        if not failed:
+            self.not_shown.append(entry.name)
         kind, word = ("failed", "Failed") if failed else ("missing", "Not shown")
         self._body += [
             self._heading(entry),

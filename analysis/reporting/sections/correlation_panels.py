@@ -84,7 +84,7 @@ def words(table: pd.DataFrame, value: str) -> str:
     """The mean of a column over seeds with its spread, model by model."""
     found = summary(table, value)
     return ", ".join(
-        f"{row.model} {mean_and_spread(row.mean, row.sd, row.n)}"
+        f"{row.model} {mean_and_spread(row.mean, row.sd, row.n, digits=4)}"
         for row in found.itertuples(index=False)
     )
 

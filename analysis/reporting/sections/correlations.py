@@ -89,8 +89,8 @@ def _patch(study: Study) -> Item:
     figure, table = panels(study, "ew", 1, draw)
     return Item(
         "The example patch of the figures below, one at random of the "
-        f"{table['pool'].max()} test patches of highest contrast; models whose runs have one seed "
-        "see the same patch.",
+        f"{table['pool'].max()} test patches of highest contrast; runs of equal seeds see the "
+        "same patch.",
         figure,
         table,
     )
@@ -178,8 +178,8 @@ def _example(study: Study, sampling: str) -> Item:
     figure = _bars(study, ranks, table)
     return Item(
         "The strongest correlations on the example patch (lines: sd over seeds, each of which has "
-        f"its own patches); {SAMPLINGS[sampling]}. Mean of the ten strongest "
-        f"{words(table, 'mean_of_ten')}; {words(table, 'shuffled')} with shuffled draws, by "
+        f"its own patches); {SAMPLINGS[sampling]}. Mean of the ten strongest: "
+        f"{words(table, 'mean_of_ten')}; of shuffled draws: {words(table, 'shuffled')}; by "
         f"chance {table['chance'].mean():.3f}.{missing}",
         figure,
         table,
@@ -195,8 +195,9 @@ def _patches(study: Study, sampling: str) -> Item:
     return Item(
         "The five strongest |r| of a patch, mean over patches (lines: sd over patches); "
         f"{SAMPLINGS[sampling]}. Mean of the five, with its spread over seeds: "
-        f"{words(table, 'mean_of_five')}; {words(table, 'shuffled_of_five')} with shuffled "
-        f"draws, by chance {table['chance_of_five'].mean():.3f}.{missing}",
+        f"{words(table, 'mean_of_five')}; of shuffled draws: "
+        f"{words(table, 'shuffled_of_five')}; by chance {table['chance_of_five'].mean():.4f}."
+        f"{missing}",
         _bars(study, ranks, table),
         table,
     )
@@ -230,8 +231,12 @@ def _paired(study: Study, sampling: str) -> Item:
 
 
 def _bars(study: Study, ranks: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """Bars of the five strongest; chance is that of the first run's pairs and draws."""
+    """Bars of the five strongest; chance is that of each model's pairs, mean over its runs."""
     figure = Figure(figsize=(7.5, 3.6), layout="constrained")
-    chance = chance_strongest(int(table["pairs"].iloc[0]), int(table["draws"].iloc[0]), 5)
+    draws = int(table["draws"].iloc[0])
+    chance = {
+        model: chance_strongest(round(pairs_of_runs.mean()), draws, 5)
+        for model, pairs_of_runs in table.groupby("model")["pairs"]
+    }
     pictures.plot_strongest(figure.subplots(), ranks, colours(study.labels), chance)
     return figure

@@ -61,7 +61,8 @@ def _z2_accuracies(study: Study) -> Item:
         f"five times to {_span(table['num_train'])} rows: {means(table)}, where shuffled labels "
         f"give {table['null'].mean():.3f} and the most frequent label "
         f"{table['chance'].mean():.3f} (binomial standard error "
-        f"{table['chance_error'].mean():.3f}, test patches counted as independent). {BARS}."
+        f"{table['chance_error'].mean():.3f}, test patches counted as independent). {BARS}. "
+        "Means of inactive units can be decoded, too: decoding-draws tells how much is theirs."
     )
     return Item(sentence + without(left_out), figure, table)
 
