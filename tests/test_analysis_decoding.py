@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy import stats
 
 from analysis.measures import decoding, selection
@@ -13,6 +14,8 @@ from analysis.measures.selection import (
     random_units_accuracy,
     selective_accuracy,
 )
+from analysis.pictures.correlation import plot_correlation_matrix
+from analysis.pictures.decoding import plot_confusion
 from pyro_vae.errors import InputError
 from tests.statistics import assert_mean_close, z_score
 
@@ -253,3 +256,13 @@ def test_most_certain_units_have_the_lowest_mean_variance():
     assert most_certain_units(sd, candidates=[3, 0]) == [0, 3]
     with pytest.raises(InputError, match="1 units"):
         most_certain_units(sd, candidates=[3])
+
+
+def test_pictures_of_matrices_want_square_ones():
+    ax = Figure().subplots()
+    with pytest.raises(InputError, match=r"of 2 classes is square, got shape \(3, 3\)"):
+        plot_confusion(ax, np.eye(3), ["a", "b"], "title")
+    with pytest.raises(InputError, match=r"square, got shape \(4, 5\)"):
+        plot_correlation_matrix(ax, np.zeros((4, 5)))
+    with pytest.raises(InputError, match=r"square, got shape \(6,\)"):
+        plot_correlation_matrix(ax, np.zeros(6))

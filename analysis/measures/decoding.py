@@ -128,7 +128,7 @@ def decode(
         raise InputError(f"test rows have {test.shape[1]} units, training rows {train.shape[1]}")
     unknown = np.setdiff1d(test_labels, classes)
     if len(unknown):
-        raise InputError(f"no training row has the test label {unknown[0]!r}")
+        raise InputError(f"no training row has the test label {unknown[0]}")
     generator = np.random.default_rng(seed)
     subsamples = StratifiedShuffleSplit(n_splits=repeats, train_size=SHARE, random_state=seed)
     scores, nulls, confusion, unconverged = [], [], [], 0
@@ -190,11 +190,11 @@ def check_classes(labels: np.ndarray, minimum: int = MIN_PER_CLASS) -> np.ndarra
     """The classes (C,), or InputError for fewer than two, or too few rows of one."""
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
-        raise InputError(f"all rows have the label {classes[0]!r}; decoding wants two or more")
+        raise InputError(f"all rows have the label {classes[0]}; decoding wants two or more")
     if counts.min() < minimum:
         raise InputError(
-            f"{counts.min()} training rows have the label {classes[counts.argmin()]!r}; wanted are "
-            f"{minimum} or more of each"
+            f"{counts.min()} training rows have the label {classes[counts.argmin()]}; wanted are "
+            f"{minimum} or more of each (labels are classes, not measurements)"
         )
     return classes
 

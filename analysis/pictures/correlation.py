@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from analysis.measures.correlation import chance_density
+from pyro_vae.errors import InputError
 
 NULL = {"color": "k", "linewidth": 1.0, "linestyle": ":"}
 Colours = Mapping[str, Sequence[float]]
@@ -18,6 +19,11 @@ Colours = Mapping[str, Sequence[float]]
 def plot_correlation_matrix(ax: Axes, matrix: np.ndarray, *, limit: float = 0.5) -> Axes:
     """Correlations (A, A) of units in colours of +-limit, the diagonal left out (S0, F5.23)."""
     shown = np.array(matrix, float)
+    if shown.ndim != 2 or shown.shape[0] != shown.shape[1]:
+        raise InputError(
+            f"a correlation matrix is square, got shape {shown.shape}; "
+            "analysis.measures.correlation.matrix makes one of a triangle"
+        )
     np.fill_diagonal(shown, np.nan)
     image = ax.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, shrink=0.8, label="correlation")

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.latent import class_colours, class_handles
 from analysis.pictures.style import PALETTE, colours
+from pyro_vae.errors import InputError
 
 SPREAD = 0.5  # width that the points of one model take, of the distance between models
 JITTER = 0.06
@@ -57,6 +58,10 @@ def plot_accuracies(ax: Axes, table: pd.DataFrame, chance: float, title: str) ->
 def plot_confusion(ax: Axes, confusion: np.ndarray, names: Sequence[str], title: str) -> Axes:
     """Confusion matrix (C, C), rows the true class, of shares that add up to one per row."""
     image = np.asarray(confusion)
+    if image.shape != (len(names), len(names)):
+        raise InputError(
+            f"a confusion matrix of {len(names)} classes is square, got shape {image.shape}"
+        )
     ax.imshow(image, cmap="Blues", vmin=0.0, vmax=1.0)
     # Beyond this many the numbers would not be legible, and the shades say it all.
     if len(names) <= 10:
