@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from analysis.measures.seeds import mean_and_spread, summary
 from analysis.pictures import decoding as pictures
 from analysis.reporting.item import Item
+from analysis.reporting.over_runs import Rows, tables, without
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,32 +76,16 @@ def each_run(subjects: Iterable[Subject], read: Callable[[Decoded], object]) -> 
     return found, left_out
 
 
-def collect(study: Study, read: Callable[[Decoded], object]) -> tuple[pd.DataFrame, dict]:
-    """The rows of all runs with ``model`` and ``seed`` in front; InputError where none has any."""
+def collect(study: Study, read: Callable[[Decoded], Rows]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The rows that are read of all runs, and name -> reason; InputError where none has any."""
     subjects = [subject for label in study.labels for subject in study.of(label)]
-    found, left_out = each_run(subjects, read)
-    refuse_none(found, left_out)
-    parts = []
-    for subject, rows in found:
-        part = pd.DataFrame(rows)
-        part.insert(0, "model", subject.label)
-        part.insert(1, "seed", subject.seed)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True), left_out
+    return tables(subjects, lambda subject: read(subject.measured("decoding")))
 
 
 def refuse_none(found: list, left_out: Mapping[str, str]) -> None:
     """InputError with the reasons where nothing was found."""
     if not found:
         raise InputError("; ".join(dict.fromkeys(left_out.values())) or "there is no run")
-
-
-def without(left_out: Mapping[str, str]) -> str:
-    """What to add to a sentence about runs that are not shown."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in left_out.items():
-        by_reason.setdefault(reason, []).append(name)
-    return "".join(f" Without {'; '.join(names)}: {why}." for why, names in by_reason.items())
 
 
 def means(table: pd.DataFrame, value: str = "accuracy", digits: int = 3) -> str:

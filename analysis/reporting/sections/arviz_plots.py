@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.pictures import posterior
-from analysis.pictures.style import note
 from analysis.reporting.item import Entry, Item
+from analysis.reporting.over_runs import drawn
 from pyro_vae.diagnostics import KHAT_LIMIT
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunDirectory
@@ -53,21 +53,14 @@ def _panels(
     """One panel per model; a model that cannot be drawn has the reason in its place."""
     subjects = study.examples()
     figure = Figure(figsize=(WIDTH * len(subjects), height), layout="constrained")
-    rows, reasons = [], []
-    for ax, subject in zip(
-        figure.subplots(1, len(subjects), squeeze=False)[0], subjects, strict=True
-    ):
-        try:
-            row = draw(ax, subject)
-        except InputError as error:
-            reasons.append(f"{subject.name}: {error}")
-            note(ax, f"{subject.name}\n{error}")
-            continue
-        ax.set_title(f"{subject.name}\n{ax.get_title()}", fontsize=9)
-        rows.append({"model": subject.label, "seed": subject.seed} | row)
-    if not rows:
-        raise InputError("; ".join(reasons))
-    return figure, pd.DataFrame(rows)
+
+    def titled(axes: Sequence[Axes], subject: Subject) -> dict:
+        row = draw(axes[0], subject)
+        axes[0].set_title(f"{subject.name}\n{axes[0].get_title()}", fontsize=9)
+        return row
+
+    axes = figure.subplots(1, len(subjects), squeeze=False).T
+    return figure, drawn(subjects, axes, titled)
 
 
 def _first(idata) -> int:

@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 from analysis.figures import as_images
 from analysis.measures.filters import select_gabors
 from analysis.measures.seeds import mean_and_spread, summary
-from analysis.pictures.style import note
+from analysis.reporting.over_runs import drawn, tables, without
 from analysis.reporting.study import Study, Subject
-from pyro_vae.errors import InputError
 
 SAMPLINGS = {"ew": "draws from q_EW for models with k > 1, from q for others", "q": "draws from q"}
 Arrays = dict[str, np.ndarray]
@@ -43,41 +42,21 @@ def panels(
     down = len(examples) if columns > 1 else math.ceil(len(examples) / across)
     figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False).ravel()
-    tables, reasons = [], []
-    for place, subject in enumerate(examples):
-        own = axes[place * columns : (place + 1) * columns]
-        try:
-            table = draw(own, subject, measured(subject, sampling))
-        except InputError as error:
-            reasons.append(f"{subject.name}: {error}")
-            for ax in own:
-                ax.clear()
-                note(ax, f"{subject.name}: {error}")
-            continue
-        table.insert(0, "model", subject.label)
-        table.insert(1, "seed", subject.seed)
-        tables.append(table)
+    table = drawn(
+        examples,
+        (axes[place : place + columns] for place in range(0, len(axes), columns)),
+        lambda own, subject: draw(own, subject, measured(subject, sampling)),
+    )
     for ax in axes[len(examples) * columns :]:
         ax.set_axis_off()
-    if not tables:
-        raise InputError("; ".join(reasons))
-    return figure, pd.concat(tables, ignore_index=True)
+    return figure, table
 
 
 def by_run(study: Study, sampling: str, row: Callable[[Arrays], dict]) -> tuple[pd.DataFrame, str]:
     """A row for every run, and words for those that have none ("" where all have)."""
-    rows, reasons = [], []
-    for label in study.labels:
-        for subject in study.of(label):
-            try:
-                figures = row(measured(subject, sampling))
-            except InputError as error:
-                reasons.append(f"{subject.name}: {error}")
-                continue
-            rows.append({"model": label, "seed": subject.seed} | figures)
-    if not rows:
-        raise InputError("; ".join(reasons))
-    return pd.DataFrame(rows), f" Left out: {'; '.join(reasons)}." if reasons else ""
+    subjects = [subject for label in study.labels for subject in study.of(label)]
+    table, left_out = tables(subjects, lambda subject: row(measured(subject, sampling)))
+    return table, without(left_out)
 
 
 def words(table: pd.DataFrame, value: str) -> str:

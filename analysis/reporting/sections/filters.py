@@ -15,8 +15,8 @@ from analysis.measures import filters as measure
 from analysis.measures.gabor import fit_gabors, gabor_images
 from analysis.measures.seeds import mean_and_spread, summary
 from analysis.pictures import filters as pictures
-from analysis.pictures.style import note
 from analysis.reporting.item import Entry, Item
+from analysis.reporting.over_runs import Rows, drawn, tables
 from analysis.reporting.study import Study, Subject
 from pyro_vae.errors import InputError
 
@@ -136,7 +136,7 @@ def _count_table(study: Study) -> pd.DataFrame:
     def count(subject: Subject) -> dict:
         return measure.class_counts(_classified(subject))
 
-    return _rows(study.subjects, count)
+    return _tables(study.subjects, count)
 
 
 def _counts(study: Study) -> Item:
@@ -215,7 +215,7 @@ def _receptive(study: Study) -> Item:
         return table
 
     figure, _ = _panels(study.examples(), draw, height=1.6)
-    table = _rows(study.subjects, row)
+    table = _tables(study.subjects, row)
     return Item(
         "Receptive fields of z1 by reverse correlation of E_q[z1 | x] with white noise, below the "
         "projective fields of the same units, from the most to the least alike, each on its own "
@@ -256,7 +256,7 @@ def _selection(study: Study) -> Item:
         "pixels, frequency above 0.18 cycles per pixel; the counts of every run, and how many of "
         "the selected are localised by their fit.",
         figure,
-        _rows(study.subjects, row),
+        _tables(study.subjects, row),
     )
 
 
@@ -265,36 +265,9 @@ def _panels(
 ) -> tuple[Figure, pd.DataFrame]:
     """A panel per subject, or the reason why it has none, and all their tables."""
     figure = Figure(figsize=(10, height * len(subjects)), layout="constrained")
-    axes = iter(figure.subplots(len(subjects), 1, squeeze=False)[:, 0])
-
-    def attempt(subject: Subject) -> pd.DataFrame:
-        ax = next(axes)
-        try:
-            return draw(ax, subject)
-        except InputError as error:
-            note(ax, f"{subject.name}: {error}")
-            raise
-
-    return figure, _tables(subjects, attempt)
+    axes = figure.subplots(len(subjects), 1, squeeze=False)
+    return figure, drawn(subjects, axes, lambda own, subject: draw(own[0], subject))
 
 
-def _rows(subjects: Sequence[Subject], row: Callable[[Subject], dict]) -> pd.DataFrame:
-    return _tables(subjects, lambda subject: pd.DataFrame([row(subject)]))
-
-
-def _tables(subjects: Sequence[Subject], build: Callable[[Subject], pd.DataFrame]) -> pd.DataFrame:
-    """Tables of all subjects with columns ``model`` and ``seed``; InputError where none has one."""
-    found, reasons = [], []
-    for subject in subjects:
-        try:
-            table = build(subject)
-        except InputError as error:
-            reasons.append(f"{subject.name}: {error}")
-            continue
-        if "model" not in table:
-            table.insert(0, "model", subject.label)
-            table.insert(1, "seed", subject.seed)
-        found.append(table)
-    if not found:
-        raise InputError("; ".join(reasons))
-    return pd.concat(found, ignore_index=True)
+def _tables(subjects: Sequence[Subject], build: Callable[[Subject], Rows]) -> pd.DataFrame:
+    return tables(subjects, build)[0]

@@ -16,6 +16,7 @@ from analysis.measures.illusion import CONDITIONS, contour_shares, contrasts
 from analysis.pictures import stimuli as pictures
 from analysis.pictures.style import note
 from analysis.reporting.item import Entry, Item
+from analysis.reporting.over_runs import tables
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,20 +93,7 @@ def difference_table(found: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 def _collected(study: Study, tabulate: Callable[[Subject], pd.DataFrame]) -> pd.DataFrame:
-    """The tables of all runs that have one, with columns ``model`` and ``seed`` in front."""
-    tables, reasons = [], []
-    for subject in study.subjects:
-        try:
-            table = tabulate(subject)
-        except InputError as error:
-            reasons.append(f"{subject.name}: {error}")
-            continue
-        table.insert(0, "model", subject.label)
-        table.insert(1, "seed", subject.seed)
-        tables.append(table)
-    if not tables:
-        raise InputError("; ".join(dict.fromkeys(reasons)))
-    return pd.concat(tables, ignore_index=True)
+    return tables(study.subjects, tabulate)[0]
 
 
 def _examples(study: Study) -> Item:

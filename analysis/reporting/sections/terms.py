@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from analysis.measures.seeds import mean_and_spread, paired, summary
 from analysis.pictures.training import plot_by_model
 from analysis.reporting.item import Entry, Item
-from analysis.reporting.study import Study
-from pyro_vae.errors import InputError
+from analysis.reporting.over_runs import tables
+from analysis.reporting.study import Study, Subject
 
 TITLE = "Terms of the bound on test data"
 NAMES = {
@@ -38,26 +38,19 @@ def per_run(study: Study, which: str) -> pd.DataFrame:
     be measured are left out.
 
     Raises:
-        InputError: no run can be measured; with the reason for the first.
+        InputError: no run can be measured; with the reasons.
     """
-    rows, reasons = [], []
-    for subject in study.subjects:
-        try:
-            terms = subject.measured(f"terms_{which}")
-        except InputError as error:
-            reasons.append(str(error))
-            continue
-        head = {"model": subject.label, "seed": subject.seed, "k": subject.k}
-        head["num_data"] = len(terms["elbo"])
+
+    def row(subject: Subject) -> dict:
+        terms = subject.measured(f"terms_{which}")
         # k-hat is infinite or NaN where it cannot be told.
         means = {
             name: float(np.mean(values)) if np.isfinite(values).all() else np.nan
             for name, values in terms.items()
         }
-        rows.append(head | means)
-    if not rows:
-        raise InputError(reasons[0] if reasons else "there is no run")
-    return pd.DataFrame(rows)
+        return {"k": subject.k, "num_data": len(terms["elbo"])} | means
+
+    return tables(study.subjects, row)[0]
 
 
 def differences(table: pd.DataFrame, values: list[str], baseline: str) -> pd.DataFrame:

@@ -18,7 +18,6 @@ from analysis.measures.units import (
     prior_distance,
     unit_moments,
 )
-from analysis.pictures.style import note
 from analysis.pictures.units import (
     plot_activity_gap,
     plot_by_activity,
@@ -26,6 +25,7 @@ from analysis.pictures.units import (
     plot_unit_moments,
 )
 from analysis.reporting.item import Entry, Item
+from analysis.reporting.over_runs import drawn
 from analysis.reporting.study import Study, Subject
 from pyro_vae.activity import ACTIVITY_THRESHOLD
 from pyro_vae.errors import InputError
@@ -190,22 +190,7 @@ def _panels(
     else:
         figure = Figure(figsize=(5.5 * columns, 3.2 * number), layout="constrained")
         axes = figure.subplots(number, columns, squeeze=False)
-    tables, reasons = [], []
-    for row, subject in zip(axes, subjects, strict=True):
-        try:
-            found = draw(row, subject)
-        except InputError as error:
-            reasons.append(str(error))
-            for ax in row:
-                ax.clear()  # of what was drawn before the error
-                note(ax, f"{subject.name}: {error}")
-            continue
-        found.insert(0, "model", subject.label)
-        found.insert(1, "seed", subject.seed)
-        tables.append(found)
-    if not tables:
-        raise InputError(reasons[0])
-    return figure, pd.concat(tables, ignore_index=True)
+    return figure, drawn(subjects, axes, draw)
 
 
 def _prior(subject: Subject, level: str):
