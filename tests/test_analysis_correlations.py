@@ -287,6 +287,13 @@ def test_every_entry_is_built_and_a_dead_model_is_named(study):
     assert "dead, seed 0: 0 units of z1 are active" in patches.sentence
     assert set(patches.table["model"]) == {"k = 1", "k = 4"}
     assert patches.table["patches"].tolist() == [30, 30, 12, 12]
+    # Models are compared by what is left above shuffled draws, not by the raw maxima.
+    excess = patches.table["mean_of_five"] - patches.table["shuffled_of_five"]
+    of_model = excess.groupby(patches.table["model"]).mean()
+    raw = patches.table.groupby("model")["mean_of_five"].mean()
+    difference = items["correlation-paired"].table["difference"].item()
+    assert difference == pytest.approx(of_model["k = 4"] - of_model["k = 1"])
+    assert difference != pytest.approx(raw["k = 4"] - raw["k = 1"])
     of_guide = items["correlation-strongest-patches-q"].table
     assert of_guide["r1"].nunique() > 1  # runs of different seeds have noise of their own
     assert items["correlation-signal-noise"].table["units"].tolist() == [6] * 4

@@ -186,6 +186,12 @@ def test_a_page_stands_alone_and_says_what_is_missing(tmp_path):
     assert first == {p.name: p.read_bytes() for p in (tmp_path / "again/figures").iterdir()}
     again.missing(entries()[0], "no more")
     assert list((tmp_path / "again/figures").iterdir()) == []
+    values = pd.DataFrame({"khat": [np.inf, 3.0, 0.123456]})
+    add_entries(
+        again, [Entry("values", "here", lambda: Item("Numbers.", table=values))], missing=()
+    )
+    shown = re.findall(r"<td>([^<]*)</td>", again.write().read_text(encoding="utf-8"))
+    assert shown == ["inf", "3", "0.1235"]
 
 
 SMALL = (

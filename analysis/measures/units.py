@@ -144,6 +144,11 @@ def activity_gap(
     }
 
 
+def above_gap(activities: np.ndarray) -> np.ndarray:
+    """Which units (U,) are above the gap of :func:`activity_gap`; none where there is no gap."""
+    return np.asarray(activities, float) >= activity_gap(activities)["gap_high"]
+
+
 def field_gap(fields: np.ndarray, active: np.ndarray) -> dict[str, float]:
     """Active units counted from the decoder, as a check of the count by activity.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from analysis.measures.correlation import EDGES, correlations, pairs, shuffled, strongest
+from pyro_vae.datasets.patches import contrast
 from pyro_vae.denormals import flushed_denormals
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.generators import own_generators
@@ -33,8 +34,8 @@ def highest_contrast(images: np.ndarray, count: int = HIGH_CONTRAST) -> np.ndarr
     """
     if len(images) < check_count("number of patches", count):
         raise InputError(f"{count} patches of highest contrast were asked of {len(images)} patches")
-    contrast = np.asarray(images).reshape(len(images), -1).std(1)
-    return np.argsort(-contrast, kind="stable")[:count]
+    found = contrast(np.asarray(images).reshape(len(images), -1))
+    return np.argsort(-found, kind="stable")[:count]
 
 
 @torch.no_grad()

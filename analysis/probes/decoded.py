@@ -18,7 +18,7 @@ from analysis.measures.selection import (
     random_units_accuracy,
     selective_accuracy,
 )
-from analysis.measures.units import activity_gap
+from analysis.measures.units import above_gap
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def decode_subject(subject: Subject) -> dict[str, np.ndarray]:
     def active() -> np.ndarray:
         return _units_of(np.flatnonzero(subject.measured("activity")["z1_active"]), "active")
 
-    def above_gap() -> np.ndarray:
-        activities = subject.measured("activity")["z1_activity"]
-        return np.flatnonzero(activities >= activity_gap(activities)["gap_high"])
+    def clear() -> np.ndarray:
+        mask = above_gap(subject.measured("activity")["z1_activity"])
+        return _units_of(np.flatnonzero(mask), "above the gap")
 
     def inactive() -> np.ndarray:
         _values(test, "z2")
@@ -133,7 +133,7 @@ def decode_subject(subject: Subject) -> dict[str, np.ndarray]:
     decoder("z2", lambda: split(q, "z2"))
     decoder("z1", lambda: split(q, "z1", active()))
     decoder("z1_all", lambda: split(q, "z1"))
-    decoder("z1_above_gap", lambda: split(q, "z1", _units_of(above_gap(), "above the gap")))
+    decoder("z1_above_gap", lambda: split(q, "z1", clear()))
     for name in ("localised", "non_localised"):
         decoder(f"z1_{name}", lambda name=name: split(q, "z1", _of_class(subject, active(), name)))
     decoder("z2_pair", lambda: split(q, "z2", _certain(test, "z2")))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.measures.seeds import mean_and_spread, summary
 from analysis.pictures import decoding as pictures
 from analysis.reporting.item import Item
-from analysis.reporting.over_runs import Rows, tables, without
+from analysis.reporting.over_runs import Rows, by_model, tables, without
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def each_run(subjects: Iterable[Subject], read: Callable[[Decoded], object]) -> 
 
 def collect(study: Study, read: Callable[[Decoded], Rows]) -> tuple[pd.DataFrame, dict[str, str]]:
     """The rows that are read of all runs, and name -> reason; InputError where none has any."""
-    subjects = [subject for label in study.labels for subject in study.of(label)]
-    return tables(subjects, lambda subject: read(subject.measured("decoding")))
+    return tables(by_model(study), lambda subject: read(subject.measured("decoding")))
 
 
 def refuse_none(found: list, left_out: Mapping[str, str]) -> None:

@@ -12,9 +12,14 @@ from analysis.pictures.style import note
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
-    from analysis.reporting.study import Subject
+    from analysis.reporting.study import Study, Subject
 
 Rows = pd.DataFrame | list[dict] | dict
+
+
+def by_model(study: Study) -> list[Subject]:
+    """All runs, model by model and each by seed."""
+    return [subject for label in study.labels for subject in study.of(label)]
 
 
 def tables(

@@ -68,6 +68,7 @@ class Page:
 
     def item(self, entry: Entry, item: Item) -> None:
         """A finished item: its sentence, picture and table, and their files."""
+        self._forget(entry)
         links = []
         body = [self._heading(entry), f"<p>{html.escape(item.sentence)}</p>"]
         if item.figure is not None:
@@ -85,9 +86,8 @@ class Page:
         self._body += body
 
     def missing(self, entry: Entry, reason: str, *, failed: bool = False) -> None:
-        """What stands in the place of an item that cannot be shown; files of a former one go."""
-        for kind in ("figures/{}.png", "figures/{}.svg", "tables/{}.csv"):
-            (self.folder / kind.format(entry.name)).unlink(missing_ok=True)
+        """What stands in the place of an item that cannot be shown."""
+        self._forget(entry)
         if not failed:
             self.not_shown.append(entry.name)
         kind, word = ("failed", "Failed") if failed else ("missing", "Not shown")
@@ -109,6 +109,11 @@ class Page:
         path = self._path("report.html")
         write_text(path, text)
         return path
+
+    def _forget(self, entry: Entry) -> None:
+        """Remove the files that a former report has of an entry: this one may have fewer."""
+        for kind in ("figures/{}.png", "figures/{}.svg", "tables/{}.csv"):
+            (self.folder / kind.format(entry.name)).unlink(missing_ok=True)
 
     def _heading(self, entry: Entry) -> str:
         words = html.escape(entry.name.replace("-", " "))
@@ -157,4 +162,5 @@ def _table_html(table: pd.DataFrame) -> str:
 
 def _number(value: float) -> str:
     """Four digits; counts that have come as floats in full."""
-    return f"{value:.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.4g}"
+    whole = float(value).is_integer() and abs(value) < 1e9  # not so for inf, which k-hat can be
+    return f"{value:.0f}" if whole else f"{value:.4g}"

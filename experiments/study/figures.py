@@ -83,8 +83,9 @@ def _markdown(table: pd.DataFrame, plan: Plan, facts: Sequence[str]) -> list[str
     shares = done[KHAT].dropna() if KHAT in done else done["seed"][:0]
     if (shares > 0).any():
         low, high = f"{shares.min():.0%}", f"{shares.max():.0%}"
+        share = low if low == high else f"{low} to {high}"
         lines.append(
-            f"- k-hat is above 0.7 for {low if low == high else f'{low} to {high}'} of the data: "
+            f"- k-hat is above 0.7 for {share} of the data: "
             f"there more particles than {particles} would still raise log p(x)"
         )
     if not done.empty:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from analysis.figures import as_images
 from analysis.measures.filters import select_gabors
 from analysis.measures.seeds import mean_and_spread, summary
-from analysis.reporting.over_runs import drawn, tables, without
+from analysis.reporting.over_runs import by_model, drawn, tables, without
 from analysis.reporting.study import Study, Subject
 
 SAMPLINGS = {"ew": "draws from q_EW for models with k > 1, from q for others", "q": "draws from q"}
@@ -54,8 +54,7 @@ def panels(
 
 def by_run(study: Study, sampling: str, row: Callable[[Arrays], dict]) -> tuple[pd.DataFrame, str]:
     """A row for every run, and words for those that have none ("" where all have)."""
-    subjects = [subject for label in study.labels for subject in study.of(label)]
-    table, left_out = tables(subjects, lambda subject: row(measured(subject, sampling)))
+    table, left_out = tables(by_model(study), lambda subject: row(measured(subject, sampling)))
     return table, without(left_out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -30,10 +31,11 @@ NULL_FILTERS = 100
 def entries(study: Study) -> list[Entry]:
     """Grids, fits, counts by class, parameters, receptive fields, and F5.24's selection."""
     figure, counts = "S0, Figure 5.19", "S0, Table 5.5"
+    null = cache(lambda: _null(study))  # two entries want it
     return [
         Entry("z1-filters", figure, lambda: _grids(study)),
-        Entry("z1-gabor-fits", figure, lambda: _fits(study)),
-        Entry("z1-filter-classes", counts, lambda: _counts(study)),
+        Entry("z1-gabor-fits", figure, lambda: _fits(study, null)),
+        Entry("z1-filter-classes", counts, lambda: _counts(study, null)),
         Entry("z1-filter-classes-over-seeds", counts, lambda: _counts_over_seeds(study)),
         Entry("z1-gabor-parameters", "beyond S0", lambda: _parameters(study)),
         Entry("z1-receptive-fields", "beyond S0", lambda: _receptive(study)),
@@ -91,7 +93,7 @@ def _count_active(subject: Subject) -> int:
         return 0
 
 
-def _fits(study: Study) -> Item:
+def _fits(study: Study, make_null: Callable[[], pd.DataFrame]) -> Item:
     def draw(ax: Axes, subject: Subject) -> pd.DataFrame:
         table = _classified(subject).dropna(subset="r2").sort_values("r2", ascending=False)
         if table.empty:
@@ -109,7 +111,7 @@ def _fits(study: Study) -> Item:
         return spread.rename(columns={"count": "units", "50%": "median"}).reset_index()
 
     figure, table = _panels(study.examples(), draw, height=2.5)
-    null = _null(study)
+    null = make_null()
     return Item(
         "Filters beside their least-squares Gabor functions, from the best fit to the worst in "
         "even steps over all active units; above each pair r2, the share of the filter's energy "
@@ -139,11 +141,11 @@ def _count_table(study: Study) -> pd.DataFrame:
     return _tables(study.subjects, count)
 
 
-def _counts(study: Study) -> Item:
+def _counts(study: Study, make_null: Callable[[], pd.DataFrame]) -> Item:
     table = _count_table(study)
     figure = Figure(figsize=(max(6, 1.8 * table["model"].nunique()), 4), layout="constrained")
     pictures.plot_class_counts(figure.subplots(), table)
-    null = measure.class_counts(_null(study))
+    null = measure.class_counts(make_null())
     return Item(
         "Active units of z1 by the class of their projective fields, for every model and seed. Of "
         f"{null['active']} filters of noise in the same space {null['localised']} are called "

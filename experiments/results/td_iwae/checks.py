@@ -17,25 +17,26 @@ from sklearn.linear_model import LogisticRegression
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from analysis.measures.decoding import decode
-from analysis.measures.units import activity_gap
+from analysis.measures.units import above_gap
 from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, Subject, load_study
+from pyro_vae.datasets.patches import contrast
 
 
 def checks(subject: Subject) -> dict[str, float]:
     """Figures of one run; accuracies are on the report's labelled test rows."""
     activity = subject.measured("activity")
     active = activity["z2_active"]
-    low = activity["z1_activity"] < activity_gap(activity["z1_activity"])["gap_high"]
+    low = ~above_gap(activity["z1_activity"])
     natural = subject.measured("moments_natural")
     train, test = (subject.measured(f"moments_labelled_{part}") for part in ("train", "test"))
     labels = [
         subject.labelled.labels[part][: len(of["z2_mean"])].numpy()
         for part, of in (("train", train), ("test", test))
     ]
-    contrast = [
-        log_contrast(getattr(data, part)[: len(of["z2_mean"])])
+    log_contrast = [
+        np.log(contrast(getattr(data, part)[: len(of["z2_mean"])].numpy()))
         for data, part, of in (
             (subject.natural, "test", natural),
             (subject.labelled, "train", train),
@@ -61,20 +62,15 @@ def checks(subject: Subject) -> dict[str, float]:
     return {
         "model": subject.label,
         "seed": subject.seed,
-        "rank_correlation_z2_contrast": abs(stats.spearmanr(z2, contrast[0]).statistic),
+        "rank_correlation_z2_contrast": abs(stats.spearmanr(z2, log_contrast[0]).statistic),
         "accuracy_active_z2_means": accuracy(
             train["z2_mean"][:, active], test["z2_mean"][:, active]
         ),
-        "accuracy_log_contrast": accuracy(contrast[1][:, None], contrast[2][:, None]),
+        "accuracy_log_contrast": accuracy(log_contrast[1][:, None], log_contrast[2][:, None]),
         "accuracy_z1_all_not_standardised": raw.score(test["z1_mean"], labels[1]),
         "sd_of_z1_means_below_gap": natural["z1_mean"][:, low].std(0).mean(),
         "r2_of_their_prior_mean": np.median(explained),
     }
-
-
-def log_contrast(rows: torch.Tensor) -> np.ndarray:
-    """Log standard deviation over the pixels of each row."""
-    return rows.std(dim=1).log().numpy()
 
 
 @torch.no_grad()
