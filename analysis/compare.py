@@ -28,10 +28,10 @@ from matplotlib.figure import Figure
 from analysis import latent
 from analysis.figures import as_images, grey_limit
 from analysis.finished import FinishedRun, check_same_data, grey_test_rows, read_run
-from pyro_vae.checkpoint import write_whole
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.generators import own_generators
+from pyro_vae.storage import write_whole
+from pyro_vae.torch_state import own_generators
 
 PICTURES = ("latent_scatter", "encode_decode", "repeated_draws", "samples", "manifold")
 PANELS_PER_ROW = 3
@@ -198,9 +198,13 @@ class Comparison:
         return found
 
     def _sheet(
-        self, images: np.ndarray, names: list[str], title: str, caption: str,
+        self,
+        images: np.ndarray,
+        names: list[str],
+        title: str,
+        caption: str,
         columns: Sequence[str] = (),
-    ) -> Figure:  # fmt: skip
+    ) -> Figure:
         """Rows of images (R, C, D) with their names, over a caption."""
         drawn = self._images(images)
         size = max(MIN_WIDTH, 2.0 + 0.95 * images.shape[1]), 1.6 + 0.95 * len(images)

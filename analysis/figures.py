@@ -15,12 +15,12 @@ import torch
 from matplotlib.figure import Figure
 
 from analysis import plots
-from pyro_vae.activity import ACTIVITY_THRESHOLD, PosteriorMeans, posterior_means
-from pyro_vae.checkpoint import write_whole
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.errors import InputError
-from pyro_vae.generators import own_generators
+from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD, PosteriorMeans, posterior_means
 from pyro_vae.runs import RunDirectory, load_run
+from pyro_vae.storage import write_whole
+from pyro_vae.torch_state import own_generators
 
 GRID_COLUMNS = 10
 MAX_FILTERS = 100

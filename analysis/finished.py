@@ -13,14 +13,21 @@ from torch import Tensor
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.datasets.load import DIGIT_DATASETS
 from pyro_vae.errors import InputError
-from pyro_vae.guides import Guide
-from pyro_vae.models import HierarchicalVAE
+from pyro_vae.programs.guides import Guide
+from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.runs import RunDirectory, load_run
 
 OBJECTIVE_NAMES = {
-    "iwae": "IWAE", "dreg": "IWAE (DReG)", "stl": "IWAE (STL)", "miwae": "MIWAE", "ciwae": "CIWAE",
-    "piwae": "PIWAE", "elbo": "VAE", "elbo-analytic": "VAE (analytic KL)", "pyro-elbo": "VAE",
-}  # fmt: skip
+    "iwae": "IWAE",
+    "dreg": "IWAE (DReG)",
+    "stl": "IWAE (STL)",
+    "miwae": "MIWAE",
+    "ciwae": "CIWAE",
+    "piwae": "PIWAE",
+    "elbo": "VAE",
+    "elbo-analytic": "VAE (analytic KL)",
+    "pyro-elbo": "VAE",
+}
 
 
 @dataclass(frozen=True)

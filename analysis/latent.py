@@ -17,12 +17,12 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from analysis import plots
-from pyro_vae import traces
-from pyro_vae.activity import ACTIVITY_THRESHOLD, active_units, posterior_means
-from pyro_vae.conditionals import FAMILIES
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.log_weights import guide_sites
-from pyro_vae.priors import StandardPrior
+from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD, active_units, posterior_means
+from pyro_vae.programs.conditionals import FAMILIES
+from pyro_vae.programs.priors import StandardPrior
+from pyro_vae.weights import traces
+from pyro_vae.weights.log_weights import guide_sites
 
 MAX_CLASSES = 10  # more cannot be told apart by colour
 NUM_SAMPLES = 100
@@ -173,9 +173,15 @@ def plot_plane(
         members = points[classes == index]
         if len(members):
             ax.text(
-                *np.median(members, axis=0), name, color=0.7 * colours[index, :3], weight="bold",
-                ha="center", va="center", path_effects=outline, clip_on=True,
-            )  # fmt: skip
+                *np.median(members, axis=0),
+                name,
+                color=0.7 * colours[index, :3],
+                weight="bold",
+                ha="center",
+                va="center",
+                path_effects=outline,
+                clip_on=True,
+            )
     ax.set_aspect("equal", adjustable="box")
     ax.grid(alpha=0.3)
     if width is not None:

@@ -67,9 +67,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build_report(
-    paths: Sequence[Path], folder: Path, settings: Settings | None = None, *, jobs: int = 1,
-    command: str = "", say: Callable[[str], None] = print,
-) -> tuple[Path, list[str]]:  # fmt: skip
+    paths: Sequence[Path],
+    folder: Path,
+    settings: Settings | None = None,
+    *,
+    jobs: int = 1,
+    command: str = "",
+    say: Callable[[str], None] = print,
+) -> tuple[Path, list[str]]:
     """Measure the runs and write the report; its path, and the names of the items that failed.
 
     Args:
@@ -107,11 +112,17 @@ def _measure(study: Study, jobs: int, say: Callable[[str], None]) -> None:
     """Make all measurements, runs side by side; what cannot be measured is said in its place."""
     started = time.monotonic()
     calls = [
-        delayed(_measure_run)(subject.run.path, subject.label, study.settings, subject.store.folder,
-                              torch.get_num_threads() // jobs or 1, subject.store.missing(subject))
+        delayed(_measure_run)(
+            subject.run.path,
+            subject.label,
+            study.settings,
+            subject.store.folder,
+            torch.get_num_threads() // jobs or 1,
+            subject.store.missing(subject),
+        )
         for subject in study.subjects
         if subject.store.missing(subject)
-    ]  # fmt: skip
+    ]
     if not calls:
         return
     say(f"measuring {len(calls)} runs, {min(jobs, len(calls))} at a time")
@@ -164,15 +175,21 @@ def _describe(subject: Subject) -> dict[str, object]:
     config, summary = subject.run.config, subject.run.summary
     trained = summary.get("run", {})
     return {
-        "model": subject.label, "seed": subject.seed, "folder": subject.run.path.name,
-        "objective": config["objective"], "k": subject.k, "guide": config["guide"],
+        "model": subject.label,
+        "seed": subject.seed,
+        "folder": subject.run.path.name,
+        "objective": config["objective"],
+        "k": subject.k,
+        "guide": config["guide"],
         "units": " + ".join(map(str, subject.run.model.latent_sizes)),
         "data": config["data_settings"]["name"],
-        "steps": trained.get("steps"), "epochs": trained.get("epochs"),
-        "batch": config.get("batch_size"), "lr": config.get("lr"),
+        "steps": trained.get("steps"),
+        "epochs": trained.get("epochs"),
+        "batch": config.get("batch_size"),
+        "lr": config.get("lr"),
         "annealing": _schedules(config.get("annealing") or {}),
         "version": config.get("versions", {}).get("pyro_vae", ""),
-    }  # fmt: skip
+    }
 
 
 def _schedules(annealing: dict[str, list[float]]) -> str:
@@ -190,10 +207,13 @@ def _main(arguments: list[str] | None) -> int:
     runs, out = flags.pop("runs"), flags.pop("out")
     words = sys.argv[1:] if arguments is None else arguments
     path, failed = build_report(
-        runs, out, Settings(**flags), jobs=jobs,
+        runs,
+        out,
+        Settings(**flags),
+        jobs=jobs,
         command=f"python -m analysis.report {' '.join(map(str, words))}",
         say=(lambda line: None) if quiet else (lambda line: print(line, flush=True)),
-    )  # fmt: skip
+    )
     print(f"wrote {path}")
     if failed:
         print(f"report: failed items: {', '.join(failed)}", file=sys.stderr)
@@ -214,10 +234,12 @@ def _parser() -> argparse.ArgumentParser:
     for field in dataclasses.fields(Settings):
         kind = {"kind": int, "metavar": "N"} if isinstance(field.default, int) else {"kind": str}
         group.add_argument(
-            f"--{field.name.replace('_', '-')}", type=kind["kind"], default=field.default,
+            f"--{field.name.replace('_', '-')}",
+            type=kind["kind"],
+            default=field.default,
             metavar=kind.get("metavar", "NAME|DIR"),
             help=HELP[field.name] + (f" ({field.default})" if field.default is not None else ""),
-        )  # fmt: skip
+        )
     return p
 
 

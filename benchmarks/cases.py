@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import pyro_vae
 from benchmarks.bare import BareBurda1, BareBurda2, BareTD, copy_parameters_
-from pyro_vae.architectures import Architecture, architecture, build_guide, build_model
-from pyro_vae.generators import own_generators
+from pyro_vae.programs.named import Architecture, architecture, build_guide, build_model
+from pyro_vae.torch_state import own_generators
 
 
 @dataclass(frozen=True, eq=False)

@@ -110,11 +110,18 @@ def run_cell(
             count = flops(lambda step=step: step(x))
         spread = timing.spread(name)
         row = Row(
-            case=case.name, batch=batch, num_particles=num_particles, variant=name,
-            milliseconds=spread.scaled(1e3), ratio=timing.ratio(name, BASE),
-            share_of_peak=count / spread.median / peak, flops=count,
-            checks=checks.get(name, []), memory=None, rounds=timing.rounds,
-        )  # fmt: skip
+            case=case.name,
+            batch=batch,
+            num_particles=num_particles,
+            variant=name,
+            milliseconds=spread.scaled(1e3),
+            ratio=timing.ratio(name, BASE),
+            share_of_peak=count / spread.median / peak,
+            flops=count,
+            checks=checks.get(name, []),
+            memory=None,
+            rounds=timing.rounds,
+        )
         if with_memory:
             held = memory.in_subprocess(case.name, batch, num_particles, name)
             row = replace(row, memory=held)

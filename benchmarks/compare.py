@@ -106,14 +106,21 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--particles", nargs="+", type=int, default=[1, 5, 50])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--rounds", type=int, default=20, help="timed steps per variant")
-    parser.add_argument("--max-seconds", type=float, default=5.0,
-                        help="a cell with longer steps gets few rounds")  # fmt: skip
-    parser.add_argument("--max-gigabytes", type=float, default=12.0,
-                        help="a cell that needs more is left out")  # fmt: skip
-    parser.add_argument("--memory", action="store_true",
-                        help="peak memory too, a process for each variant: slow")  # fmt: skip
-    parser.add_argument("--no-denormals", dest="denormals", action="store_false",
-                        help="without the table of the trained pair")  # fmt: skip
+    parser.add_argument(
+        "--max-seconds", type=float, default=5.0, help="a cell with longer steps gets few rounds"
+    )
+    parser.add_argument(
+        "--max-gigabytes", type=float, default=12.0, help="a cell that needs more is left out"
+    )
+    parser.add_argument(
+        "--memory", action="store_true", help="peak memory too, a process for each variant: slow"
+    )
+    parser.add_argument(
+        "--no-denormals",
+        dest="denormals",
+        action="store_false",
+        help="without the table of the trained pair",
+    )
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     return parser.parse_args()
 

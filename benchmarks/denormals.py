@@ -19,7 +19,7 @@ import pyro_vae
 from benchmarks.cases import Case
 from benchmarks.steps import step_of_loss
 from benchmarks.variants import VARIANTS, Prepared
-from pyro_vae.diagnostics import effective_sample_size
+from pyro_vae.weights.diagnostics import effective_sample_size
 
 UNFLUSHED = ("bare", "pyro-renyi", "ours")
 

@@ -39,11 +39,13 @@ CHUNKS = (250, 500, 1_000, 2_500, 5_000)
 def bare(twin: nn.Module, x: Tensor, chunk: int) -> Tensor:
     """L_5000 per datum: one datum and ``chunk`` particles at a time."""
     parts = NUM_PARTICLES // chunk
-    return torch.stack([
-        torch.logsumexp(torch.stack([-twin(row, chunk) for _ in range(parts)]), 0)
-        - math.log(parts)
-        for row in x.split(1)
-    ])  # fmt: skip
+    return torch.stack(
+        [
+            torch.logsumexp(torch.stack([-twin(row, chunk) for _ in range(parts)]), 0)
+            - math.log(parts)
+            for row in x.split(1)
+        ]
+    )
 
 
 def data() -> Tensor:
@@ -102,9 +104,13 @@ def main() -> None:
     print(f"ours / bare in its best chunk ({best}): {ratio:.2f}; peak memory {peak:.0f} MB")
     if flags.json:
         content = {
-            "machine": description(), "seconds": medians, "best_chunk": best, "ratio": ratio,
-            "peak_megabytes": peak, "log_likelihood": [ours.mean().item(), theirs.mean().item()],
-        }  # fmt: skip
+            "machine": description(),
+            "seconds": medians,
+            "best_chunk": best,
+            "ratio": ratio,
+            "peak_megabytes": peak,
+            "log_likelihood": [ours.mean().item(), theirs.mean().item()],
+        }
         flags.json.write_text(json.dumps(content, indent=1) + "\n")
 
 

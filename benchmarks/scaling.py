@@ -162,8 +162,9 @@ def _flags() -> argparse.Namespace:
     ours = ["bare", "ours", "ours-compiled", "ours-thinned"]
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=ours)
     parser.add_argument("--rounds", type=int, default=20, help="timed steps per variant and size")
-    parser.add_argument("--max-seconds", type=float, default=5.0,
-                        help="few rounds where a step takes longer")  # fmt: skip
+    parser.add_argument(
+        "--max-seconds", type=float, default=5.0, help="few rounds where a step takes longer"
+    )
     parser.add_argument("--figure", type=Path, help="write the figure to this file")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import pyro_vae
 from benchmarks.cases import Case
-from pyro_vae.thinning import default_kept
+from pyro_vae.objectives.thinning import default_kept
 from pyro_vae.training import Gradients
 from pyro_vae.training.fitting import default_chunk_size
 from pyro_vae.training.optimisation import GradientStep

@@ -25,7 +25,7 @@ import torch
 import pyro_vae
 from benchmarks.machine import description, flush_denormals
 from pyro_vae.datasets import Batches
-from pyro_vae.thinning import default_kept
+from pyro_vae.objectives.thinning import default_kept
 from pyro_vae.training import Gradients
 from pyro_vae.training.optimisation import GradientStep
 from pyro_vae.training.validation import validation_columns
@@ -131,9 +131,14 @@ def main() -> None:
             print(f"{name:24} mean {np.mean(values):10.4f}  sd {np.std(values, ddof=1):.4f}")
     if flags.json:
         content = {
-            "machine": description(), "case": flags.case, "num_particles": NUM_PARTICLES,
-            "kept": kept, "batch": BATCH, "epochs": flags.epochs, "rows": rows,
-        }  # fmt: skip
+            "machine": description(),
+            "case": flags.case,
+            "num_particles": NUM_PARTICLES,
+            "kept": kept,
+            "batch": BATCH,
+            "epochs": flags.epochs,
+            "rows": rows,
+        }
         flags.json.write_text(json.dumps(content, indent=1) + "\n")
 
 

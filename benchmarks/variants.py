@@ -65,9 +65,7 @@ def _pythae(case: Case, num_particles: int, x: Tensor) -> Prepared:
 _COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
 VARIANTS = {
     "bare": Variant(_torch(steps.bare), checks.bare),
-    "bare-compiled": Variant(
-        _torch(steps.bare_compiled), checks.bare_compiled, modules=_COMPILER
-    ),
+    "bare-compiled": Variant(_torch(steps.bare_compiled), checks.bare_compiled, modules=_COMPILER),
     "ours": Variant(_torch(steps.ours)),
     "ours-compiled": Variant(_torch(steps.ours, compiled=True), modules=_COMPILER),
     "ours-thinned": Variant(_torch(steps.ours, compiled=True, thin=True), modules=_COMPILER),
@@ -76,7 +74,10 @@ VARIANTS = {
         _numpyro, checks.numpyro, "numpyro", modules=("benchmarks.peers.numpyro_peer",)
     ),
     "pythae-iwae": Variant(
-        _pythae, checks.pythae, "pythae", lambda case: case.name == "burda1",
+        _pythae,
+        checks.pythae,
+        "pythae",
+        lambda case: case.name == "burda1",
         ("benchmarks.peers.pythae_peer",),
     ),
-}  # fmt: skip
+}

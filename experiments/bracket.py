@@ -26,7 +26,7 @@ import pyro_vae
 from experiments.commands import Parser, device_named, exit_code
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation import Bracket, Evaluation, ais, bidirectional, evaluate
-from pyro_vae.evaluation.figures import mean_and_error
+from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.runs import RunDirectory, load_run
 
 
@@ -60,9 +60,10 @@ def _main(arguments: list[str] | None) -> int:
     settings = config["data_settings"] | {"data_dir": flags.data_dir}
     test = pyro_vae.load_dataset(**settings).test[: flags.num_data].to(device)
     annealing = {
-        "num_particles": flags.chains, "num_temperatures": flags.temperatures,
+        "num_particles": flags.chains,
+        "num_temperatures": flags.temperatures,
         "num_leapfrog": flags.leapfrog,
-    }  # fmt: skip
+    }
     started = time.monotonic()
     torch.manual_seed(flags.seed)
     with tqdm(total=flags.num_data + len(test), unit="datum", disable=flags.quiet) as bar:
@@ -71,12 +72,9 @@ def _main(arguments: list[str] | None) -> int:
         )
         below = ais(model, guide, test, on_progress=bar.update, **annealing)
     sampled = [
-        evaluate(
-            model, guide, x, num_particles=flags.eval_particles,
-            bound_particles=1, khat=False,
-        )
+        evaluate(model, guide, x, num_particles=flags.eval_particles, bound_particles=1, khat=False)
         for x in (bracket.x, test)
-    ]  # fmt: skip
+    ]
     summary = {
         "simulated": _simulated(bracket, sampled[0]),
         "test": {
@@ -85,11 +83,12 @@ def _main(arguments: list[str] | None) -> int:
             "AIS over L_K": mean_and_error(below.lower - sampled[1].log_likelihood),
         },
         "acceptance": {
-            "simulated": float(bracket.acceptance.mean()), "test": float(below.acceptance.mean()),
+            "simulated": float(bracket.acceptance.mean()),
+            "test": float(below.acceptance.mean()),
         },
         "settings": vars(flags) | {"minutes": (time.monotonic() - started) / 60},
         "version": pyro_vae.__version__,
-    }  # fmt: skip
+    }
     path = Path(flags.run) / "bracket.json"
     RunDirectory.write_json(path, summary)
     _print(summary, flags)

@@ -30,9 +30,9 @@ from experiments.replication.plan import Plan, check_budget, fit_budget, measure
 from experiments.replication.render import write_table
 from experiments.replication.tables import RECIPES, TABLES, Cell, Row, Table, table_named
 from experiments.side_by_side import ending, run_all, told, waiting_for, workers
-from pyro_vae.diagnostics import MIN_PARTICLES_FOR_KHAT
 from pyro_vae.errors import InputError, check_choice, check_count, check_positive
-from pyro_vae.recipes import named_recipe
+from pyro_vae.training.recipes import named_recipe
+from pyro_vae.weights.diagnostics import MIN_PARTICLES_FOR_KHAT
 
 
 def parser() -> Parser:
@@ -43,22 +43,29 @@ def parser() -> Parser:
         "--epochs", type=int, metavar="N", help="epochs of every cell, instead of a budget"
     )
     p.add_argument(
-        "--recipe", default="burda", metavar="NAME",
+        "--recipe",
+        default="burda",
+        metavar="NAME",
         help=f"{' or '.join(RECIPES)}: batch 20 and learning rates from 1e-3, or batch 100 and "
         "from 1e-4 (default: burda)",
-    )  # fmt: skip
+    )
     p.add_argument("--levels", type=int, nargs="+", metavar="L", help="rows with 1 or 2 levels")
     p.add_argument("--num-particles", type=int, nargs="+", metavar="K", help="rows with these k")
     p.add_argument("--seeds", type=int, default=1, metavar="N", help="of every cell (default: 1)")
     p.add_argument(
-        "--jobs", type=int, metavar="N",
+        "--jobs",
+        type=int,
+        metavar="N",
         help="cells trained side by side (default: one per CPU core, one on a GPU)",
-    )  # fmt: skip
+    )
     p.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
     p.add_argument(
-        "--eval-particles", type=int, default=5_000, metavar="K",
+        "--eval-particles",
+        type=int,
+        default=5_000,
+        metavar="K",
         help=f"of the NLL, at least {MIN_PARTICLES_FOR_KHAT} (default: 5000)",
-    )  # fmt: skip
+    )
     p.add_argument("--test-size", type=int, metavar="N", help="test images (default: by budget)")
     p.add_argument("--data-dir", metavar="DIR", help="data files (default: $PYRO_VAE_DATA)")
     p.add_argument("--run-dir", metavar="DIR", help="default: runs/<table>-<recipe>")
@@ -147,37 +154,58 @@ def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | N
             say("measuring the time of a step")
             cells = [cell for chain in chains for cell in chain]
             call = delayed(measure)(
-                cells, data, flags.recipe, table.binarize[flags.recipe], flags.eval_particles,
-                device, threads,
-            )  # fmt: skip
+                cells,
+                data,
+                flags.recipe,
+                table.binarize[flags.recipe],
+                flags.eval_particles,
+                device,
+                threads,
+            )
             epochs, test_size = fit_budget(
-                chains, slowest(Parallel(n_jobs=jobs)([call] * jobs)), len(data.test),
-                recipe=flags.recipe, seeds=flags.seeds, minutes=flags.budget, jobs=jobs,
-            )  # fmt: skip
+                chains,
+                slowest(Parallel(n_jobs=jobs)([call] * jobs)),
+                len(data.test),
+                recipe=flags.recipe,
+                seeds=flags.seeds,
+                minutes=flags.budget,
+                jobs=jobs,
+            )
         check_count("--epochs", epochs)
         wanted = test_size if flags.test_size is None else flags.test_size
         test_size = min(check_count("--test-size", wanted, minimum=2), len(data.test))
         plan = Plan(
-            table=flags.table, recipe=flags.recipe, seeds=flags.seeds, epochs=epochs,
+            table=flags.table,
+            recipe=flags.recipe,
+            seeds=flags.seeds,
+            epochs=epochs,
             test_size=test_size,
             particles=check_count(
                 "--eval-particles", flags.eval_particles, minimum=MIN_PARTICLES_FOR_KHAT
             ),
-            levels=levels, num_particles=num_particles, budget_minutes=flags.budget, jobs=jobs,
-            device=str(device), version=pyro_vae.__version__,
-        )  # fmt: skip
+            levels=levels,
+            num_particles=num_particles,
+            budget_minutes=flags.budget,
+            jobs=jobs,
+            device=str(device),
+            version=pyro_vae.__version__,
+        )
         plan.write(path)
         return plan
 
 
 def _check_same(plan: Plan, flags, device: torch.device, folder: Path) -> None:
     asked = {
-        "table": flags.table, "recipe": flags.recipe, "particles": flags.eval_particles,
-        "device": str(device), "epochs": flags.epochs, "budget_minutes": flags.budget,
+        "table": flags.table,
+        "recipe": flags.recipe,
+        "particles": flags.eval_particles,
+        "device": str(device),
+        "epochs": flags.epochs,
+        "budget_minutes": flags.budget,
         "test_size": flags.test_size,
         "levels": flags.levels and tuple(flags.levels),
         "num_particles": flags.num_particles and tuple(flags.num_particles),
-    }  # fmt: skip
+    }
     for name, value in asked.items():
         if value is not None and value != getattr(plan, name):
             raise InputError(

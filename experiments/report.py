@@ -9,23 +9,33 @@ from tqdm import tqdm
 
 import pyro_vae
 from analysis.figures import write_figures
-from pyro_vae.activity import ACTIVITY_THRESHOLD, active_units, pca_active_units, posterior_means
-from pyro_vae.checkpoint import write_whole
 from pyro_vae.datasets import Dataset
 from pyro_vae.evaluation import Evaluation, evaluate
-from pyro_vae.generators import own_generators
-from pyro_vae.inference_data import netcdf_bytes
+from pyro_vae.evaluation.activity import (
+    ACTIVITY_THRESHOLD,
+    active_units,
+    pca_active_units,
+    posterior_means,
+)
+from pyro_vae.export.inference_data import netcdf_bytes
 from pyro_vae.objectives import IMPORTANCE_WEIGHTED
 from pyro_vae.runs import RunDirectory
+from pyro_vae.storage import write_whole
+from pyro_vae.torch_state import own_generators
 
 ACTIVITY_DATA = 1_000
 ACTIVITY_SAMPLES = 100
 
 
 def final_figures(
-    model, guide, data: Dataset, config: dict[str, Any], directory: RunDirectory,
-    device: torch.device, quiet: bool,
-) -> dict[str, Any]:  # fmt: skip
+    model,
+    guide,
+    data: Dataset,
+    config: dict[str, Any],
+    directory: RunDirectory,
+    device: torch.device,
+    quiet: bool,
+) -> dict[str, Any]:
     """Evaluate on test data; write posterior.nc and figures; return the summary."""
     with own_generators():
         torch.manual_seed(config["seed"])
@@ -33,9 +43,13 @@ def final_figures(
         judged = test[: config["test_size"]]
         with tqdm(total=len(judged), desc="test data", disable=quiet, leave=False) as bar:
             figures = evaluate(
-                model, guide, judged, num_particles=config["eval_particles"],
-                bound_particles=config["num_particles"], on_progress=bar.update,
-            )  # fmt: skip
+                model,
+                guide,
+                judged,
+                num_particles=config["eval_particles"],
+                bound_particles=config["num_particles"],
+                on_progress=bar.update,
+            )
         means = posterior_means(guide, test[:ACTIVITY_DATA], num_samples=ACTIVITY_SAMPLES)
         idata = _posterior(model, guide, judged, figures, config, data)
     write_whole(directory.posterior, netcdf_bytes(idata))

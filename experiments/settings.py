@@ -6,32 +6,53 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pyro_vae.annealing import LinearWarmUp, default_annealing
-from pyro_vae.architectures import GUIDES, architecture
 from pyro_vae.datasets import PATCH_DATASETS
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import OBJECTIVES, SETTINGS, make_objective
-from pyro_vae.recipes import Recipe, named_recipe, recipe_name
+from pyro_vae.objectives.thinning import default_kept
+from pyro_vae.programs.named import GUIDES, architecture
 from pyro_vae.runs import RunDirectory
-from pyro_vae.thinning import default_kept
 from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import GRADIENTS, OptimiserSettings
 from pyro_vae.training.precision import PRECISIONS
-from pyro_vae.training.stages import Stages, stages
+from pyro_vae.training.recipes import Recipe, named_recipe, recipe_name
+from pyro_vae.training.schedules import LinearWarmUp, Stages, default_annealing, stages
 
 # A resumed run keeps its data, model, optimiser and seed; the rest may be given anew.
 MAY_CHANGE = {
-    "data_dir", "objective", "estimator", *SETTINGS, "num_particles", "epochs", "max_minutes",
-    "device", "valid_size", "test_size", "eval_particles", "posterior_data", "posterior_draws",
-    "thin", "compile", "chunk_size", "precision",
-}  # fmt: skip
+    "data_dir",
+    "objective",
+    "estimator",
+    *SETTINGS,
+    "num_particles",
+    "epochs",
+    "max_minutes",
+    "device",
+    "valid_size",
+    "test_size",
+    "eval_particles",
+    "posterior_data",
+    "posterior_draws",
+    "thin",
+    "compile",
+    "chunk_size",
+    "precision",
+}
 PATCH_FLAGS = ("patch_size", "intensity", "whiten", "components", "num_train")
 # Entries that runs of older versions lack, as those runs had them.
 ADDED = {
-    **dict.fromkeys(SETTINGS), "estimator": None,
-    "thin": None, "compile": None, "chunk_size": None, "precision": "float32", "recipe": None,
-    "lr_stages": None, "adam_beta1": 0.9, "gradient": "mean", "second_moment": 0.0,
-}  # fmt: skip
+    **dict.fromkeys(SETTINGS),
+    "estimator": None,
+    "thin": None,
+    "compile": None,
+    "chunk_size": None,
+    "precision": "float32",
+    "recipe": None,
+    "lr_stages": None,
+    "adam_beta1": 0.9,
+    "gradient": "mean",
+    "second_moment": 0.0,
+}
 # Where benchmarks/thinning.py found that it pays.
 THIN_FROM = 50  # particles
 THINNED = ("iwae", "dreg", "renyi")
@@ -39,18 +60,46 @@ NOT_IN_CONFIG = {"resume", "run_dir", "quiet"}
 
 
 DEFAULTS: dict[str, Any] = {
-    "dataset": "natural", "data_dir": None, "binarize": None, "patch_size": 20,
-    "intensity": "log", "whiten": "zca", "components": 128, "num_train": 10_000,
-    "model": "td", "guide": "topdown", "preset": "small",
-    "objective": "iwae", "estimator": None, **dict.fromkeys(SETTINGS), "num_particles": 50,
-    "anneal": None, "no_anneal": False,
-    "epochs": None, "max_minutes": None, "batch_size": None, "recipe": None,
-    "lr": None, "adam_beta1": None, "adam_eps": None, "gradient": None, "second_moment": None,
-    "clip_norm": None, "skip_norm": None, "seed": 0, "thin": "auto",
-    "compile": None, "chunk_size": None, "precision": "float32", "device": "auto",
-    "valid_size": 500, "test_size": 200, "eval_particles": 5_000,
-    "posterior_data": 50, "posterior_draws": 100,
-}  # fmt: skip
+    "dataset": "natural",
+    "data_dir": None,
+    "binarize": None,
+    "patch_size": 20,
+    "intensity": "log",
+    "whiten": "zca",
+    "components": 128,
+    "num_train": 10_000,
+    "model": "td",
+    "guide": "topdown",
+    "preset": "small",
+    "objective": "iwae",
+    "estimator": None,
+    **dict.fromkeys(SETTINGS),
+    "num_particles": 50,
+    "anneal": None,
+    "no_anneal": False,
+    "epochs": None,
+    "max_minutes": None,
+    "batch_size": None,
+    "recipe": None,
+    "lr": None,
+    "adam_beta1": None,
+    "adam_eps": None,
+    "gradient": None,
+    "second_moment": None,
+    "clip_norm": None,
+    "skip_norm": None,
+    "seed": 0,
+    "thin": "auto",
+    "compile": None,
+    "chunk_size": None,
+    "precision": "float32",
+    "device": "auto",
+    "valid_size": 500,
+    "test_size": 200,
+    "eval_particles": 5_000,
+    "posterior_data": 50,
+    "posterior_draws": 100,
+}
 
 
 def new_config(given: dict[str, Any]) -> dict[str, Any]:
@@ -87,12 +136,16 @@ def _entries_of(plan: Recipe) -> dict[str, Any]:
     """What a recipe says about entries that flags may set as well."""
     adam = plan.optimiser
     return {
-        "epochs": plan.epochs, "batch_size": plan.batch_size,
+        "epochs": plan.epochs,
+        "batch_size": plan.batch_size,
         "lr": None if plan.stages else adam.lr,
-        "adam_beta1": adam.betas[0], "adam_eps": adam.eps,
-        "gradient": adam.gradient, "second_moment": adam.second_moment,
-        "clip_norm": adam.clip_norm, "skip_norm": adam.skip_norm,
-    }  # fmt: skip
+        "adam_beta1": adam.betas[0],
+        "adam_eps": adam.eps,
+        "gradient": adam.gradient,
+        "second_moment": adam.second_moment,
+        "clip_norm": adam.clip_norm,
+        "skip_norm": adam.skip_norm,
+    }
 
 
 def resumed_config(stored: dict[str, Any], given: dict[str, Any], source: Path) -> dict[str, Any]:
@@ -142,9 +195,18 @@ def check_config(config: dict[str, Any]) -> None:
     check_choice("objective", config["objective"], OBJECTIVES)
     check_choice("device", config["device"], ("auto", "cpu", "cuda"))
     for name in (
-        "num_particles", "epochs", "batch_size", "adam_eps", "clip_norm", "skip_norm", "test_size",
-        "valid_size", "eval_particles", "posterior_data", "posterior_draws",
-    ):  # fmt: skip
+        "num_particles",
+        "epochs",
+        "batch_size",
+        "adam_eps",
+        "clip_norm",
+        "skip_norm",
+        "test_size",
+        "valid_size",
+        "eval_particles",
+        "posterior_data",
+        "posterior_draws",
+    ):
         check_positive(f"--{name.replace('_', '-')}", config[name])
     if config["lr_stages"] is None:
         check_positive("--lr", config["lr"])
@@ -160,9 +222,11 @@ def check_config(config: dict[str, Any]) -> None:
     if config["max_minutes"] is not None:
         check_positive("--max-minutes", config["max_minutes"])
     make_objective(
-        config["objective"], config["num_particles"], estimator=config["estimator"],
+        config["objective"],
+        config["num_particles"],
+        estimator=config["estimator"],
         **objective_settings(config),
-    )  # fmt: skip
+    )
     if config["chunk_size"] is not None:
         check_positive("--chunk-size", config["chunk_size"])
     check_choice("precision", config["precision"], PRECISIONS)
@@ -227,10 +291,14 @@ def optimiser(config: dict[str, Any]) -> OptimiserSettings:
     beta2 = OptimiserSettings().betas[1]  # that of every recipe
     rates = config["lr_stages"] or [config["lr"]]
     return OptimiserSettings(
-        lr=rates[0], betas=(config["adam_beta1"], beta2), eps=config["adam_eps"],
-        gradient=config["gradient"], second_moment=config["second_moment"],
-        clip_norm=config["clip_norm"], skip_norm=config["skip_norm"],
-    )  # fmt: skip
+        lr=rates[0],
+        betas=(config["adam_beta1"], beta2),
+        eps=config["adam_eps"],
+        gradient=config["gradient"],
+        second_moment=config["second_moment"],
+        clip_norm=config["clip_norm"],
+        skip_norm=config["skip_norm"],
+    )
 
 
 def lr_schedule(config: dict[str, Any]) -> Stages | None:

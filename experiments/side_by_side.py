@@ -17,9 +17,9 @@ import torch
 from joblib import Parallel
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from pyro_vae.checkpoint import write_text
 from pyro_vae.errors import InUse, check_count
 from pyro_vae.runs import RunDirectory
+from pyro_vae.storage import write_text
 
 SAY_EVERY_SECONDS = 60.0
 
@@ -126,5 +126,6 @@ class EpochLines:
         print(
             f"{self.name}: epoch {epoch} of {self.epochs}, validation ELBO {row['elbo']:.2f}, "
             f"L_k {row['bound']:.2f}",
-            file=self.stream, flush=True,
-        )  # fmt: skip
+            file=self.stream,
+            flush=True,
+        )

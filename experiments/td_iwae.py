@@ -40,14 +40,17 @@ def parser() -> Parser:
     p.add_argument("--budget", type=float, metavar="MINUTES", help="for training and evaluating")
     p.add_argument("--epochs", type=int, metavar="N", help="of every cell, instead of a budget")
     p.add_argument(
-        "--models", nargs="+", metavar="M",
+        "--models",
+        nargs="+",
+        metavar="M",
         help=f"vanilla (analytic KL), or particles of a TD-IWAE (default: {' '.join(MODELS)})",
-    )  # fmt: skip
+    )
     p.add_argument("--seeds", type=int, metavar="N", help=f"of every model (default: {SEEDS})")
     p.add_argument(
-        "--also-without-annealing", action="store_true",
+        "--also-without-annealing",
+        action="store_true",
         help="train seed 0 of every model once more with beta 1 throughout (S0, figure 5.2)",
-    )  # fmt: skip
+    )
     shared = p.add_argument_group("equal in all cells; as fit.py takes them, and its defaults")
     shared.add_argument("--preset", metavar="NAME", help="small or paper")
     shared.add_argument("--dataset", metavar="NAME|FILE", help="natural, bsds, ...")
@@ -61,9 +64,11 @@ def parser() -> Parser:
     )
     p.add_argument("--data-dir", metavar="DIR", help="data files (default: $PYRO_VAE_DATA)")
     p.add_argument(
-        "--jobs", type=int, metavar="N",
+        "--jobs",
+        type=int,
+        metavar="N",
         help="cells trained side by side (default: one per CPU core, one on a GPU)",
-    )  # fmt: skip
+    )
     p.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
     p.add_argument("--run-dir", metavar="DIR", help="default: runs/td-iwae-<preset>-<dataset>")
     p.add_argument("--resume", action="store_true", help="go on where this folder stands")

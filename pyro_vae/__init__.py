@@ -7,16 +7,11 @@
 >>> idata = pyro_vae.to_inference_data(model, guide, data.test[:20], num_particles=50)
 """
 
-from pyro_vae import activity, annealing, bounds, diagnostics, evaluation, resampling
-from pyro_vae.annealing import LinearWarmUp, anneal
-from pyro_vae.architectures import Architecture, build_guide, build_model, build_pair
-from pyro_vae.conditionals import Bernoulli, FixedNoiseGaussian, LocScale
+from pyro_vae import evaluation
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.errors import InputError, TrainingDiverged
-from pyro_vae.guides import BottomUpGuide, MeanFieldGuide, TopDownGuide
-from pyro_vae.inference_data import to_inference_data
-from pyro_vae.log_weights import LogWeights, log_weights
-from pyro_vae.models import HierarchicalVAE
+from pyro_vae.evaluation import activity
+from pyro_vae.export import to_inference_data
 from pyro_vae.objectives import (
     CIWAE,
     ELBO,
@@ -33,13 +28,23 @@ from pyro_vae.objectives import (
     RenyiELBO,
     make_objective,
 )
-from pyro_vae.priors import StandardPrior
+from pyro_vae.objectives.svi import for_svi
+from pyro_vae.programs.conditionals import LocScale
+from pyro_vae.programs.guides import BottomUpGuide, MeanFieldGuide, TopDownGuide
+from pyro_vae.programs.likelihoods import Bernoulli, FixedNoiseGaussian
+from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.named import Architecture, build_guide, build_model, build_pair
+from pyro_vae.programs.priors import StandardPrior
 from pyro_vae.runs import Run, load_run
-from pyro_vae.svi import for_svi
 from pyro_vae.training import fit
+from pyro_vae.training import schedules as annealing
 from pyro_vae.training.optimisation import OptimiserSettings
 from pyro_vae.training.progress import FitResult
+from pyro_vae.training.schedules import LinearWarmUp
 from pyro_vae.version import __version__
+from pyro_vae.weights import bounds, diagnostics, resampling
+from pyro_vae.weights.handlers import anneal
+from pyro_vae.weights.log_weights import LogWeights, log_weights
 
 __all__ = [
     "CIWAE",

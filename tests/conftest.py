@@ -7,17 +7,30 @@ import pyro
 import pytest
 import torch
 
-from pyro_vae.architectures import Architecture, build_guide, build_model
 from pyro_vae.objectives import make_objective
+from pyro_vae.programs.named import Architecture, build_guide, build_model
 
 # The tensors of the tests are too small for a second thread to help.
 torch.set_num_threads(1)
 
 # Small settings of fit.py; flags given later in a command win.
 QUICK = [
-    "--epochs", "1", "--num-particles", "2", "--eval-particles", "50", "--test-size", "10",
-    "--valid-size", "10", "--posterior-data", "3", "--posterior-draws", "5", "--quiet",
-]  # fmt: skip
+    "--epochs",
+    "1",
+    "--num-particles",
+    "2",
+    "--eval-particles",
+    "50",
+    "--test-size",
+    "10",
+    "--valid-size",
+    "10",
+    "--posterior-data",
+    "3",
+    "--posterior-draws",
+    "5",
+    "--quiet",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +67,14 @@ def objective_named(name, num_particles, **settings):
     """``make_objective`` with a value for every setting that the objective wants."""
     inner = next((d for d in range(2, num_particles + 1) if num_particles % d == 0), 1)
     wanted = {
-        "power": {"power": 0.5}, "ciwae": {"beta": 0.3}, "miwae": {"inner": inner},
-        "piwae": {"inner": inner}, "beta-vae": {"beta": 1.0}, "capacity": {"capacity": 0.5},
+        "power": {"power": 0.5},
+        "ciwae": {"beta": 0.3},
+        "miwae": {"inner": inner},
+        "piwae": {"inner": inner},
+        "beta-vae": {"beta": 1.0},
+        "capacity": {"capacity": 0.5},
         "free-bits": {"free_bits": 0.01},
-    }  # fmt: skip
+    }
     return make_objective(name, num_particles, **(wanted.get(name, {}) | settings))
 
 

@@ -130,10 +130,14 @@ def optimal_guide(model):
     S = posterior.covariance_matrix[0]
     V1 = S[:d1, d1:] @ S[d1:, d1:].inverse()
     values = {
-        "W2": columns[d1:], "c2": offset[d1:], "L2": raw_factor(S[d1:, d1:]),
-        "V1": V1, "W1": columns[:d1] - V1 @ columns[d1:], "c1": offset[:d1] - V1 @ offset[d1:],
+        "W2": columns[d1:],
+        "c2": offset[d1:],
+        "L2": raw_factor(S[d1:, d1:]),
+        "V1": V1,
+        "W1": columns[:d1] - V1 @ columns[d1:],
+        "c1": offset[:d1] - V1 @ offset[d1:],
         "L1": raw_factor(S[:d1, :d1] - V1 @ S[d1:, :d1]),
-    }  # fmt: skip
+    }
     guide.load_state_dict(values)
     return guide
 
@@ -166,10 +170,12 @@ def chi2(model, guide, x):
         return torch.full((len(x),), torch.inf)
     h = 2 * quadratic(P, p.loc) - quadratic(Q, q.loc)
     log_integral = (
-        P.logdet() - 0.5 * (Q.logdet() + M.logdet())
+        P.logdet()
+        - 0.5 * (Q.logdet() + M.logdet())
         + 0.5 * (h * quadratic(M.inverse(), h)).sum(-1)
-        - (p.loc * quadratic(P, p.loc)).sum(-1) + 0.5 * (q.loc * quadratic(Q, q.loc)).sum(-1)
-    )  # fmt: skip
+        - (p.loc * quadratic(P, p.loc)).sum(-1)
+        + 0.5 * (q.loc * quadratic(Q, q.loc)).sum(-1)
+    )
     return log_integral.expm1()
 
 

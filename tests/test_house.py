@@ -68,9 +68,13 @@ print(json.dumps({
 }))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
         check=True,
-    )  # fmt: skip
+    )
     assert done.stderr == ""
     (line,) = done.stdout.splitlines()
     return json.loads(line)
@@ -82,9 +86,19 @@ def test_importing_changes_no_global_state(import_report):
 
 
 @pytest.mark.parametrize(
-    "name", ["arviz", "xarray", "skimage", "sklearn", "matplotlib", "pooch", "imageio",
-             "experiments", "analysis"],
-)  # fmt: skip
+    "name",
+    [
+        "arviz",
+        "xarray",
+        "skimage",
+        "sklearn",
+        "matplotlib",
+        "pooch",
+        "imageio",
+        "experiments",
+        "analysis",
+    ],
+)
 def test_importing_loads_no_heavy_library(import_report, name):
     assert "pyro_vae" in import_report["modules"]
     assert name not in import_report["modules"]

@@ -208,11 +208,15 @@ def signal_noise(
     extreme = int((np.abs(null) >= abs(found)).sum())
     return pd.DataFrame(
         {
-            "similarity": [found], "slope": [slope], "null_mean": [null.mean()],
-            "null_sd": [null.std(ddof=1)], "p_value": [(extreme + 1) / (permutations + 1)],
-            "units": [units], "patches": [len(means)],
+            "similarity": [found],
+            "slope": [slope],
+            "null_mean": [null.mean()],
+            "null_sd": [null.std(ddof=1)],
+            "p_value": [(extreme + 1) / (permutations + 1)],
+            "units": [units],
+            "patches": [len(means)],
         }
-    )  # fmt: skip
+    )
 
 
 def signal_correlations(

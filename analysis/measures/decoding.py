@@ -88,10 +88,12 @@ class Decoding:
         null = self.null if len(self.null) else np.full(len(self.accuracy), np.nan)
         return pd.DataFrame(
             {
-                "repeat": np.arange(len(self.accuracy)), "accuracy": self.accuracy,
-                "train_accuracy": self.train_accuracy, "null": null,
+                "repeat": np.arange(len(self.accuracy)),
+                "accuracy": self.accuracy,
+                "train_accuracy": self.train_accuracy,
+                "null": null,
             }
-        )  # fmt: skip
+        )
 
 
 def decode(
@@ -145,9 +147,17 @@ def decode(
             nulls.append(shuffled.score(unseen, test_labels))
     accuracy, train_accuracy = np.array(scores).T
     return Decoding(
-        classes, accuracy, train_accuracy, np.array(nulls), np.mean(confusion, axis=0),
-        largest_share(test_labels), len(x), len(test), train.shape[1], unconverged,
-    )  # fmt: skip
+        classes,
+        accuracy,
+        train_accuracy,
+        np.array(nulls),
+        np.mean(confusion, axis=0),
+        largest_share(test_labels),
+        len(x),
+        len(test),
+        train.shape[1],
+        unconverged,
+    )
 
 
 def fit(x: np.ndarray, labels: np.ndarray) -> tuple[LogisticRegression, bool]:

@@ -169,10 +169,14 @@ def field_correlation(
     if receptive_se is not None:
         noise = (np.asarray(receptive_se, float) ** 2).sum(axis=1) / (receptive**2).sum(axis=1)
         ceiling = np.sqrt(np.maximum(1 - noise, 0))
-    return pd.DataFrame({
-        "unit": np.arange(len(own)), "correlation": own,
-        "other": np.nanmean(np.abs(table), axis=1), "ceiling": ceiling,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "unit": np.arange(len(own)),
+            "correlation": own,
+            "other": np.nanmean(np.abs(table), axis=1),
+            "ceiling": ceiling,
+        }
+    )
 
 
 def _unit_rows(rows: np.ndarray) -> np.ndarray:

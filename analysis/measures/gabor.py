@@ -152,11 +152,15 @@ def _fit(target: np.ndarray, starts: np.ndarray, shape: tuple[int, int]) -> list
     low, high = _bounds(shape)
     solutions = [
         least_squares(
-            problem.residual, np.clip(start, low + 1e-6, high - 1e-6), problem.jacobian,
-            bounds=(low, high), x_scale=[1.0, 1.0, 0.3, 0.3, 0.3, 0.2], max_nfev=STEPS,
+            problem.residual,
+            np.clip(start, low + 1e-6, high - 1e-6),
+            problem.jacobian,
+            bounds=(low, high),
+            x_scale=[1.0, 1.0, 0.3, 0.3, 0.3, 0.2],
+            max_nfev=STEPS,
         )
         for start in starts
-    ]  # fmt: skip
+    ]
     best = min(solutions, key=lambda solution: solution.cost)
     problem.residual(best.x)
     x0, y0, log_size, log_length, angle, log_frequency = best.x
@@ -165,10 +169,17 @@ def _fit(target: np.ndarray, starts: np.ndarray, shape: tuple[int, int]) -> list
         phase = -phase  # x' changes its sign when the axis is turned by half a turn
     energy = problem.envelope**2
     return [
-        np.hypot(*problem.weights), x0, y0, np.exp(log_size), np.exp(log_length), angle % np.pi,
-        np.exp(-log_frequency), phase, 1 - 2 * best.cost / (target @ target),
+        np.hypot(*problem.weights),
+        x0,
+        y0,
+        np.exp(log_size),
+        np.exp(log_length),
+        angle % np.pi,
+        np.exp(-log_frequency),
+        phase,
+        1 - 2 * best.cost / (target @ target),
         energy.sum() ** 2 / (energy @ energy) / len(target),
-    ]  # fmt: skip
+    ]
 
 
 class _Projection:
@@ -200,14 +211,16 @@ class _Projection:
         rate = 2 * np.pi * np.exp(log_frequency)
         model = self.weights @ self.pair
         turned = self.weights[1] * self.pair[0] - self.weights[0] * self.pair[1]
-        derivatives = np.stack([
-            model * (slope_along * sin - slope_across * cos) - turned * rate * cos,
-            model * (-slope_along * cos - slope_across * sin) - turned * rate * sin,
-            -model * slope_across * self.across,
-            -model * slope_along * self.along,
-            model * (slope_across * self.along - slope_along * self.across)
-            + turned * rate * self.along,
-            turned * rate * self.across,
-        ])  # fmt: skip
+        derivatives = np.stack(
+            [
+                model * (slope_along * sin - slope_across * cos) - turned * rate * cos,
+                model * (-slope_along * cos - slope_across * sin) - turned * rate * sin,
+                -model * slope_across * self.across,
+                -model * slope_along * self.along,
+                model * (slope_across * self.along - slope_along * self.across)
+                + turned * rate * self.along,
+                turned * rate * self.across,
+            ]
+        )
         inside = derivatives @ self.pair.T @ self.inverse @ self.pair
         return (inside - derivatives).T

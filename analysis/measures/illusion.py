@@ -69,9 +69,10 @@ def render(fits: pd.DataFrame, image_shape: tuple[int, int]) -> NDArray[np.float
         one end, other end: illusory for v > 0, for v < 0
     """
     rows, columns = np.indices(image_shape, dtype=float)
-    values = [fits[name].to_numpy(float)[:, None, None] for name in (
-        "x", "y", "size", "orientation", "wavelength", "phase"
-    )]  # fmt: skip
+    values = [
+        fits[name].to_numpy(float)[:, None, None]
+        for name in ("x", "y", "size", "orientation", "wavelength", "phase")
+    ]
     x0, y0, size, angle, wavelength, phase = values
     cos, sin = np.cos(angle), np.sin(angle)
     u = (columns - x0) * cos + (rows - y0) * sin
@@ -118,10 +119,8 @@ def contour_shares(
     residual = response - share * full[:, None]
     error = np.sqrt((residual**2).sum(0) * count / (count - 1)) / full.sum()
     return pd.DataFrame(
-        {
-            "condition": CONDITIONS, "share": share, "standard_error": error, "units": count,
-        }
-    )  # fmt: skip
+        {"condition": CONDITIONS, "share": share, "standard_error": error, "units": count}
+    )
 
 
 def contrasts(found: Mapping[str, NDArray]) -> pd.DataFrame:

@@ -67,12 +67,14 @@ def unit_information(
     share = np.bincount(codes) / len(codes)
     return pd.DataFrame(
         {
-            "unit": np.arange(values.shape[1]), "information": information,
-            "null": null.mean(axis=0), "null_sd": null.std(axis=0, ddof=1),
+            "unit": np.arange(values.shape[1]),
+            "information": information,
+            "null": null.mean(axis=0),
+            "null_sd": null.std(axis=0, ddof=1),
             "null_high": np.quantile(null, 0.95, axis=0, method="weibull"),
             "label_entropy": -(share * np.log(share)).sum(),
         }
-    )  # fmt: skip
+    )
 
 
 def quantile_bins(values: np.ndarray, bins: int) -> np.ndarray:

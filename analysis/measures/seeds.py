@@ -55,10 +55,14 @@ def summary(
             rows.append(
                 dict(zip(by, keys, strict=True))
                 | {
-                    "quantity": name, "mean": mean, "sd": sd, "standard_error": error,
-                    "n": len(figures), "missing": len(group) - len(figures),
+                    "quantity": name,
+                    "mean": mean,
+                    "sd": sd,
+                    "standard_error": error,
+                    "n": len(figures),
+                    "missing": len(group) - len(figures),
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows)
 
 
@@ -109,8 +113,22 @@ def paired(
         )
     found = pd.DataFrame(rows)
     found["p_holm"] = holm(found["p"])
-    names = [by, "baseline", "difference", "sd", "standard_error", "low", "high", "t", "df", "p",
-             "p_holm", "n", "dropped", "note"]  # fmt: skip
+    names = [
+        by,
+        "baseline",
+        "difference",
+        "sd",
+        "standard_error",
+        "low",
+        "high",
+        "t",
+        "df",
+        "p",
+        "p_holm",
+        "n",
+        "dropped",
+        "note",
+    ]
     return found[names]
 
 
@@ -164,9 +182,12 @@ def _paired_test(ours: NDArray, theirs: NDArray, baseline: str) -> dict[str, flo
         test = stats.ttest_rel(ours, theirs)
         low, high = test.confidence_interval(LEVEL)
         row |= {
-            "low": float(low), "high": float(high), "t": float(test.statistic),
-            "df": float(test.df), "p": float(test.pvalue),
-        }  # fmt: skip
+            "low": float(low),
+            "high": float(high),
+            "t": float(test.statistic),
+            "df": float(test.df),
+            "p": float(test.pvalue),
+        }
     return row
 
 

@@ -125,9 +125,14 @@ def accuracy_as_units_are_added(
     for count, unit in enumerate(order, start=1):
         kept = order[:count]
         found = decode(
-            np.asarray(train)[:, kept], train_labels, np.asarray(test)[:, kept], test_labels,
-            repeats=repeats, seed=seed, null=False,
-        )  # fmt: skip
+            np.asarray(train)[:, kept],
+            train_labels,
+            np.asarray(test)[:, kept],
+            test_labels,
+            repeats=repeats,
+            seed=seed,
+            null=False,
+        )
         rows.append((count, unit, found.mean, found.sd))
     return pd.DataFrame(rows, columns=["units", "unit", "accuracy", "sd"])
 
@@ -162,9 +167,14 @@ def selective_accuracy(
         if not units:
             continue
         found = decode(
-            np.asarray(train)[:, units], train_labels, np.asarray(test)[:, units], test_labels,
-            repeats=repeats, seed=seed, null=False,
-        )  # fmt: skip
+            np.asarray(train)[:, units],
+            train_labels,
+            np.asarray(test)[:, units],
+            test_labels,
+            repeats=repeats,
+            seed=seed,
+            null=False,
+        )
         parts.append(_group(group, len(units), found.accuracy))
     drawn = random_units_accuracy(
         train, train_labels, test, test_labels, len(selected), repeats=repeats, seed=seed
@@ -193,9 +203,14 @@ def random_units_accuracy(
         kept = generator.choice(units, count, replace=False)
         # The subsample changes with the units, as it does between the repeats of one decoder.
         decoding = decode(
-            np.asarray(train)[:, kept], train_labels, np.asarray(test)[:, kept], test_labels,
-            repeats=1, seed=seed + repeat, null=False,
-        )  # fmt: skip
+            np.asarray(train)[:, kept],
+            train_labels,
+            np.asarray(test)[:, kept],
+            test_labels,
+            repeats=1,
+            seed=seed + repeat,
+            null=False,
+        )
         found.append(decoding.mean)
     return np.array(found)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pyro_vae.activity import ACTIVITY_THRESHOLD
 from pyro_vae.errors import InputError, check_positive
+from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
 
 FLOOR = 1e-4  # activities below are counted as equal: an sd over the data of 0.01, mostly noise
 NEAR = 3.0  # factor within which an activity is close to the threshold
@@ -207,11 +207,15 @@ def densities(draws: np.ndarray, prior, points: int = 201) -> pd.DataFrame:
     grid = np.linspace(-reach, reach, points)
     parts = [
         pd.DataFrame(
-            {"unit": unit, "value": grid, "density": stats.gaussian_kde(column)(grid),
-             "prior": prior.pdf(grid)}
+            {
+                "unit": unit,
+                "value": grid,
+                "density": stats.gaussian_kde(column)(grid),
+                "prior": prior.pdf(grid),
+            }
         )
         for unit, column in enumerate(draws.T)
-    ]  # fmt: skip
+    ]
     return pd.concat(parts, ignore_index=True)
 
 

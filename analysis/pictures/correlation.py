@@ -170,9 +170,12 @@ def plot_consistency(ax: Axes, table: pd.DataFrame, colours: Colours) -> Axes:
         for column, marker, shift in shown:
             label = {"ratio": "chosen and measured on all draws", "halves": "on either half"}
             ax.plot(
-                np.full(len(rows), place + shift), rows[column], marker, color=colours[model],
+                np.full(len(rows), place + shift),
+                rows[column],
+                marker,
+                color=colours[model],
                 label=label[column] if place == 0 else None,
-            )  # fmt: skip
+            )
         for column, shift in (("permuted", -0.12), ("exchangeable", 0.12)):
             label = "their nulls" if place == 0 and column == "permuted" else None
             values = rows[column].mean()

@@ -68,9 +68,14 @@ def plot_confusion(ax: Axes, confusion: np.ndarray, names: Sequence[str], title:
         for row, column in np.ndindex(*image.shape):
             if np.isfinite(image[row, column]):
                 ax.text(
-                    column, row, f"{image[row, column]:.2f}", ha="center", va="center",
-                    fontsize="small", color="w" if image[row, column] > 0.5 else "k",
-                )  # fmt: skip
+                    column,
+                    row,
+                    f"{image[row, column]:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize="small",
+                    color="w" if image[row, column] > 0.5 else "k",
+                )
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
     ax.set_yticks(range(len(names)), names)
     ax.set_xlabel("decoded")
@@ -143,9 +148,12 @@ def plot_information(ax: Axes, table: pd.DataFrame, title: str) -> Axes:
             label = None
     null, entropy = table["null_high"].mean(), table["label_entropy"].mean()
     ax.axhline(
-        null, color="k", linestyle="--", linewidth=1,
+        null,
+        color="k",
+        linestyle="--",
+        linewidth=1,
         label=f"0.95 of units below this under shuffled labels ({null:.3f})",
-    )  # fmt: skip
+    )
     ax.set_xlabel("unit, sorted by information")
     ax.set_ylabel("mutual information with the label, nats")
     ax.legend(fontsize="small", loc="upper right")
@@ -164,6 +172,11 @@ def _points(
     ax.plot(places, values, "o", color=colour, markersize=4, alpha=0.5, label=label)
     if len(values) > 1:
         ax.errorbar(
-            [position + JITTER], [values.mean()], yerr=[values.std(ddof=1)], fmt="_", color=colour,
-            capsize=4, markersize=12,
-        )  # fmt: skip
+            [position + JITTER],
+            [values.mean()],
+            yerr=[values.std(ddof=1)],
+            fmt="_",
+            color=colour,
+            capsize=4,
+            markersize=12,
+        )

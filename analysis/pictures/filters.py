@@ -50,8 +50,11 @@ def plot_filter_grid(
             Patch(color=colour, label=f"{name}: {int((classes == name).sum())}")
             for name, colour in CLASS_COLOURS.items()
         ],
-        loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=len(CLASSES), frameon=False,
-    )  # fmt: skip
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=len(CLASSES),
+        frameon=False,
+    )
     ax.set_title(title)
     return ax
 
@@ -108,9 +111,12 @@ def plot_class_counts(ax: Axes, counts: pd.DataFrame) -> Axes:
             values = counts.loc[counts["model"] == model, column].to_numpy(float)
             centre = at + (place - 1) * width
             ax.bar(
-                centre, values.mean(), 0.9 * width, color=CLASS_COLOURS[name],
+                centre,
+                values.mean(),
+                0.9 * width,
+                color=CLASS_COLOURS[name],
                 label=name if at == 0 else None,
-            )  # fmt: skip
+            )
             shifts = np.linspace(-0.2, 0.2, len(values)) * width if len(values) > 1 else [0.0]
             ax.plot(centre + np.asarray(shifts), values, "k.", markersize=5)
     ax.set_xticks(range(len(models)), models)
@@ -130,9 +136,14 @@ def plot_gabor_parameters(ax: Axes, fits: pd.DataFrame) -> Axes:
     shown = colours(list(dict.fromkeys(fits["model"])))
     for model, rows in fits.groupby("model", sort=False):
         ax.plot(
-            rows["wavelength"], rows["size"], ".", color=shown[model], markersize=4, alpha=0.6,
+            rows["wavelength"],
+            rows["size"],
+            ".",
+            color=shown[model],
+            markersize=4,
+            alpha=0.6,
             label=f"{model} ({len(rows)})",
-        )  # fmt: skip
+        )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.axvline(2, color="k", linewidth=1, linestyle=":")

@@ -16,8 +16,8 @@ from matplotlib import MatplotlibDeprecationWarning
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from pyro_vae.diagnostics import KHAT_LIMIT
 from pyro_vae.errors import InputError, check_count
+from pyro_vae.weights.diagnostics import KHAT_LIMIT
 
 if TYPE_CHECKING:
     import arviz
@@ -106,9 +106,12 @@ def plot_pair(
     with _quiet():
         _arviz().plot_pair(
             {f"{level}, unit {unit}": _chains(draws, place) for place, unit in enumerate(units)},
-            kind="scatter", textsize=TEXT_SIZE, ax=ax, show=False,
+            kind="scatter",
+            textsize=TEXT_SIZE,
+            ax=ax,
+            show=False,
             scatter_kwargs={"alpha": 0.5, "s": 9, "marker": "o"},
-        )  # fmt: skip
+        )
     ax.set_title(f"patch {datum}: draws of two units of {level}", fontsize=TEXT_SIZE + 2)
     return ax
 
@@ -126,8 +129,12 @@ def plot_forest(
     with _quiet():
         _arviz().plot_forest(
             {f"unit {unit}": _chains(draws, unit) for unit in chosen},
-            combined=True, textsize=TEXT_SIZE, ax=ax, show=False, hdi_prob=0.94,
-        )  # fmt: skip
+            combined=True,
+            textsize=TEXT_SIZE,
+            ax=ax,
+            show=False,
+            hdi_prob=0.94,
+        )
     ax.axvline(0.0, color="0.6", linewidth=0.8, zorder=-1)
     ax.set_title(f"patch {datum}: {level}, 94 % intervals", fontsize=TEXT_SIZE + 2)
     ax.set_xlabel(level)
@@ -148,9 +155,13 @@ def plot_density(
     with _quiet():
         az.plot_density(
             [az.convert_to_inference_data(values) for values in shown.values()],
-            data_labels=list(shown), hdi_prob=0.999, shade=0.1, textsize=TEXT_SIZE, ax=ax,
+            data_labels=list(shown),
+            hdi_prob=0.999,
+            shade=0.1,
+            textsize=TEXT_SIZE,
+            ax=ax,
             show=False,
-        )  # fmt: skip
+        )
     ax.set_title(f"patch {datum}: {name}", fontsize=TEXT_SIZE + 2)
     return ax
 
@@ -164,9 +175,13 @@ def plot_khat(ax: Axes, idata: arviz.InferenceData) -> Axes:
     khat = khats(idata)
     with _quiet():
         _arviz().plot_khat(
-            khat, show_hlines=True, hlines_kwargs={"hlines": [0, KHAT_LIMIT, 1]},
-            textsize=TEXT_SIZE, ax=ax, show=False,
-        )  # fmt: skip
+            khat,
+            show_hlines=True,
+            hlines_kwargs={"hlines": [0, KHAT_LIMIT, 1]},
+            textsize=TEXT_SIZE,
+            ax=ax,
+            show=False,
+        )
     share = float((khat > KHAT_LIMIT).mean())
     ax.set_xlabel("patch")
     ax.set_title(f"{share:.0%} of {len(khat)} above {KHAT_LIMIT:g}", fontsize=TEXT_SIZE + 2)

@@ -28,10 +28,15 @@ def plot_errors(ax: Axes, table: pd.DataFrame, names: Mapping[str, str]) -> Axes
         rows = table[(table["model"] == model) & table["method"].isin(shown)]
         shift = 0.12 * (place - (len(models) - 1) / 2)
         ax.errorbar(
-            rows["error"].to_numpy(), [shown.index(method) + shift for method in rows["method"]],
-            xerr=rows["standard_error"].to_numpy(), fmt="o", markersize=4, linewidth=1,
-            color=colours(models)[model], label=model,
-        )  # fmt: skip
+            rows["error"].to_numpy(),
+            [shown.index(method) + shift for method in rows["method"]],
+            xerr=rows["standard_error"].to_numpy(),
+            fmt="o",
+            markersize=4,
+            linewidth=1,
+            color=colours(models)[model],
+            label=model,
+        )
     ax.set_yticks(range(len(shown)), [names[name] for name in shown])
     ax.invert_yaxis()
     ax.set_xscale("log")
@@ -100,10 +105,15 @@ def plot_shares(ax: Axes, table: pd.DataFrame, what: str) -> Axes:
         rows = table[table["model"] == model]
         shift = 0.12 * (place - (len(models) - 1) / 2)
         ax.errorbar(
-            rows["share"].to_numpy(), [kinds.index(kind) + shift for kind in rows[what]],
-            xerr=rows["standard_error"].to_numpy(), fmt="o", markersize=4, linewidth=1,
-            color=colours(models)[model], label=model,
-        )  # fmt: skip
+            rows["share"].to_numpy(),
+            [kinds.index(kind) + shift for kind in rows[what]],
+            xerr=rows["standard_error"].to_numpy(),
+            fmt="o",
+            markersize=4,
+            linewidth=1,
+            color=colours(models)[model],
+            label=model,
+        )
     ax.axvline(0.0, color="k", linewidth=0.8)
     ax.set_yticks(range(len(kinds)), kinds)
     ax.invert_yaxis()

@@ -86,9 +86,14 @@ def plot_by_model(
         ax.plot(spots, values, "o", color=colour, markersize=4, alpha=0.6)
         if len(values) > 1:
             ax.errorbar(
-                [place + JITTER], [values.mean()], yerr=[values.std(ddof=1)], fmt="_",
-                color=colour, capsize=4, markersize=14,
-            )  # fmt: skip
+                [place + JITTER],
+                [values.mean()],
+                yerr=[values.std(ddof=1)],
+                fmt="_",
+                color=colour,
+                capsize=4,
+                markersize=14,
+            )
     ax.set_xticks(range(len(models)), models, rotation=30, ha="right")
     ax.set_xlim(-0.6, len(models) - 0.4)
     ax.set_ylabel(unit)
@@ -117,9 +122,13 @@ def _plot_courses(ax: Axes, table: pd.DataFrame, column: str, labels: Sequence[s
         if len(shared) >= 2:
             ax.plot(shared.index, shared.mean(axis=1), color=colour, label=label)
             ax.fill_between(
-                shared.index, shared.min(axis=1), shared.max(axis=1), color=colour, alpha=0.2,
+                shared.index,
+                shared.min(axis=1),
+                shared.max(axis=1),
+                color=colour,
+                alpha=0.2,
                 linewidth=0,
-            )  # fmt: skip
+            )
         else:
             for seed in by_seed:
                 ax.plot(by_seed[seed].dropna(), color=colour, linewidth=0.8, label=label)

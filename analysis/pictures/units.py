@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from pyro_vae.activity import ACTIVITY_THRESHOLD
+from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
 
 ACTIVE, INACTIVE = "tab:red", "0.55"  # S0 draws active units in red
 FEW_UNITS = 60  # up to here every unit has a mark and error bars of its own
@@ -44,9 +44,15 @@ def plot_unit_moments(
             )
         else:
             ax.errorbar(
-                place + shift, centre, yerr=spread, fmt="o", color=colour, markersize=4,
-                linewidth=1.2, label=label,
-            )  # fmt: skip
+                place + shift,
+                centre,
+                yerr=spread,
+                fmt="o",
+                color=colour,
+                markersize=4,
+                linewidth=1.2,
+                label=label,
+            )
     ax.axhline(0.0, color="k", linewidth=0.6)
     if prior_sd is not None:
         ax.axhline(prior_sd, color="k", linewidth=1, linestyle="--", label="sd of the prior")
@@ -73,17 +79,22 @@ def plot_activity_gap(
     falling = np.sort(np.asarray(activities, float))[::-1]
     place = np.arange(1, len(falling) + 1)
     for chosen, colour, name in (
-        (falling > threshold, ACTIVE, "active"), (falling <= threshold, INACTIVE, "inactive"),
-    ):  # fmt: skip
+        (falling > threshold, ACTIVE, "active"),
+        (falling <= threshold, INACTIVE, "inactive"),
+    ):
         shown = np.maximum(falling[chosen], LOWEST)
         label = f"{name}: {chosen.sum()}"
         ax.plot(place[chosen], shown, "o", color=colour, markersize=3, label=label)
     ax.axhline(threshold, color="k", linewidth=1, linestyle=":", label=f"threshold {threshold:g}")
     if np.isfinite(gap["gap_ratio"]):
         ax.axhspan(
-            gap["gap_low"], gap["gap_high"], color="tab:green", alpha=0.15, linewidth=0,
+            gap["gap_low"],
+            gap["gap_high"],
+            color="tab:green",
+            alpha=0.15,
+            linewidth=0,
             label=f"largest gap, × {gap['gap_ratio']:.3g}",
-        )  # fmt: skip
+        )
     ax.set_yscale("log")
     ax.set_ylim(0.5 * LOWEST, 3.0 * max(falling.max(), threshold))
     ax.set_xlabel("unit, sorted by activity")

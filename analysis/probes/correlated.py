@@ -23,14 +23,14 @@ from analysis.measures.correlation import (
     matrix,
     over_patches,
     strongest,
-)  # fmt: skip
+)
 from analysis.probes.correlations import (
     HIGH_CONTRAST,
     STRONGEST,
     highest_contrast,
     patch_correlations,
     posterior_draws,
-)  # fmt: skip
+)
 from pyro_vae.errors import InputError, check_choice
 
 if TYPE_CHECKING:
@@ -69,12 +69,21 @@ def correlate(subject: Subject, sampling: str = "ew") -> dict[str, np.ndarray]:
     units = np.flatnonzero(subject.measured("activity")["z1_active"])
     k = subject.k if resampled else 1
     found = summarise(
-        subject.run.model, subject.run.guide, test[rows], test[references], k, settings.draws,
-        units=units, seed=own_seed(settings.seed, subject.seed),
-    )  # fmt: skip
+        subject.run.model,
+        subject.run.guide,
+        test[rows],
+        test[references],
+        k,
+        settings.draws,
+        units=units,
+        seed=own_seed(settings.seed, subject.seed),
+    )
     return found | {
-        "rows": rows, "reference_rows": references, "pool": np.array(len(pool)), "k": np.array(k),
-    }  # fmt: skip
+        "rows": rows,
+        "reference_rows": references,
+        "pool": np.array(len(pool)),
+        "k": np.array(k),
+    }
 
 
 def own_seed(seed: int, run_seed: int) -> int:

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from analysis.measures.correlation import EDGES, correlations, pairs, shuffled, strongest
 from pyro_vae.datasets.patches import contrast
-from pyro_vae.denormals import flushed_denormals
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.generators import own_generators
-from pyro_vae.log_weights import guide_sites
-from pyro_vae.resampling import sir
+from pyro_vae.torch_state import flushed_denormals, own_generators
+from pyro_vae.weights.log_weights import guide_sites
+from pyro_vae.weights.resampling import sir
 
 HIGH_CONTRAST = 1_000  # patches that S0 draws from
 STRONGEST = 10

@@ -163,18 +163,25 @@ def _shared(found: Any, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """What all decoders have in common, since they have the same labels."""
     named = [names[label] if label < len(names) else str(label) for label in found.classes]
     values = {
-        "classes": found.classes, "class_names": named, "chance": found.chance,
-        "chance_error": found.chance_error, "num_train": found.num_train,
+        "classes": found.classes,
+        "class_names": named,
+        "chance": found.chance,
+        "chance_error": found.chance_error,
+        "num_train": found.num_train,
         "num_test": found.num_test,
-    }  # fmt: skip
+    }
     return {key: np.asarray(value) for key, value in values.items()}
 
 
 def _decoder(found: Any) -> dict[str, Any]:
     return {
-        "accuracy": found.accuracy, "train_accuracy": found.train_accuracy, "null": found.null,
-        "confusion": found.confusion, "units": found.num_units, "unconverged": found.unconverged,
-    }  # fmt: skip
+        "accuracy": found.accuracy,
+        "train_accuracy": found.train_accuracy,
+        "null": found.null,
+        "confusion": found.confusion,
+        "units": found.num_units,
+        "unconverged": found.unconverged,
+    }
 
 
 def _values(moments: Mapping[str, np.ndarray], level: str, of: str = "mean") -> np.ndarray:
@@ -219,9 +226,11 @@ def _selection(train: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, An
         for _ in range(NULL_SELECTIONS)
     ]
     return {
-        "steps": chosen.steps.to_numpy(dtype=np.float64), "null": null,
-        "units": np.array(chosen.units, dtype=int), "single": chosen.single,
-    }  # fmt: skip
+        "steps": chosen.steps.to_numpy(dtype=np.float64),
+        "null": null,
+        "units": np.array(chosen.units, dtype=int),
+        "single": chosen.single,
+    }
 
 
 def _groups(inputs: Split, found: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
@@ -253,9 +262,11 @@ def _information(inputs: Split, seed: int) -> dict[str, Any]:
         np.concatenate([train, test]), np.concatenate([train_labels, test_labels]), seed=seed
     )
     return {
-        "nats": table["information"].to_numpy(), "null": table["null"].to_numpy(),
-        "null_high": table["null_high"].to_numpy(), "label_entropy": table["label_entropy"][0],
-    }  # fmt: skip
+        "nats": table["information"].to_numpy(),
+        "null": table["null"].to_numpy(),
+        "null_high": table["null_high"].to_numpy(),
+        "label_entropy": table["label_entropy"][0],
+    }
 
 
 def _certain(

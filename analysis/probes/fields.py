@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.activity import posterior_means
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError, check_count, check_positive
-from pyro_vae.generators import own_generators
+from pyro_vae.evaluation.activity import posterior_means
+from pyro_vae.torch_state import own_generators
 
 NUM_IMAGES = 8_000
 NUM_SAMPLES = (

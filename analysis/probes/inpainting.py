@@ -31,12 +31,11 @@ from analysis.measures.occlusion import (
     squared_error,
     with_hidden,
 )
-from pyro_vae import traces
-from pyro_vae.denormals import flushed_denormals
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.generators import own_generators
-from pyro_vae.log_weights import guide_sites, read
-from pyro_vae.resampling import sir
+from pyro_vae.torch_state import flushed_denormals, own_generators
+from pyro_vae.weights import traces
+from pyro_vae.weights.log_weights import guide_sites, read
+from pyro_vae.weights.resampling import sir
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Subject
@@ -230,11 +229,17 @@ def inpaint(
         """Fillings of the first test patches, their course, and when validation says stop."""
         paths = [
             impute(
-                model, guide, torch.where(mask, average, part[:most]), hidden,
-                sweeps=sweeps, k=k, limit=limit, seed=seed + place,
+                model,
+                guide,
+                torch.where(mask, average, part[:most]),
+                hidden,
+                sweeps=sweeps,
+                k=k,
+                limit=limit,
+                seed=seed + place,
             )
             for place, part in enumerate((x, valid))
-        ]  # fmt: skip
+        ]
         courses = [
             np.array([squared_error(filled, part[:most, mask]).mean() for filled in path])
             for path, part in zip(paths, (x, valid), strict=True)
@@ -255,8 +260,11 @@ def inpaint(
     filled[:, mask] = swept_q.mean(0)
     weighted, ess = weighted_fill(model, guide, filled, hidden, num_particles, seed=seed)
     for name, estimates in (
-        ("seen", seen), ("feedforward", read_off), ("sweeps", swept_q), ("weighted", weighted)
-    ):  # fmt: skip
+        ("seen", seen),
+        ("feedforward", read_off),
+        ("sweeps", swept_q),
+        ("weighted", weighted),
+    ):
         found[f"error_{name}"] = squared_error(estimates, truth)
     found |= {"ess": ess.numpy(), "course": course, "stop": np.array(stop)}
     if subject.weighted:

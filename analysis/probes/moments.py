@@ -21,12 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.denormals import flushed_denormals
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.generators import own_generators
-from pyro_vae.log_weights import guide_sites, log_weights
-from pyro_vae.preconditions import check_all_rows, innermost
 from pyro_vae.rows import pieces
+from pyro_vae.torch_state import flushed_denormals, own_generators
+from pyro_vae.weights.log_weights import guide_sites, log_weights
+from pyro_vae.weights.preconditions import check_all_rows, innermost
 
 
 class _Parts(NamedTuple):
@@ -128,11 +127,12 @@ def _draw_parts(
             torch.cat([found[name].mean for found in passes]),
             torch.cat([found[name].variance for found in passes]),
             first[name].draw,
-            None if first[name].scale is None
+            None
+            if first[name].scale is None
             else torch.cat([found[name].scale for found in passes]),
         )
         for name in first
-    }  # fmt: skip
+    }
 
 
 def _conditionals(guide: Callable, x: Tensor, number: int) -> dict[str, _Parts]:

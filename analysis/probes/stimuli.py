@@ -19,11 +19,10 @@ from torch import Tensor
 from analysis.measures.illusion import CONDITIONS, ILLUSORY, ROTATED, render, units_with_room
 from analysis.probes.inpainting import refusals
 from analysis.probes.moments import posterior_moments
-from pyro_vae import traces
 from pyro_vae.datasets import Dataset
-from pyro_vae.denormals import flushed_denormals
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.generators import own_generators
+from pyro_vae.torch_state import flushed_denormals, own_generators
+from pyro_vae.weights import traces
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Subject
@@ -63,9 +62,11 @@ def response(
     if source.shape != x.shape:
         raise InputError(f"source has shape {tuple(source.shape)}, x {tuple(x.shape)}")
     with (
-        own_generators(), flushed_denormals(), refusals("these stimuli"),
+        own_generators(),
+        flushed_denormals(),
+        refusals("these stimuli"),
         traces.particles(num_samples),
-    ):  # fmt: skip
+    ):
         torch.manual_seed(seed)
         above = traces.latent_values(traces.run(guide, (source,), {}))
         if above.pop(level, None) is None:
@@ -165,9 +166,13 @@ def _weighted(subject: Subject, x: Tensor, blank: Tensor, own: Callable) -> dict
     found, noise = [], []
     for rows in (blank, *x.unbind(1)):
         moments = posterior_moments(
-            subject.run.model, subject.run.guide, rows, subject.k, groups,
+            subject.run.model,
+            subject.run.guide,
+            rows,
+            subject.k,
+            groups,
             seed=subject.settings.seed + len(found),
-        )  # fmt: skip
+        )
         found.append(own(moments["z1_mean"]).astype(float))
         noise.append(float(moments["z1_noise"].mean()))
     answers = np.stack(found[1:], axis=1) - found[0][:, None]

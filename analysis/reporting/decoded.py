@@ -36,14 +36,17 @@ def decoder_row(decoded: Decoded, name: str) -> dict[str, float]:
     """One decoder's figures: accuracies are shares of the rows, spread over its repeats."""
     accuracy = entry_of(decoded, name, "accuracy")
     return {
-        "units": int(entry_of(decoded, name, "units")), "accuracy": accuracy.mean(),
+        "units": int(entry_of(decoded, name, "units")),
+        "accuracy": accuracy.mean(),
         "sd_repeats": accuracy.std(ddof=1),
         "train_accuracy": entry_of(decoded, name, "train_accuracy").mean(),
-        "null": entry_of(decoded, name, "null").mean(), "chance": float(decoded["chance"]),
-        "chance_error": float(decoded["chance_error"]), "num_train": int(decoded["num_train"]),
+        "null": entry_of(decoded, name, "null").mean(),
+        "chance": float(decoded["chance"]),
+        "chance_error": float(decoded["chance_error"]),
+        "num_train": int(decoded["num_train"]),
         "num_test": int(decoded["num_test"]),
         "unconverged": int(entry_of(decoded, name, "unconverged")),
-    }  # fmt: skip
+    }
 
 
 def groups_of(decoded: Decoded, names: Mapping[str, str]) -> list[dict]:
@@ -56,12 +59,14 @@ def groups_of(decoded: Decoded, names: Mapping[str, str]) -> list[dict]:
         accuracy, null = decoded[f"{name}_accuracy"], decoded.get(f"{name}_null")
         rows.append(
             {
-                "group": names[name], "units": int(decoded[f"{name}_units"]),
-                "accuracy": accuracy.mean(), "sd_repeats": accuracy.std(ddof=1),
+                "group": names[name],
+                "units": int(decoded[f"{name}_units"]),
+                "accuracy": accuracy.mean(),
+                "sd_repeats": accuracy.std(ddof=1),
                 "null": np.nan if null is None else null.mean(),
                 "chance": float(decoded["chance"]),
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -102,9 +107,7 @@ def grouped(table: pd.DataFrame, title: str, what: str, left_out: Mapping[str, s
     figure, (ax,) = panels(1, max(5.5, 2.2 * models))
     chance = table["chance"].mean()
     pictures.plot_accuracies(ax, table, chance, title)
-    parts = [
-        f"{group} {means(rows)}" for group, rows in table.groupby("group", sort=False)
-    ]  # fmt: skip
+    parts = [f"{group} {means(rows)}" for group, rows in table.groupby("group", sort=False)]
     sentence = f"{what}: {'; '.join(parts)}; chance {chance:.3f}. {BARS}."
     return Item(sentence + without(left_out), figure, table)
 

@@ -21,7 +21,7 @@ from analysis.probes.stimuli import contours
 from analysis.reporting.store import Arrays, Measurement
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import evaluate
-from pyro_vae.generators import own_generators
+from pyro_vae.torch_state import own_generators
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Subject
@@ -44,18 +44,24 @@ def _terms(which: str, subject: Subject) -> Arrays:
     with own_generators():
         torch.manual_seed(settings.seed)
         found = evaluate(
-            subject.run.model, subject.run.guide, _rows(subject, which)[: settings.test_size],
-            bound_particles=subject.k, num_particles=settings.eval_particles,  # the same for all
-        )  # fmt: skip
+            subject.run.model,
+            subject.run.guide,
+            _rows(subject, which)[: settings.test_size],
+            bound_particles=subject.k,
+            num_particles=settings.eval_particles,  # the same for all
+        )
     return found.columns()
 
 
 def _moments(which: str, subject: Subject) -> Arrays:
     settings = subject.settings
     return posterior_moments(
-        subject.run.model, subject.run.guide, _rows(subject, which),
-        num_samples=settings.moment_draws, seed=settings.seed,
-    )  # fmt: skip
+        subject.run.model,
+        subject.run.guide,
+        _rows(subject, which),
+        num_samples=settings.moment_draws,
+        seed=settings.seed,
+    )
 
 
 def _weighted_moments(which: str, subject: Subject) -> Arrays:
@@ -63,9 +69,13 @@ def _weighted_moments(which: str, subject: Subject) -> Arrays:
         return subject.measured(f"moments_{which}")
     settings = subject.settings
     return posterior_moments(
-        subject.run.model, subject.run.guide, _rows(subject, which),
-        k=subject.k, num_samples=settings.weighted_groups, seed=settings.seed,
-    )  # fmt: skip
+        subject.run.model,
+        subject.run.guide,
+        _rows(subject, which),
+        k=subject.k,
+        num_samples=settings.weighted_groups,
+        seed=settings.seed,
+    )
 
 
 def _weighted_correlations(subject: Subject) -> Arrays:
@@ -126,9 +136,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "correlations_q": Measurement(
         partial(correlate, sampling="q"), ("patches", "draws"), ("activity",)
     ),
-    "correlations": Measurement(
-        _weighted_correlations, ("weighted_patches",), ("correlations_q",)
-    ),
+    "correlations": Measurement(_weighted_correlations, ("weighted_patches",), ("correlations_q",)),
     "inpainting": Measurement(inpaint, ("seed", "stimuli")),
     "contours": Measurement(contours, ("weighted_groups",), ("gabor", "filters", "activity")),
-}  # fmt: skip
+}

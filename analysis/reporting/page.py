@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.reporting.item import Entry, Item
-from pyro_vae.checkpoint import write_text, write_whole
+from pyro_vae.storage import write_text, write_whole
 
 SHOWN_ROWS = 40  # of a table; its CSV has all
 DPI = 110

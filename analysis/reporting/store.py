@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import pyro_vae
-from pyro_vae.checkpoint import write_whole
 from pyro_vae.errors import check_choice
 from pyro_vae.runs import RunDirectory
+from pyro_vae.storage import write_whole
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Subject

@@ -54,9 +54,11 @@ def build(case: Case, num_particles: int) -> IWAE:
     decoder, encoder = Decoder(), Encoder()
     ours = [parameter for part in case.pair() for parameter in part.parameters()]
     theirs = [  # in the order of ours
-        *decoder.parameters(), *encoder.loc.parameters(), *encoder.log_variance.parameters(),
+        *decoder.parameters(),
+        *encoder.loc.parameters(),
+        *encoder.log_variance.parameters(),
         *encoder.trunk.parameters(),
-    ]  # fmt: skip
+    ]
     with torch.no_grad():
         for target, source in zip(theirs, ours, strict=True):
             target.copy_(source)

@@ -19,15 +19,15 @@ from experiments.replication.plan import SECOND_STAGE_RATE, Plan, build
 from experiments.replication.tables import Cell, Table
 from experiments.side_by_side import EpochLines, stop_without
 from pyro_vae import activity
-from pyro_vae.checkpoint import write_text, write_whole
 from pyro_vae.datasets import Batches, Dataset
 from pyro_vae.errors import InUse, TrainingDiverged
 from pyro_vae.evaluation import evaluate, pruned_log_likelihood
-from pyro_vae.evaluation.figures import mean_and_error
-from pyro_vae.generators import own_generators
-from pyro_vae.recipes import named_recipe
+from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.runs import RunDirectory, load_run
-from pyro_vae.training.stages import Stages
+from pyro_vae.storage import write_text, write_whole
+from pyro_vae.torch_state import own_generators
+from pyro_vae.training.recipes import named_recipe
+from pyro_vae.training.schedules import Stages
 
 PRUNING_IMAGES, PRUNING_PARTICLES = 100, 1_000
 DATA_SEED = 0  # all cells and seeds share their data, test images included
@@ -66,15 +66,25 @@ class Place:
 def load_data(table: Table, recipe: str, data_dir: str | None) -> Dataset:
     """The data of a table as the recipe's paper binarises them."""
     return pyro_vae.load_dataset(
-        table.dataset, data_dir=data_dir, pixels="binary", binarize=table.binarize[recipe],
+        table.dataset,
+        data_dir=data_dir,
+        pixels="binary",
+        binarize=table.binarize[recipe],
         seed=DATA_SEED,
-    )  # fmt: skip
+    )
 
 
 def run_chain(
-    folder: Path, table: Table, plan: Plan, chain: list[Cell], seed: int,
-    data_dir: str | None, threads: int | None, quiet: bool, parent: int | None = None,
-) -> list[str]:  # fmt: skip
+    folder: Path,
+    table: Table,
+    plan: Plan,
+    chain: list[Cell],
+    seed: int,
+    data_dir: str | None,
+    threads: int | None,
+    quiet: bool,
+    parent: int | None = None,
+) -> list[str]:
     """Train the cells of a chain, each after the one it starts from; what became of each.
 
     Args:
@@ -118,9 +128,15 @@ def run_chain(
 
 
 def _run(
-    place: Place, directory: RunDirectory, table: Table, plan: Plan, data: Dataset,
-    device: torch.device, data_dir: str | None, on_epoch: Callable,
-) -> str:  # fmt: skip
+    place: Place,
+    directory: RunDirectory,
+    table: Table,
+    plan: Plan,
+    data: Dataset,
+    device: torch.device,
+    data_dir: str | None,
+    on_epoch: Callable,
+) -> str:
     cell, seed = place.cell, place.seed
     recipe, epochs = named_recipe(plan.recipe), plan.epochs_of(cell)
     model, guide, objective = build(cell, data, seed, device)
@@ -139,7 +155,9 @@ def _run(
 
     try:
         fitted = pyro_vae.fit(
-            model, guide, data.train,
+            model,
+            guide,
+            data.train,
             valid=data.valid,
             objective=objective,
             epochs=epochs,
@@ -154,7 +172,7 @@ def _run(
             on_start=lambda: directory.write_config(_config(place, table, plan, data, data_dir)),
             on_epoch=after_epoch,
             progress=False,
-        )  # fmt: skip
+        )
     except TrainingDiverged as error:
         directory.write_summary({"status": "diverged", "message": str(error)})
         return f"diverged: {error}"
@@ -178,9 +196,12 @@ def _figures(
     with own_generators():
         torch.manual_seed(place.seed)
         found = evaluate(
-            model, guide, test, num_particles=plan.particles,
+            model,
+            guide,
+            test,
+            num_particles=plan.particles,
             bound_particles=min(place.cell.num_particles, plan.particles),
-        )  # fmt: skip
+        )
         means = activity.posterior_means(guide, test)
         active = {name: activity.active_units(level) for name, level in means.items()}
         seen = _binarised(data.train[: activity.BURDA_DATA]).to(device)
@@ -257,13 +278,25 @@ def _config(
     """What ``load_run`` and the analysis want to know of a run."""
     cell = place.cell
     return {
-        "model": f"burda{cell.levels}", "guide": "bottomup", "preset": "paper",
-        "num_pixels": data.train.shape[1], "dataset": table.dataset, "data": data.info,
+        "model": f"burda{cell.levels}",
+        "guide": "bottomup",
+        "preset": "paper",
+        "num_pixels": data.train.shape[1],
+        "dataset": table.dataset,
+        "data": data.info,
         "data_settings": {
-            "name": table.dataset, "pixels": "binary",
-            "binarize": table.binarize[plan.recipe], "data_dir": data_dir, "seed": DATA_SEED,
+            "name": table.dataset,
+            "pixels": "binary",
+            "binarize": table.binarize[plan.recipe],
+            "data_dir": data_dir,
+            "seed": DATA_SEED,
         },
-        "objective": cell.objective, "num_particles": cell.num_particles, **cell.settings,
-        "seed": place.seed, "recipe": plan.recipe, "epochs": plan.epochs_of(cell),
-        "started_from": None if cell.start is None else cell.start.name, "plan": asdict(plan),
-    }  # fmt: skip
+        "objective": cell.objective,
+        "num_particles": cell.num_particles,
+        **cell.settings,
+        "seed": place.seed,
+        "recipe": plan.recipe,
+        "epochs": plan.epochs_of(cell),
+        "started_from": None if cell.start is None else cell.start.name,
+        "plan": asdict(plan),
+    }

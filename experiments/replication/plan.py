@@ -26,13 +26,13 @@ from experiments.timing import (
     seconds_of_steps,
     seconds_per_datum,
 )
-from pyro_vae.checkpoint import write_text
 from pyro_vae.datasets import Batches, Dataset
 from pyro_vae.errors import InputError
-from pyro_vae.recipes import named_recipe
+from pyro_vae.storage import write_text
 from pyro_vae.training import Gradients
 from pyro_vae.training.fitting import default_chunk_size
 from pyro_vae.training.optimisation import GradientStep
+from pyro_vae.training.recipes import named_recipe
 
 START_SECONDS = 30.0  # of a cell: loading, compiling, figures of activity
 EVALUATION_SHARE = 0.1  # of the budget, at most
@@ -109,9 +109,14 @@ class Times(NamedTuple):
 
 
 def measure(
-    cells: Sequence[Cell], data: Dataset, recipe: str, binarize: str, particles: int,
-    device: torch.device, threads: int | None,
-) -> Times:  # fmt: skip
+    cells: Sequence[Cell],
+    data: Dataset,
+    recipe: str,
+    binarize: str,
+    particles: int,
+    device: torch.device,
+    threads: int | None,
+) -> Times:
     """Times of this process; to be called in as many as will train side by side."""
     with on_threads(threads):
         kinds = {(cell.levels, cell.num_particles): cell for cell in cells}
@@ -136,9 +141,15 @@ def slowest(times: Sequence[Times]) -> Times:
 
 
 def fit_budget(
-    chains: Sequence[Sequence[Cell]], times: Times, num_test: int, *, recipe: str, seeds: int,
-    minutes: float, jobs: int,
-) -> tuple[int, int]:  # fmt: skip
+    chains: Sequence[Sequence[Cell]],
+    times: Times,
+    num_test: int,
+    *,
+    recipe: str,
+    seeds: int,
+    minutes: float,
+    jobs: int,
+) -> tuple[int, int]:
     """(epochs, test size) that ``seeds`` trainings of every chain of cells fit into ``minutes``.
 
     Raises:
@@ -177,9 +188,13 @@ def check_budget(chains: Sequence[Sequence[Cell]], seeds: int, minutes: float, j
 
 
 def _check_seconds(
-    seconds: float, chains: Sequence[Sequence[Cell]], seeds: int, minutes: float, jobs: int,
+    seconds: float,
+    chains: Sequence[Sequence[Cell]],
+    seeds: int,
+    minutes: float,
+    jobs: int,
     word: str,
-) -> None:  # fmt: skip
+) -> None:
     if seconds > 60 * minutes * (1 - SLACK):
         wanted = math.ceil(seconds / (1 - SLACK) / 60)
         raise InputError(
@@ -192,9 +207,13 @@ def _check_seconds(
 def build(cell: Cell, data: Dataset, seed: int, device: torch.device):
     """A fresh pair and objective of a cell."""
     model, guide = pyro_vae.build_pair(
-        f"burda{cell.levels}", "bottomup", num_pixels=data.train.shape[1], preset="paper",
-        pixel_mean=data.train.mean(0), seed=seed,
-    )  # fmt: skip
+        f"burda{cell.levels}",
+        "bottomup",
+        num_pixels=data.train.shape[1],
+        preset="paper",
+        pixel_mean=data.train.mean(0),
+        seed=seed,
+    )
     objective = pyro_vae.make_objective(cell.objective, cell.num_particles, **cell.settings)
     return model.to(device), guide.to(device), objective
 

@@ -14,16 +14,27 @@ import numpy as np
 from experiments.replication.cells import PRUNING_IMAGES, PRUNING_PARTICLES, Place
 from experiments.replication.plan import Plan
 from experiments.replication.tables import Cell, Row, Table
-from pyro_vae.checkpoint import write_text
-from pyro_vae.diagnostics import KHAT_LIMIT
-from pyro_vae.evaluation.figures import mean_and_error
-from pyro_vae.recipes import named_recipe
+from pyro_vae.evaluation.statistics import mean_and_error
+from pyro_vae.storage import write_text
+from pyro_vae.training.recipes import named_recipe
+from pyro_vae.weights.diagnostics import KHAT_LIMIT
 
 COLUMNS = (
-    "L", "k", "objective", "NLL published", "NLL", "difference", "against reference",
-    "units published", "active (Burda)", "active (test)", "PCA published", "PCA-active",
-    "KL(q, post.) published", "KL(q, post.)",
-)  # fmt: skip
+    "L",
+    "k",
+    "objective",
+    "NLL published",
+    "NLL",
+    "difference",
+    "against reference",
+    "units published",
+    "active (Burda)",
+    "active (test)",
+    "PCA published",
+    "PCA-active",
+    "KL(q, post.) published",
+    "KL(q, post.)",
+)
 
 
 def write_table(
@@ -72,10 +83,16 @@ def _recipe(table: Table, plan: Plan) -> list[str]:
 def _line(row: Row, results, reference, plan: Plan) -> str:
     cell, published = row.cell, row.published.get(plan.recipe)
     found = [result for _, result in results if _finished(result)]
-    known = ["", "", "", ""] if published is None else [
-        f"{published.nll:.2f}", published.active, published.pca or "",
-        "" if published.kl is None else f"{published.kl:.2f}",
-    ]  # fmt: skip
+    known = (
+        ["", "", "", ""]
+        if published is None
+        else [
+            f"{published.nll:.2f}",
+            published.active,
+            published.pca or "",
+            "" if published.kl is None else f"{published.kl:.2f}",
+        ]
+    )
     label = [str(cell.levels), str(cell.num_particles), cell.label]
     if not found:
         state = _state(results)
@@ -87,12 +104,19 @@ def _line(row: Row, results, reference, plan: Plan) -> str:
         mean = statistics.fmean(result["nll"] for result in found)
         difference = f"{mean - published.nll:+.2f}"
     cells = [
-        *label, known[0], _spread([result["nll"] for result in found]) + seeds, difference,
-        _paired(results, reference), known[1], _units(found, "burda"), _units(found, "test"),
+        *label,
+        known[0],
+        _spread([result["nll"] for result in found]) + seeds,
+        difference,
+        _paired(results, reference),
+        known[1],
+        _units(found, "burda"),
+        _units(found, "test"),
         known[2],
-        _units(found, "pca"), known[3],
+        _units(found, "pca"),
+        known[3],
         _spread([result["kl_to_posterior"] for result in found]),
-    ]  # fmt: skip
+    ]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -160,7 +184,7 @@ def _reading(table: Table, results, plan: Plan) -> list[str]:
         "E[z] above the same threshold. KL(q, post.) is log p(x) - ELBO, a lower estimate, since "
         "log p(x) is one.",
         "",
-    ]  # fmt: skip
+    ]
     if finished:
         shares = [r["summary"]["khat_above_0.7"]["mean"] for r in finished]
         errors = [r["summary"]["log_likelihood"]["standard_error"] for r in finished]
@@ -190,25 +214,32 @@ def _csv(table: Table, rows: Sequence[Row], results, plan: Plan) -> str:
         published = row.published.get(plan.recipe)
         for place, result in results[row.cell.name]:
             record = {
-                "table": plan.table, "recipe": plan.recipe, "cell": row.cell.name,
-                "levels": row.cell.levels, "num_particles": row.cell.num_particles,
-                "objective": row.cell.objective, "seed": place.seed,
+                "table": plan.table,
+                "recipe": plan.recipe,
+                "cell": row.cell.name,
+                "levels": row.cell.levels,
+                "num_particles": row.cell.num_particles,
+                "objective": row.cell.objective,
+                "seed": place.seed,
                 "status": result["status"] if result else "not finished",
-                "epochs": plan.epochs_of(row.cell), "share_of_recipe": round(plan.share, 5),
-                "test_images": plan.test_size, "particles": plan.particles,
+                "epochs": plan.epochs_of(row.cell),
+                "share_of_recipe": round(plan.share, 5),
+                "test_images": plan.test_size,
+                "particles": plan.particles,
                 "version": plan.version,
                 "nll_published": published and published.nll,
                 "active_published": published and published.active,
                 "pca_published": published and published.pca,
                 "kl_published": published and published.kl,
-            }  # fmt: skip
+            }
             if _finished(result):
                 summary = result["summary"]
                 record |= {
                     "nll": result["nll"],
                     "nll_standard_error": summary["log_likelihood"]["standard_error"],
                     "difference": published and result["nll"] - published.nll,
-                    "elbo": summary["elbo"]["mean"], "bound": summary["bound"]["mean"],
+                    "elbo": summary["elbo"]["mean"],
+                    "bound": summary["bound"]["mean"],
                     "kl_to_posterior": result["kl_to_posterior"],
                     "reconstruction": summary["reconstruction"]["mean"],
                     "khat_above_0.7": summary["khat_above_0.7"]["mean"],
@@ -219,7 +250,7 @@ def _csv(table: Table, rows: Sequence[Row], results, plan: Plan) -> str:
                         for name, count in sorted(counts.items())
                     },
                     "minutes": round(result["minutes"], 3),
-                }  # fmt: skip
+                }
             records.append(record)
     names = list(dict.fromkeys(name for record in records for name in record))
     stream = io.StringIO()

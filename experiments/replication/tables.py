@@ -152,10 +152,11 @@ def _switching() -> tuple[Row, ...]:
         known = {
             recipe: table[key]
             for recipe, table in (
-                ("mlmi4", published.S4_SWITCHING), ("burda", published.BURDA_SWITCHING)
+                ("mlmi4", published.S4_SWITCHING),
+                ("burda", published.BURDA_SWITCHING),
             )
             if key in table
-        }  # fmt: skip
+        }
         for place, cell in enumerate((first, second)):
             rows.append(Row(cell, {recipe: pair[place] for recipe, pair in known.items()}))
     return tuple({row.cell.name: row for row in rows}.values())
@@ -165,83 +166,150 @@ _BURDA_S4 = {"burda": "Burda et al.", "mlmi4": "S4"}
 
 TABLES: dict[str, Table] = {
     "burda-mnist": Table(
-        "MNIST, stochastic binarisation (Burda et al., table 1; S4, table 2; S3)", "mnist",
+        "MNIST, stochastic binarisation (Burda et al., table 1; S4, table 2; S3)",
+        "mnist",
         _density(("burda", published.BURDA_MNIST), ("mlmi4", published.S4_MNIST)),
-        _BURDA_S4, _AS_PAPERS, _VAE,
-        (_SAME_PROGRAM, _RECIPES_DIFFER, _ROTATED, _PRUNING, _SHORT,
-         "S3's replication: 86.72, 86.50, 86.47 (VAE, k = 1, 5, 50) and 86.72, 85.44, 84.78 (IWAE) "
-         "with one level; 85.72, 84.80, 84.85 (VAE) with two."),
+        _BURDA_S4,
+        _AS_PAPERS,
+        _VAE,
+        (
+            _SAME_PROGRAM,
+            _RECIPES_DIFFER,
+            _ROTATED,
+            _PRUNING,
+            _SHORT,
+            "S3's replication: 86.72, 86.50, 86.47 (VAE, k = 1, 5, 50) and 86.72, 85.44, 84.78 (IWAE) "
+            "with one level; 85.72, 84.80, 84.85 (VAE) with two.",
+        ),
     ),
     "burda-omniglot": Table(
-        "Omniglot (Burda et al., table 1; S4, table 3)", "omniglot",
+        "Omniglot (Burda et al., table 1; S4, table 3)",
+        "omniglot",
         _density(("burda", published.BURDA_OMNIGLOT), ("mlmi4", published.S4_OMNIGLOT)),
-        _BURDA_S4, _AS_PAPERS, _VAE,
-        (_ROTATED, _SHORT,
-         "The split is by drawing (and, from omniglot_small.npz, of 242 characters only), not that "
-         "of Burda et al.: likelihoods are not comparable with theirs."),
+        _BURDA_S4,
+        _AS_PAPERS,
+        _VAE,
+        (
+            _ROTATED,
+            _SHORT,
+            "The split is by drawing (and, from omniglot_small.npz, of 242 characters only), not that "
+            "of Burda et al.: likelihoods are not comparable with theirs.",
+        ),
     ),
     "fixed-binarised": Table(
-        "MNIST, fixed binarisation (Burda et al., appendix; S4, table 1)", "mnist",
+        "MNIST, fixed binarisation (Burda et al., appendix; S4, table 1)",
+        "mnist",
         _density(("burda", published.BURDA_FIXED), ("mlmi4", published.S4_FIXED)),
-        _BURDA_S4, _STATIC, _VAE,
+        _BURDA_S4,
+        _STATIC,
+        _VAE,
         (_SAME_PROGRAM, _NOT_LAROCHELLE, _RECIPES_DIFFER, _ROTATED, _PRUNING, _SHORT),
     ),
     "fashion": Table(
-        "Fashion-MNIST, binarised (S4, table 4)", "fashion_mnist",
+        "Fashion-MNIST, binarised (S4, table 4)",
+        "fashion_mnist",
         _density(("mlmi4", published.S4_FASHION), ("burda", published.S4_FASHION)),
-        _S4_ONLY, _STATIC, _VAE, (_SHORT,),
+        _S4_ONLY,
+        _STATIC,
+        _VAE,
+        (_SHORT,),
     ),
     "alpha": Table(
-        "L_alpha, k = 50, MNIST, fixed binarisation (S4, table 5)", "mnist",
-        (*_s4((Cell(1, "beta-vae", 50, {"beta": a}), p) for a, p in published.S4_ALPHA.items()),
-         Row(Cell(1, "elbo", 50), dict.fromkeys(RECIPES, published.S4_FIXED[1, 50][0]))),
-        _S4_ONLY, _STATIC, Cell(1, "elbo", 50),
-        ("S4's table 5 cannot come from its objective: alpha = 0 is a plain autoencoder, whose NLL "
-         "is several times that of a VAE, while S4 prints 88. A right implementation does not "
-         "match it.", _NOT_LAROCHELLE),
+        "L_alpha, k = 50, MNIST, fixed binarisation (S4, table 5)",
+        "mnist",
+        (
+            *_s4((Cell(1, "beta-vae", 50, {"beta": a}), p) for a, p in published.S4_ALPHA.items()),
+            Row(Cell(1, "elbo", 50), dict.fromkeys(RECIPES, published.S4_FIXED[1, 50][0])),
+        ),
+        _S4_ONLY,
+        _STATIC,
+        Cell(1, "elbo", 50),
+        (
+            "S4's table 5 cannot come from its objective: alpha = 0 is a plain autoencoder, whose NLL "
+            "is several times that of a VAE, while S4 prints 88. A right implementation does not "
+            "match it.",
+            _NOT_LAROCHELLE,
+        ),
     ),
     "median": Table(
-        "Median of the weights, k = 50, MNIST, fixed binarisation (S4, table 6)", "mnist",
-        (*_s4([(Cell(1, "median", 50), published.S4_MEDIAN)]),
-         Row(_IWAE, dict.fromkeys(RECIPES, published.S4_FIXED[1, 50][1]))),
-        _S4_ONLY, _STATIC, _IWAE, ("The median objective is no lower bound.", _NOT_LAROCHELLE),
+        "Median of the weights, k = 50, MNIST, fixed binarisation (S4, table 6)",
+        "mnist",
+        (
+            *_s4([(Cell(1, "median", 50), published.S4_MEDIAN)]),
+            Row(_IWAE, dict.fromkeys(RECIPES, published.S4_FIXED[1, 50][1])),
+        ),
+        _S4_ONLY,
+        _STATIC,
+        _IWAE,
+        ("The median objective is no lower bound.", _NOT_LAROCHELLE),
     ),
     "power": Table(
-        "Power means, k = 50, MNIST, fixed binarisation (S4, table 7)", "mnist",
-        (*_s4((Cell(1, "power", 50, {"power": p}), row) for p, row in published.S4_POWER.items()),
-         Row(_IWAE, dict.fromkeys(RECIPES, published.S4_FIXED[1, 50][1]))),
-        _S4_ONLY, _STATIC, _IWAE,
+        "Power means, k = 50, MNIST, fixed binarisation (S4, table 7)",
+        "mnist",
+        (
+            *_s4(
+                (Cell(1, "power", 50, {"power": p}), row) for p, row in published.S4_POWER.items()
+            ),
+            Row(_IWAE, dict.fromkeys(RECIPES, published.S4_FIXED[1, 50][1])),
+        ),
+        _S4_ONLY,
+        _STATIC,
+        _IWAE,
         ("p = 1 is IWAE. Power means with p > 1 are no lower bounds.", _NOT_LAROCHELLE),
     ),
     "ciwae": Table(
-        "CIWAE, k = 50, MNIST, stochastic binarisation (S4, table 8)", "mnist",
-        (Row(Cell(1, "elbo", 50), dict.fromkeys(RECIPES, published.S4_MNIST[1, 50][0])),
-         *_s4((Cell(1, "ciwae", 50, {"beta": b}), row)
-              for b, row in sorted(published.S4_CIWAE.items(), reverse=True)),
-         Row(_IWAE, dict.fromkeys(RECIPES, published.S4_MNIST[1, 50][1]))),
-        _S4_ONLY, _AS_PAPERS, Cell(1, "elbo", 50),
-        ("beta = 1 is the VAE with k = 50, beta = 0 IWAE: KL(q || posterior) should rise from the "
-         "one to the other. S4's row beta = 0.05 (KL 5.66, NLL 87.69) contradicts its neighbours "
-         "(0.25: 7.20, 0: 12.1).", _SHORT),
+        "CIWAE, k = 50, MNIST, stochastic binarisation (S4, table 8)",
+        "mnist",
+        (
+            Row(Cell(1, "elbo", 50), dict.fromkeys(RECIPES, published.S4_MNIST[1, 50][0])),
+            *_s4(
+                (Cell(1, "ciwae", 50, {"beta": b}), row)
+                for b, row in sorted(published.S4_CIWAE.items(), reverse=True)
+            ),
+            Row(_IWAE, dict.fromkeys(RECIPES, published.S4_MNIST[1, 50][1])),
+        ),
+        _S4_ONLY,
+        _AS_PAPERS,
+        Cell(1, "elbo", 50),
+        (
+            "beta = 1 is the VAE with k = 50, beta = 0 IWAE: KL(q || posterior) should rise from the "
+            "one to the other. S4's row beta = 0.05 (KL 5.66, NLL 87.69) contradicts its neighbours "
+            "(0.25: 7.20, 0: 12.1).",
+            _SHORT,
+        ),
     ),
     "miwae": Table(
-        "MIWAE (k1, k2), MNIST, stochastic binarisation (S4, table 9)", "mnist",
-        _s4((Cell(1, "miwae", k1 * k2, {"inner": k1}), row)
-            for (k1, k2), row in published.S4_MIWAE.items()),
-        _S4_ONLY, _AS_PAPERS, Cell(1, "miwae", 50, {"inner": 1}),
-        ("k1 particles inside the logarithm, mean over k2 of those: (1, 50) is the VAE with "
-         "k = 50, (50, 1) is IWAE.", _SHORT),
+        "MIWAE (k1, k2), MNIST, stochastic binarisation (S4, table 9)",
+        "mnist",
+        _s4(
+            (Cell(1, "miwae", k1 * k2, {"inner": k1}), row)
+            for (k1, k2), row in published.S4_MIWAE.items()
+        ),
+        _S4_ONLY,
+        _AS_PAPERS,
+        Cell(1, "miwae", 50, {"inner": 1}),
+        (
+            "k1 particles inside the logarithm, mean over k2 of those: (1, 50) is the VAE with "
+            "k = 50, (50, 1) is IWAE.",
+            _SHORT,
+        ),
     ),
     "switching": Table(
         "Switching the objective, one level, MNIST (S4, table 10; Burda et al., section 5)",
-        "mnist", _switching(), _BURDA_S4,
-        {"burda": "access", "mlmi4": "static"}, _VAE,
-        ("The second stage goes on from the first one's parameters with a fresh optimiser at a "
-         "learning rate of 1e-4, for two thirds (3^7 of 3280) of the first one's epochs, as in "
-         "both papers. Recipe burda binarises at every access, as Burda et al. do; recipe mlmi4 "
-         "once, as S4.", _NOT_LAROCHELLE),
+        "mnist",
+        _switching(),
+        _BURDA_S4,
+        {"burda": "access", "mlmi4": "static"},
+        _VAE,
+        (
+            "The second stage goes on from the first one's parameters with a fresh optimiser at a "
+            "learning rate of 1e-4, for two thirds (3^7 of 3280) of the first one's epochs, as in "
+            "both papers. Recipe burda binarises at every access, as Burda et al. do; recipe mlmi4 "
+            "once, as S4.",
+            _NOT_LAROCHELLE,
+        ),
     ),
-}  # fmt: skip
+}
 
 
 def table_named(name: str) -> Table:

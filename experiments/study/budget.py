@@ -23,10 +23,10 @@ from experiments.timing import (
 )
 from pyro_vae.datasets import Batches, Dataset
 from pyro_vae.errors import InputError, check_positive
-from pyro_vae.recipes import named_recipe
 from pyro_vae.training import Gradients
 from pyro_vae.training.fitting import default_chunk_size
 from pyro_vae.training.optimisation import GradientStep
+from pyro_vae.training.recipes import named_recipe
 from pyro_vae.training.validation import validation_columns
 
 START_SECONDS = 30.0  # of a cell: loading, compiling, activity, pictures
@@ -113,9 +113,13 @@ def _epoch_seconds(plan: Plan, name: str, data: Dataset, device: torch.device) -
 def _build(config: dict, data: Dataset, device: torch.device):
     """A fresh pair and objective, as ``fit.py`` builds them."""
     model, guide = pyro_vae.build_pair(
-        config["model"], config["guide"], num_pixels=data.train.shape[1],
-        preset=config["preset"], pixel_mean=data.train.mean(0), seed=config["seed"],
-    )  # fmt: skip
+        config["model"],
+        config["guide"],
+        num_pixels=data.train.shape[1],
+        preset=config["preset"],
+        pixel_mean=data.train.mean(0),
+        seed=config["seed"],
+    )
     objective = pyro_vae.make_objective(
         config["objective"], config["num_particles"], thin=config["thin"]
     )

@@ -20,9 +20,14 @@ LOOK_EVERY_SECONDS = 0.5
 
 
 def run_cell(
-    folder: Path, plan: Plan, cell: Cell, data_dir: str | None, threads: int | None,
-    quiet: bool, parent: int | None = None,
-) -> list[tuple[str, str]]:  # fmt: skip
+    folder: Path,
+    plan: Plan,
+    cell: Cell,
+    data_dir: str | None,
+    threads: int | None,
+    quiet: bool,
+    parent: int | None = None,
+) -> list[tuple[str, str]]:
     """Train a cell, or go on with it; its name and what became of it. Others go on if it fails.
 
     Args:

@@ -10,13 +10,16 @@ import pandas as pd
 
 from analysis.measures import seeds
 from experiments.study.plan import VANILLA, Cell, Plan
-from pyro_vae.checkpoint import write_text
+from pyro_vae.storage import write_text
 
 # Columns of the table, as a reader names them; nats per test datum.
 QUANTITIES = {
-    "bound": "L_k at own k", "log_likelihood": "log p(x)", "reconstruction": "reconstruction",
-    "kl_z1": "KL(z1)", "kl_z2": "KL(z2)",
-}  # fmt: skip
+    "bound": "L_k at own k",
+    "log_likelihood": "log p(x)",
+    "reconstruction": "reconstruction",
+    "kl_z1": "KL(z1)",
+    "kl_z2": "KL(z2)",
+}
 KHAT = "khat_above_0.7"
 
 
@@ -25,10 +28,14 @@ def figures_of_cells(folder: Path, plan: Plan) -> pd.DataFrame:
     rows = []
     for cell in plan.cells:
         row = {
-            "model": cell.label, "seed": cell.seed, "annealed": cell.annealed,
-            "objective": cell.objective, "num_particles": cell.num_particles,
-            "epochs": plan.epochs, "status": _status(folder, cell),
-        }  # fmt: skip
+            "model": cell.label,
+            "seed": cell.seed,
+            "annealed": cell.annealed,
+            "objective": cell.objective,
+            "num_particles": cell.num_particles,
+            "epochs": plan.epochs,
+            "status": _status(folder, cell),
+        }
         if cell.finished(folder):
             directory = cell.directory(folder)
             summary = directory.read_summary()
@@ -64,10 +71,12 @@ def _markdown(table: pd.DataFrame, plan: Plan, facts: Sequence[str]) -> list[str
     done = table[table["annealed"] & (table["status"] == "finished")]
     particles = shared["eval_particles"]
     lines = [
-        f"# TDVAE and TD-IWAE on {Path(shared['dataset']).name} ({shared['preset']})", "",
+        f"# TDVAE and TD-IWAE on {Path(shared['dataset']).name} ({shared['preset']})",
+        "",
         f"Nats per datum on {shared['test_size']} held-out data, mean ± standard deviation over "
-        f"seeds; log p(x) is the lower estimate L_{particles}. {plan.epochs} epochs each.", "",
-    ]  # fmt: skip
+        f"seeds; log p(x) is the lower estimate L_{particles}. {plan.epochs} epochs each.",
+        "",
+    ]
     if done.empty:
         lines += ["No model is finished.", ""]
     else:
@@ -118,14 +127,17 @@ def _differences(done: pd.DataFrame) -> list[str]:
     for name, label in QUANTITIES.items():
         for row in seeds.paired(done, name, VANILLA).to_dict("records"):
             tested = not row["note"]
-            rows.append([
-                row["model"], label,
-                seeds.mean_and_spread(row["difference"], row["sd"], row["n"], digits=2),
-                f"{row['low']:.2f} to {row['high']:.2f}" if tested else "-",
-                f"{row['t']:.2f} ({row['df']:g})" if tested else "-",
-                f"{row['p']:.3g}" if tested else "-",
-                f"{row['p_holm']:.3g}" if tested else row["note"],
-            ])  # fmt: skip
+            rows.append(
+                [
+                    row["model"],
+                    label,
+                    seeds.mean_and_spread(row["difference"], row["sd"], row["n"], digits=2),
+                    f"{row['low']:.2f} to {row['high']:.2f}" if tested else "-",
+                    f"{row['t']:.2f} ({row['df']:g})" if tested else "-",
+                    f"{row['p']:.3g}" if tested else "-",
+                    f"{row['p_holm']:.3g}" if tested else row["note"],
+                ]
+            )
     head = ["model", "figure", f"minus {VANILLA}", "95 % interval", "t (df)", "p", "p, Holm"]
     return [
         f"Differences to {VANILLA}, paired over seeds (models of one seed share their data); "

@@ -11,18 +11,24 @@ from typing import Any
 import pyro_vae
 from experiments import settings
 from experiments.flags import parser
-from pyro_vae.checkpoint import write_text
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.runs import RunDirectory
+from pyro_vae.storage import write_text
 
 VANILLA = "vanilla"
 MODELS = (VANILLA, "1", "4", "10", "50")  # S0's
 SEEDS = 3
 # Given on the command line, or what fit.py takes without them; equal in all cells.
 SHARED = (
-    "preset", "dataset", "batch_size", "lr", "num_train", "components", "test_size",
+    "preset",
+    "dataset",
+    "batch_size",
+    "lr",
+    "num_train",
+    "components",
+    "test_size",
     "eval_particles",
-)  # fmt: skip
+)
 # Entries of a config that change no figure beyond rounding.
 FREE = {"data_dir", "device", "compile", "chunk_size"}
 
@@ -120,9 +126,12 @@ class Cell:
     def flags(self, plan: Plan) -> list[str]:
         """Of ``fit.py``, to train it; without its folder, data folder and device."""
         flags = {
-            "objective": self.objective, "num_particles": self.num_particles,
-            "seed": self.seed, "epochs": plan.epochs, **plan.shared,
-        }  # fmt: skip
+            "objective": self.objective,
+            "num_particles": self.num_particles,
+            "seed": self.seed,
+            "epochs": plan.epochs,
+            **plan.shared,
+        }
         line = [
             word
             for name, value in flags.items()
@@ -168,8 +177,11 @@ def new_plan(flags, device: str, jobs: int) -> Plan:
         epochs=check_count("--epochs", 1 if flags.epochs is None else flags.epochs),
         shared={name: getattr(flags, name) for name in SHARED},
         without_annealing=flags.also_without_annealing,
-        budget_minutes=flags.budget, device=device, data_dir=flags.data_dir, jobs=jobs,
-    )  # fmt: skip
+        budget_minutes=flags.budget,
+        device=device,
+        data_dir=flags.data_dir,
+        jobs=jobs,
+    )
     configs = [cell.config(plan) for cell in plan.cells]
     return dataclasses.replace(plan, shared={name: configs[0][name] for name in SHARED})
 
@@ -210,9 +222,11 @@ def resumed_plan(plan: Plan, flags, folder: Path) -> Plan:
             )
         seeds = flags.seeds
     plan = dataclasses.replace(
-        plan, models=models, seeds=seeds,
+        plan,
+        models=models,
+        seeds=seeds,
         without_annealing=plan.without_annealing or flags.also_without_annealing,
-    )  # fmt: skip
+    )
     for cell in plan.cells:
         cell.config(plan)
     return plan

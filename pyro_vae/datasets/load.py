@@ -7,12 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyro_vae.datasets.arrays import (
-    dataset_as_is,
-    dataset_from_arrays,
-    split_at_random,
-    split_rows,
-)
+from pyro_vae.datasets.arrays import dataset_as_is, dataset_from_arrays, split_at_random, split_rows
 from pyro_vae.datasets.batches import BINARIZE
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.digits import load_digits

@@ -1,13 +1,7 @@
 """Held-out figures of a trained pair: likelihoods, KL terms, weights and gradients."""
 
-from pyro_vae.evaluation.annealed import (
-    AnnealedEstimate,
-    Bracket,
-    ais,
-    bidirectional,
-    simulate,
-)
-from pyro_vae.evaluation.figures import (
+from pyro_vae.evaluation.ais import AnnealedEstimate, Bracket, ais, bidirectional, simulate
+from pyro_vae.evaluation.estimates import (
     CHUNK_SIZE,
     BoundCurve,
     Evaluation,
@@ -20,7 +14,7 @@ from pyro_vae.evaluation.gradient_noise import (
     SignalToNoise,
     gradient_signal_to_noise,
 )
-from pyro_vae.evaluation.pruning import pruned_log_likelihood
+from pyro_vae.evaluation.pruned_likelihood import pruned_log_likelihood
 from pyro_vae.evaluation.surgery import ElboSurgery, elbo_surgery, kl_per_unit
 
 __all__ = [

@@ -12,11 +12,11 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from pyro_vae import traces
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.generators import own_generators
 from pyro_vae.objectives import check_objective_fits
 from pyro_vae.rows import Data, as_arguments
+from pyro_vae.torch_state import own_generators
+from pyro_vae.weights import traces
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_vae import traces
-from pyro_vae.denormals import flushed_denormals
 from pyro_vae.errors import check_count
-from pyro_vae.evaluation.figures import mean_and_error
-from pyro_vae.log_weights import LogWeights, log_weights, read
-from pyro_vae.preconditions import check_all_rows, closed_form_is_right
+from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.rows import Data, as_arguments, count_rows, pieces, split_rows
-from pyro_vae.unit_kl import unit_kl
+from pyro_vae.torch_state import flushed_denormals
+from pyro_vae.weights import traces
+from pyro_vae.weights.log_weights import LogWeights, log_weights, read
+from pyro_vae.weights.preconditions import check_all_rows, closed_form_is_right
+from pyro_vae.weights.unit_kl import unit_kl
 
 CHUNK_SIZE = 10_000
 

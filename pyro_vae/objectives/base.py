@@ -16,10 +16,10 @@ import pyro.infer
 import torch
 from torch import Tensor
 
-from pyro_vae import thinning
 from pyro_vae.errors import InputError, check_choice, check_count
-from pyro_vae.estimators import ESTIMATORS, Live
-from pyro_vae.log_weights import LogWeights, run_pair
+from pyro_vae.objectives import thinning
+from pyro_vae.objectives.estimators import ESTIMATORS, Live
+from pyro_vae.weights.log_weights import LogWeights, run_pair
 
 
 class Loss(NamedTuple):
@@ -46,17 +46,17 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
     """Base of this library's losses: a bound of the (K, B) log-weights, summed over the data.
 
     Works for any model and guide with one data plate at dim -1 and reparameterised latents; others
-    get a ValueError that names the site (see :mod:`pyro_vae.log_weights`). A subsampled or scaled
+    get a ValueError that names the site (see :mod:`pyro_vae.weights.log_weights`). A subsampled or scaled
     data plate multiplies each datum's finished bound, never its weights. Sites scaled alike in
     model and guide (``annealing.anneal``) are annealed inside the weights.
 
     Args:
         num_particles: K.
-        estimator: of the gradient, one of ``estimators`` of the class (:mod:`pyro_vae.estimators`);
+        estimator: of the gradient, one of ``estimators`` of the class (:mod:`pyro_vae.objectives.estimators`);
             others are refused.
         thin: None, or the number M of particles per datum whose gradient is computed. All K are
             drawn and weighed; which M are differentiated is random, with the same expected
-            gradient (:mod:`pyro_vae.thinning`). The value of the loss is not changed. Wants
+            gradient (:mod:`pyro_vae.objectives.thinning`). The value of the loss is not changed. Wants
             location-scale latents (Normal, Laplace, ...).
     """
 
@@ -200,9 +200,14 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
         """Value of the loss without gradients (``pyro.infer.SVI.evaluate_loss``)."""
         with torch.no_grad():
             terms = run_pair(
-                model, guide, args, kwargs, self.num_particles,
-                analytic=self.analytic, per_unit=self.per_unit,
-            )  # fmt: skip
+                model,
+                guide,
+                args,
+                kwargs,
+                self.num_particles,
+                analytic=self.analytic,
+                per_unit=self.per_unit,
+            )
             value = self.value(Live(self.prepare(terms)))
             return -sum_over_data(value, terms).item()
 

@@ -7,18 +7,17 @@ training reports are computed apart from them, without any of this.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from pyro_vae.annealing import Schedule
 from pyro_vae.errors import InputError, check_positive
-from pyro_vae.estimators import Live
-from pyro_vae.log_weights import LogWeights
 from pyro_vae.objectives.base import ImportanceWeightedELBO
+from pyro_vae.objectives.estimators import Live
 from pyro_vae.objectives.weighted import ELBO
+from pyro_vae.weights.log_weights import LogWeights
 
 
 class BetaELBO(ELBO):
@@ -97,7 +96,7 @@ class CapacityELBO(_BatchKL):
 
     def __init__(
         self,
-        capacity: float | Schedule,
+        capacity: float | Callable[[float], float],
         gamma: float = 1.0,
         num_particles: int = 1,
         *,

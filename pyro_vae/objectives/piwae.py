@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from pyro_vae import bounds, estimators
+from pyro_vae.objectives import estimators
 from pyro_vae.objectives.base import ImportanceWeightedELBO, Loss, sum_over_data
 from pyro_vae.objectives.weighted import check_groups
+from pyro_vae.weights import bounds
 
 
 class PIWAE(ImportanceWeightedELBO):

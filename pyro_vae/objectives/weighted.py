@@ -1,4 +1,4 @@
-"""Losses that are one function of the log-weights: the bounds of :mod:`pyro_vae.bounds`."""
+"""Losses that are one function of the log-weights: the bounds of :mod:`pyro_vae.weights.bounds`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from pyro_vae import bounds
 from pyro_vae.errors import InputError
 from pyro_vae.objectives.base import ImportanceWeightedELBO
+from pyro_vae.weights import bounds
 
 
 class ELBO(ImportanceWeightedELBO):

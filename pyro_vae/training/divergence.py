@@ -6,7 +6,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.log_weights import log_weights
+from pyro_vae.weights.log_weights import log_weights
 
 
 @torch.no_grad()

@@ -9,20 +9,18 @@ import pyro.infer
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.annealing import Schedule, default_annealing
-from pyro_vae.architectures import check_same_levels
 from pyro_vae.datasets import Batches
-from pyro_vae.denormals import flushed_denormals
 from pyro_vae.errors import InputError, check_count, check_positive
-from pyro_vae.generators import own_generators, reseed
-from pyro_vae.models import HierarchicalVAE
 from pyro_vae.objectives import IWAE
+from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.named import check_same_levels
+from pyro_vae.torch_state import flushed_denormals, own_generators, reseed
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import stop_on_signals
+from pyro_vae.training.loop import Run
 from pyro_vae.training.optimisation import GradientStep, OptimiserSettings
 from pyro_vae.training.progress import FitResult, Row
-from pyro_vae.training.run import Run
-from pyro_vae.training.stages import LrSchedule
+from pyro_vae.training.schedules import LrSchedule, Schedule, default_annealing
 
 # Buffers of more particles are returned to the system after every step and faulted back: at 20 000
 # particles times data that takes a third of a step.
@@ -60,7 +58,7 @@ def fit(
         train, valid: data (N, D). With ``valid`` each epoch, and the start, is judged on it.
         objective: a ``pyro.infer.ELBO``; default ``IWAE(num_particles=50)``.
         lr_schedule: the learning rate as a function of the share of training done, in [0, 1],
-            instead of the optimiser's constant one: :func:`pyro_vae.training.stages.stages`, or
+            instead of the optimiser's constant one: :func:`pyro_vae.training.schedules.stages`, or
             any function. A resume wants the same rates; their stages are those of ``epochs``.
         binarize: None, "epoch" or "access": draw 0/1 pixels from ``train`` read as probabilities.
         annealing: level -> schedule of beta over the share of training done; default S0's

@@ -8,20 +8,15 @@ import pyro.infer
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.annealing import anneal
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.generators import generator_states, set_generator_states
-from pyro_vae.log_weights import run_pair
-from pyro_vae.objectives import (
-    ImportanceWeightedELBO,
-    Loss,
-    check_objective_fits,
-    sum_over_data,
-)
+from pyro_vae.objectives import ImportanceWeightedELBO, Loss, check_objective_fits, sum_over_data
+from pyro_vae.objectives.svi import for_svi, forget
 from pyro_vae.rows import pieces
-from pyro_vae.svi import for_svi, forget
-from pyro_vae.training.compiled import CompiledGradient
+from pyro_vae.torch_state import generator_states, set_generator_states
+from pyro_vae.training.graph import CompiledGradient
 from pyro_vae.training.precision import check_precision, matrix_products
+from pyro_vae.weights.handlers import anneal
+from pyro_vae.weights.log_weights import run_pair
 
 
 class Gradients:
@@ -100,9 +95,14 @@ class Gradients:
                 key = self._key(rows, betas)
                 if key not in self.compiled:
                     self.compiled[key] = CompiledGradient(
-                        self.objective, self.model, self.guide, rows, betas, self.precision,
+                        self.objective,
+                        self.model,
+                        self.guide,
+                        rows,
+                        betas,
+                        self.precision,
                         compiler,
-                    )  # fmt: skip
+                    )
 
     def forget_compiled(self) -> None:
         """Go back to the plain path."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_choice, check_positive
-from pyro_vae.training.stages import LrSchedule, Stages
+from pyro_vae.training.schedules import LrSchedule, Stages
 
 GRADIENTS = ("mean", "sum")
 # What checkpoints of version 0.1.0 do not say about their optimiser.

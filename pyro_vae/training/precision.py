@@ -16,8 +16,9 @@ def check_precision(name: str, device: torch.device) -> str:
     """InputError for unknown names, and for tf32 on a device that has no such products."""
     check_choice("precision", name, PRECISIONS)
     if name == "tf32" and device.type != "cuda":
-        raise InputError(f"precision 'tf32' wants a CUDA device, got {device.type}; allowed: "
-                         "float32, bf16")  # fmt: skip
+        raise InputError(
+            f"precision 'tf32' wants a CUDA device, got {device.type}; allowed: float32, bf16"
+        )
     return name
 
 

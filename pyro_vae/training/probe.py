@@ -11,13 +11,13 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_vae import bounds
-from pyro_vae.generators import own_generators
-from pyro_vae.log_weights import log_weights
-from pyro_vae.models import HierarchicalVAE
-from pyro_vae.training.compiled import CompiledGradient
+from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.torch_state import own_generators
 from pyro_vae.training.gradients import Gradients
+from pyro_vae.training.graph import CompiledGradient
 from pyro_vae.training.precision import matrix_products
+from pyro_vae.weights import bounds
+from pyro_vae.weights.log_weights import log_weights
 
 WORTH_SECONDS = 100.0  # of plain steps; fewer would not pay back tracing and compiling
 WORTH_TRACING = 20.0  # likewise for tracing alone, which takes a second or two

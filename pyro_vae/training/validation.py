@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.evaluation import evaluate
-from pyro_vae.generators import own_generators
+from pyro_vae.torch_state import own_generators
 from pyro_vae.training.progress import Row
 
 VALIDATION_SEED = 20_240_501  # every epoch is judged on the same noise
@@ -26,9 +26,13 @@ def validation_columns(
     with own_generators(), pyro.validation_enabled(False):
         torch.manual_seed(VALIDATION_SEED)
         figures = evaluate(
-            model, guide, valid, khat=False,
-            num_particles=num_particles, bound_particles=num_particles,
-        )  # fmt: skip
+            model,
+            guide,
+            valid,
+            khat=False,
+            num_particles=num_particles,
+            bound_particles=num_particles,
+        )
     summary = figures.summary()
     names = ("elbo", "bound", "reconstruction", *(f"kl_{name}" for name in figures.kl), "ess")
     return {name: summary[name]["mean"] for name in names}

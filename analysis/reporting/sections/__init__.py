@@ -15,6 +15,14 @@ from analysis.reporting.sections import (
 SECTIONS = tuple(
     (section.TITLE, section.entries)
     for section in (
-        training, terms, units, decoding, information, filters, correlations, stimuli, arviz_plots,
+        training,
+        terms,
+        units,
+        decoding,
+        information,
+        filters,
+        correlations,
+        stimuli,
+        arviz_plots,
     )
-)  # fmt: skip
+)

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from analysis.pictures import posterior
 from analysis.reporting.item import Entry, Item
 from analysis.reporting.over_runs import drawn
-from pyro_vae.diagnostics import KHAT_LIMIT
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunDirectory
+from pyro_vae.weights.diagnostics import KHAT_LIMIT
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Study, Subject
@@ -81,17 +81,20 @@ def _khat(study: Study) -> Item:
             continue
         rows.append(
             {
-                "model": subject.label, "seed": subject.seed, "patches": len(values),
+                "model": subject.label,
+                "seed": subject.seed,
+                "patches": len(values),
                 "median_khat": float(np.median(values)),
                 "share_above_0.7": float((values > KHAT_LIMIT).mean()),
             }
-        )  # fmt: skip
+        )
     return Item(
         f"Pareto k-hat of each patch's importance weights: above {KHAT_LIMIT:g} (dashed) the guide "
         "misses so much of the posterior that estimates from its weights are unreliable; a guide "
         "equal to the posterior has no tail and lies far below.",
-        figure, pd.DataFrame(rows),
-    )  # fmt: skip
+        figure,
+        pd.DataFrame(rows),
+    )
 
 
 def _drawn_khat(ax: Axes, subject: Subject) -> dict:
@@ -106,16 +109,19 @@ def _forest(study: Study) -> Item:
         draws = posterior.patch_draws(idata, _first(idata))
         clear = abs(draws.mean(("chain", "draw"))) > 2 * draws.std(("chain", "draw"))
         return {
-            "patch": _first(idata), "law": _law(idata), "units": int(clear.size),
+            "patch": _first(idata),
+            "law": _law(idata),
+            "units": int(clear.size),
             "mean_beyond_2_sd": int(clear.sum()),
-        }  # fmt: skip
+        }
 
     figure, table = _panels(study, draw, height=5.0)
     return Item(
         "Posterior of every unit of z2 for one test patch, with 94 % intervals; a unit that says "
         "nothing about this patch has the interval of its standard normal prior, -1.9 to 1.9.",
-        figure, table,
-    )  # fmt: skip
+        figure,
+        table,
+    )
 
 
 def _pair(study: Study) -> Item:
@@ -127,18 +133,22 @@ def _pair(study: Study) -> Item:
             f"r = {pair.correlation:.2f} (largest by chance: {pair.chance:.2f})", fontsize=9
         )
         return {
-            "patch": _first(idata), "law": _law(idata), "unit_1": pair.units[0],
-            "unit_2": pair.units[1], "correlation": pair.correlation,
+            "patch": _first(idata),
+            "law": _law(idata),
+            "unit_1": pair.units[0],
+            "unit_2": pair.units[1],
+            "correlation": pair.correlation,
             "largest_by_chance": pair.chance,
-        }  # fmt: skip
+        }
 
     figure, table = _panels(study, draw)
     return Item(
         "Joint draws of the two units of z2 that correlate most for one test patch, with the "
         "largest correlation that shuffled draws give on average; under the guide q itself units "
         "of z2 are independent, so there only chance is left.",
-        figure, table,
-    )  # fmt: skip
+        figure,
+        table,
+    )
 
 
 def _density(study: Study) -> Item:
@@ -149,14 +159,18 @@ def _density(study: Study) -> Item:
         unit = int(spread.argmin())
         posterior.plot_density(ax, idata, _first(idata), unit)
         return {
-            "patch": _first(idata), "law": _law(idata), "unit": unit,
-            "posterior_sd": float(spread[unit]), "prior_sd": 1.0,
-        }  # fmt: skip
+            "patch": _first(idata),
+            "law": _law(idata),
+            "unit": unit,
+            "posterior_sd": float(spread[unit]),
+            "prior_sd": 1.0,
+        }
 
     figure, table = _panels(study, draw)
     return Item(
         "Posterior density, against the prior's, of the unit of z2 that is surest of one test "
         "patch; the unit is chosen for its narrowness, and a collapsed level would still show the "
         "prior.",
-        figure, table,
-    )  # fmt: skip
+        figure,
+        table,
+    )

@@ -43,14 +43,23 @@ def strongest_pairs(study: Study, sampling: str) -> Item:
             both = [first[pair], second[pair]]
             units = found["units"][both]
             pictures.plot_pair_samples(
-                ax, found["example_draws"][:, both], (f"unit {units[0]}", f"unit {units[1]}"),
+                ax,
+                found["example_draws"][:, both],
+                (f"unit {units[0]}", f"unit {units[1]}"),
                 fields[units],
-            )  # fmt: skip
+            )
             if ax is axes[0]:
                 ax.set_ylabel(f"{subject.name}\n{ax.get_ylabel()}")
             mean = found["example_draws"][:, both].mean(0)
-            rows.append({"first": units[0], "second": units[1], "r": r,
-                         "first_mean": mean[0], "second_mean": mean[1]})  # fmt: skip
+            rows.append(
+                {
+                    "first": units[0],
+                    "second": units[1],
+                    "r": r,
+                    "first_mean": mean[0],
+                    "second_mean": mean[1],
+                }
+            )
         return pd.DataFrame(rows)
 
     figure, table = panels(study, sampling, SHOWN_PAIRS, draw, size=(3.6, 4.2))
@@ -73,12 +82,14 @@ def consistent(study: Study, sampling: str) -> Item:
         return {
             "three_references": found["reference_ratios"].mean(),
             "ratio": found["every_ratios"].mean(),
-            "permuted": permuted.mean(), "permuted_sd": permuted.std(ddof=1),
+            "permuted": permuted.mean(),
+            "permuted_sd": permuted.std(ddof=1),
             "noise": consistency.noise_ratio(num_pairs, patches - 1),
             "halves": found["half_ratios"].mean(),
             "exchangeable": consistency.exchangeable_ratio(patches - 1),
-            "patches": patches, "pairs": num_pairs,
-        }  # fmt: skip
+            "patches": patches,
+            "pairs": num_pairs,
+        }
 
     table, missing = by_run(study, sampling, row)
     figure = Figure(figsize=(7.5, 3.6), layout="constrained")

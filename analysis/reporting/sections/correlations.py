@@ -106,11 +106,16 @@ def _matrices(study: Study, sampling: str) -> Item:
         )
         r = found["matrix"][pairs(len(found["units"]))]
         return pd.DataFrame(
-            {"pairs": [len(r)], "sd": [r.std()], "chance_sd": [(n - 1) ** -0.5],
-             "share_above_0.1": [(np.abs(r) > 0.1).mean()],
-             "chance_above_0.1": [float(chance_above(0.1, n))], "strongest": [np.abs(r).max()],
-             "chance_strongest": chance_strongest(len(r), n, 1)}
-        )  # fmt: skip
+            {
+                "pairs": [len(r)],
+                "sd": [r.std()],
+                "chance_sd": [(n - 1) ** -0.5],
+                "share_above_0.1": [(np.abs(r) > 0.1).mean()],
+                "chance_above_0.1": [float(chance_above(0.1, n))],
+                "strongest": [np.abs(r).max()],
+                "chance_strongest": chance_strongest(len(r), n, 1),
+            }
+        )
 
     figure, table = panels(study, sampling, 2, draw)
     figures = ", ".join(
@@ -144,9 +149,11 @@ def _gabor_units(study: Study, sampling: str) -> Item:
         row |= {"mean_absolute": [absolute], "chance_mean": [chance_mean(n)]}
         for size in (0.1, 0.2):
             above = ABSOLUTE_EDGES[:-1] > size - 1e-9
-            row |= {f"share_above_{size}": [share[above].sum()],
-                    f"shuffled_above_{size}": [folded[above].sum() / folded.sum()],
-                    f"chance_above_{size}": [float(chance_above(size, n))]}  # fmt: skip
+            row |= {
+                f"share_above_{size}": [share[above].sum()],
+                f"shuffled_above_{size}": [folded[above].sum() / folded.sum()],
+                f"chance_above_{size}": [float(chance_above(size, n))],
+            }
         return pd.DataFrame(row)
 
     figure, table = panels(study, sampling, 1, draw)
@@ -167,10 +174,14 @@ def _example(study: Study, sampling: str) -> Item:
         r, n = np.abs(found["strongest"][0]), int(found["num_draws"])
         chance = chance_strongest(len(found["pair_mean"]), n)
         return {f"r{rank}": value for rank, value in enumerate(r[:5], 1)} | {
-            "mean_of_ten": r.mean(), "sd_of_ten": r.std(ddof=1),
-            "shuffled": np.abs(found["shuffled"][0]).mean(), "chance": chance.mean(),
-            "row": found["rows"][0], "pairs": len(found["pair_mean"]), "draws": n,
-        }  # fmt: skip
+            "mean_of_ten": r.mean(),
+            "sd_of_ten": r.std(ddof=1),
+            "shuffled": np.abs(found["shuffled"][0]).mean(),
+            "chance": chance.mean(),
+            "row": found["rows"][0],
+            "pairs": len(found["pair_mean"]),
+            "draws": n,
+        }
 
     table, missing = by_run(study, sampling, row)
     ranks = summary(table, [f"r{rank}" for rank in range(1, 6)])
@@ -208,10 +219,12 @@ def _strength(found: Arrays) -> dict:
     chance = chance_strongest(len(found["pair_mean"]), int(found["num_draws"]))
     row = {"patches": len(r), "pairs": len(found["pair_mean"]), "draws": int(found["num_draws"])}
     for name, count in (("five", 5), ("ten", 10)):
-        row |= {f"mean_of_{name}": r[:, :count].mean(),
-                f"sd_over_patches_of_{name}": r[:, :count].mean(1).std(ddof=1),
-                f"shuffled_of_{name}": null[:, :count].mean(),
-                f"chance_of_{name}": chance[:count].mean()}  # fmt: skip
+        row |= {
+            f"mean_of_{name}": r[:, :count].mean(),
+            f"sd_over_patches_of_{name}": r[:, :count].mean(1).std(ddof=1),
+            f"shuffled_of_{name}": null[:, :count].mean(),
+            f"chance_of_{name}": chance[:count].mean(),
+        }
     row |= {f"r{rank}": r[:, rank - 1].mean() for rank in range(1, 6)}
     return row | {f"sd{rank}": r[:, rank - 1].std(ddof=1) for rank in range(1, 6)}
 

@@ -71,12 +71,14 @@ def _z1_accuracies(study: Study) -> Item:
     names = {"z1_all": "all", "z1": "active", "z1_above_gap": "above the gap"}
     table, left_out = collect(study, lambda d: groups_of(d, names))
     return grouped(
-        table, "labels from units of z1",
+        table,
+        "labels from units of z1",
         "Accuracy on test data from the posterior means of all units of z1, of the active ones, "
         "and of those above the gap of activity; standardised, the small movements of means below "
         "the gap count as much as any, so a few such units that pass the threshold of activity can "
-        "raise the accuracy of the active", left_out,
-    )  # fmt: skip
+        "raise the accuracy of the active",
+        left_out,
+    )
 
 
 def _confusions(study: Study, level: str) -> Item:
@@ -111,10 +113,15 @@ def _units_added(study: Study) -> Item:
     def rows(decoded: Decoded) -> list[dict]:
         columns = [entry_of(decoded, "added", key) for key in ("unit", "accuracy", "sd")]
         return [
-            {"units": count, "unit": int(unit), "accuracy": accuracy, "sd_repeats": sd,
-             "chance": float(decoded["chance"])}
+            {
+                "units": count,
+                "unit": int(unit),
+                "accuracy": accuracy,
+                "sd_repeats": sd,
+                "chance": float(decoded["chance"]),
+            }
             for count, (unit, accuracy, sd) in enumerate(zip(*columns, strict=True), start=1)
-        ]  # fmt: skip
+        ]
 
     table, left_out = collect(study, rows)
     figure, (ax,) = panels(1, 5.5)
@@ -134,11 +141,12 @@ def _selective_units(study: Study) -> Item:
         accepted = entry_of(decoded, "selection", "steps")[: len(units)]
         return [
             {
-                "units": ", ".join(map(str, units)), "number": len(units),
+                "units": ", ".join(map(str, units)),
+                "number": len(units),
                 "gains": ", ".join(f"{gain:.3f}" for gain in accepted[:, 3]),
                 "number_null": entry_of(decoded, "selection", "null").mean(),
             }
-        ]  # fmt: skip
+        ]
 
     table, left_out = collect(study, row)
     sentence = (
@@ -156,31 +164,40 @@ def _selective_accuracy(study: Study) -> Item:
     def rows(decoded: Decoded) -> list[dict]:
         entry_of(decoded, "groups", "selective")
         return [
-            {"group": name, "accuracy": values.mean(), "sd_repeats": values.std(ddof=1),
-             "chance": float(decoded["chance"])}
+            {
+                "group": name,
+                "accuracy": values.mean(),
+                "sd_repeats": values.std(ddof=1),
+                "chance": float(decoded["chance"]),
+            }
             for key, name in names.items()
             if (values := decoded.get(f"groups_{key}")) is not None
-        ]  # fmt: skip
+        ]
 
     table, left_out = collect(study, rows)
     return grouped(
-        table, "selective and other units of z2",
+        table,
+        "selective and other units of z2",
         "Accuracy on test data from the selective units of z2, from the others, and from as many "
-        "units as are selective drawn at random", left_out,
-    )  # fmt: skip
+        "units as are selective drawn at random",
+        left_out,
+    )
 
 
 def _classes(study: Study) -> Item:
     names = {
-        "z1_localised": "localised", "z1_non_localised": "non-localised",
+        "z1_localised": "localised",
+        "z1_non_localised": "non-localised",
         "z1_matched": "localised, as many",
-    }  # fmt: skip
+    }
     table, left_out = collect(study, lambda d: groups_of(d, names))
     return grouped(
-        table, "localised and non-localised units of z1",
+        table,
+        "localised and non-localised units of z1",
         "Accuracy on test data from the active units of z1 with localised filters, from those "
-        "without, and from as many localised ones, drawn at random, as there are others", left_out,
-    )  # fmt: skip
+        "without, and from as many localised ones, drawn at random, as there are others",
+        left_out,
+    )
 
 
 def _scatters(study: Study, level: str) -> Item:
@@ -219,15 +236,17 @@ def _scatter(ax: Axes, subject: Subject, level: str, legend: bool) -> dict[str, 
     names = [str(name) for name in decoded["class_names"]]
     axis_names = [f"{level}, unit {unit}" for unit in units]
     codes = np.searchsorted(decoded["classes"], labels)
-    pictures.plot_label_scatter(
-        ax, values, codes, names, axis_names, subject.name, legend=legend
-    )  # fmt: skip
+    pictures.plot_label_scatter(ax, values, codes, names, axis_names, subject.name, legend=legend)
     sd = np.sqrt(np.square(moments[f"{level}_sd"][:, units]).mean(axis=0))
     keep = ("accuracy", "sd_repeats", "null", "chance")
     return {
-        "model": subject.label, "seed": subject.seed, "unit_x": units[0], "unit_y": units[1],
-        "posterior_sd_x": sd[0], "posterior_sd_y": sd[1],
-    } | {key: found[key] for key in keep}  # fmt: skip
+        "model": subject.label,
+        "seed": subject.seed,
+        "unit_x": units[0],
+        "unit_y": units[1],
+        "posterior_sd_x": sd[0],
+        "posterior_sd_y": sd[1],
+    } | {key: found[key] for key in keep}
 
 
 def _span(numbers: pd.Series) -> str:

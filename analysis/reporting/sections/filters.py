@@ -69,9 +69,13 @@ def _grids(study: Study) -> Item:
         images = _images(subject)[table["unit"].to_numpy(int)]
         words = ", ".join(f"{(table['class'] == c).sum()} {c}" for c in measure.CLASSES)
         pictures.plot_filter_grid(
-            ax, images, table["class"].to_numpy(), table["r2"].to_numpy(), columns=COLUMNS,
+            ax,
+            images,
+            table["class"].to_numpy(),
+            table["r2"].to_numpy(),
+            columns=COLUMNS,
             title=f"{subject.name}: {len(table)} active units: {words}",
-        )  # fmt: skip
+        )
         return table
 
     rows = max(-(-_count_active(subject) // COLUMNS) for subject in study.examples())
@@ -104,9 +108,12 @@ def _fits(study: Study, make_null: Callable[[], pd.DataFrame]) -> Item:
         images = _images(subject)
         fitted = gabor_images(shown, images.shape[1:])
         pictures.plot_fit_pairs(
-            ax, images[shown["unit"].to_numpy(int)], fitted, shown["r2"].to_numpy(),
+            ax,
+            images[shown["unit"].to_numpy(int)],
+            fitted,
+            shown["r2"].to_numpy(),
             title=f"{subject.name}: filter, Gabor fit, r2",
-        )  # fmt: skip
+        )
         spread = table.groupby("class", sort=False)["r2"].describe()
         return spread.rename(columns={"count": "units", "50%": "median"}).reset_index()
 
@@ -241,9 +248,13 @@ def _selection(study: Study) -> Item:
         best = table.sort_values("r2", ascending=False)[:SELECTED]
         images = _images(subject)[best["unit"].to_numpy(int)]
         pictures.plot_filter_grid(
-            ax, images, best["class"].to_numpy(), best["r2"].to_numpy(), columns=10,
+            ax,
+            images,
+            best["class"].to_numpy(),
+            best["r2"].to_numpy(),
+            columns=10,
             title=f"{subject.name}: the best fitted of {len(table)} selected units",
-        )  # fmt: skip
+        )
         return table
 
     def row(subject: Subject) -> dict:

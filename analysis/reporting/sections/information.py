@@ -49,10 +49,12 @@ def _overview(study: Study) -> Item:
     names = {name: name for name in REPRESENTATIONS} | {"z2_pair": "two units of z2"}
     table, left_out = collect(study, lambda d: groups_of(d, names))
     return grouped(
-        table, "labels from each representation",
+        table,
+        "labels from each representation",
         "Accuracy on test data from all units of z2, the active ones of z1, the data rows "
-        "themselves (a linear decoder of pixels), and the two most certain units of z2", left_out,
-    )  # fmt: skip
+        "themselves (a linear decoder of pixels), and the two most certain units of z2",
+        left_out,
+    )
 
 
 def _weighted(study: Study) -> Item:
@@ -64,24 +66,32 @@ def _weighted(study: Study) -> Item:
 
     table, left_out = collect(study, rows)
     return grouped(
-        table, "means of q and of q_EW",
+        table,
+        "means of q and of q_EW",
         "Accuracy on test data from posterior means of the guide q and of the resampled q_EW; the "
-        "latter, averages over a few sets of proposals, carry Monte Carlo noise", left_out,
-    )  # fmt: skip
+        "latter, averages over a few sets of proposals, carry Monte Carlo noise",
+        left_out,
+    )
 
 
 def _draws(study: Study) -> Item:
     names = {
-        "z2": "z2, means", "z2_draw": "z2, draws", "z2_inactive": "z2 inactive, means",
-        "z2_inactive_draw": "z2 inactive, draws", "z1": "z1, means", "z1_draw": "z1, draws",
-    }  # fmt: skip
+        "z2": "z2, means",
+        "z2_draw": "z2, draws",
+        "z2_inactive": "z2 inactive, means",
+        "z2_inactive_draw": "z2 inactive, draws",
+        "z1": "z1, means",
+        "z1_draw": "z1, draws",
+    }
     table, left_out = collect(study, lambda d: groups_of(d, names))
     return grouped(
-        table, "posterior means and posterior draws",
+        table,
+        "posterior means and posterior draws",
         "Accuracy on test data from posterior means and from one posterior draw per row; "
         "standardised, the means of inactive units show variations far below their posterior "
-        "standard deviation, which no draw carries", left_out,
-    )  # fmt: skip
+        "standard deviation, which no draw carries",
+        left_out,
+    )
 
 
 def _models_paired(study: Study) -> Item:
@@ -126,10 +136,12 @@ def _information(study: Study, level: str) -> Item:
         values = {
             column: entry_of(decoded, f"{level}_information", key)
             for column, key in (
-                ("information", "nats"), ("null", "null"), ("null_high", "null_high"),
+                ("information", "nats"),
+                ("null", "null"),
+                ("null_high", "null_high"),
                 ("label_entropy", "label_entropy"),
             )
-        }  # fmt: skip
+        }
         table = pd.DataFrame(values)
         return table.assign(unit=np.arange(len(table)))
 

@@ -35,9 +35,11 @@ METHODS = {
     "seen": "decoded from the whole row",
 }
 PAIRS = (
-    ("sweeps", "grey"), ("sweeps", "feedforward"), ("sweeps", "linear_noise"),
+    ("sweeps", "grey"),
+    ("sweeps", "feedforward"),
+    ("sweeps", "linear_noise"),
     ("sweeps_ew", "sweeps"),
-)  # fmt: skip
+)
 
 
 def entries(study: Study) -> list[Entry]:
@@ -100,8 +102,9 @@ def _examples(study: Study) -> Item:
     subjects = study.examples()
     figure = Figure(figsize=(8.5, 3.8 * len(subjects)), layout="constrained")
     reasons = []
-    for ax, subject in zip(figure.subplots(len(subjects), 1, squeeze=False)[:, 0], subjects,
-                           strict=True):  # fmt: skip
+    for ax, subject in zip(
+        figure.subplots(len(subjects), 1, squeeze=False)[:, 0], subjects, strict=True
+    ):
         try:
             found = subject.measured("inpainting")
         except InputError as error:
@@ -109,9 +112,12 @@ def _examples(study: Study) -> Item:
             note(ax, f"{subject.name}\n{error}")
             continue
         names = {
-            "true": "patch", "grey": "occluded", "feedforward": "read off",
-            "sweeps": "by sweeps", "linear_noise": "linear, noise",
-        }  # fmt: skip
+            "true": "patch",
+            "grey": "occluded",
+            "feedforward": "read off",
+            "sweeps": "by sweeps",
+            "linear_noise": "linear, noise",
+        }
         images = {
             shown: as_images(found[f"rows_{name}"], subject.natural)
             for name, shown in names.items()
@@ -139,8 +145,9 @@ def _errors(study: Study) -> Item:
         "whole row the floor, and linear interpolation under the decoder's noise the baseline; the "
         "exact covariance of low-pass rows (in the table only) gives hidden pixels away by linear "
         "algebra.",
-        figure, table,
-    )  # fmt: skip
+        figure,
+        table,
+    )
 
 
 def _course(study: Study) -> Item:
@@ -175,8 +182,9 @@ def _course(study: Study) -> Item:
         "they drift off, so errors elsewhere are those after the number of sweeps that is best on "
         "validation patches; effective particles of the visible pixels' weights near 1 mean that "
         "their estimate rests on one particle.",
-        figure, table,
-    )  # fmt: skip
+        figure,
+        table,
+    )
 
 
 def _differences(study: Study) -> Item:
@@ -218,10 +226,12 @@ def _shares(subject: Subject) -> pd.DataFrame:
     intact = found["response"]
     tables = []
     for name, shown, reference in (
-        ("response", "q", None), ("response_blank", "q, z2 of the blank", intact),
+        ("response", "q", None),
+        ("response_blank", "q, z2 of the blank", intact),
         ("response_rotated", "q, z2 of the rotated control", intact),
-        ("linear", "receptive field", None), ("response_ew", "q_EW", None),
-    ):  # fmt: skip
+        ("linear", "receptive field", None),
+        ("response_ew", "q_EW", None),
+    ):
         try:
             table = contour_shares(found[name], reference, shown) if name in found else None
         except InputError:
@@ -249,8 +259,9 @@ def _responses(study: Study) -> Item:
         "Mean response of localised units of z1, relative to a blank, as a share of that to the "
         "full grating: an illusory contour shows where 'illusory' exceeds 'rotated' and the sum of "
         "the two single ends; chance is 0, and the share of a linear reader is in the table.",
-        figure, table,
-    )  # fmt: skip
+        figure,
+        table,
+    )
 
 
 def _contrasts(study: Study) -> Item:
@@ -262,5 +273,6 @@ def _contrasts(study: Study) -> Item:
         "Paired differences over units behind the illusory response, each with a null of zero: "
         "'top-down' rows are what the response loses when z2 is drawn from the blank, or from the "
         "rotated control of equal contrast; p-values are over the units of one run.",
-        figure, table,
-    )  # fmt: skip
+        figure,
+        table,
+    )

@@ -14,10 +14,13 @@ from analysis.reporting.study import Study, Subject
 
 TITLE = "Terms of the bound on test data"
 NAMES = {
-    "bound": "bound at own k", "reconstruction": "reconstruction E log p(x | z)",
-    "log_likelihood": "bound at equal K", "elbo": "ELBO", "kl_to_posterior": "bound at K - ELBO",
+    "bound": "bound at own k",
+    "reconstruction": "reconstruction E log p(x | z)",
+    "log_likelihood": "bound at equal K",
+    "elbo": "ELBO",
+    "kl_to_posterior": "bound at K - ELBO",
     "ess": "effective sample size",
-}  # fmt: skip
+}
 
 
 def entries(study: Study) -> list[Entry]:
@@ -68,8 +71,17 @@ def differences(table: pd.DataFrame, values: list[str], baseline: str) -> pd.Dat
     if len(table["model"].unique()) < 2:
         return found
     tests = [paired(table, value, baseline).assign(quantity=value) for value in values]
-    wanted = ["model", "quantity", "difference", "standard_error", "low", "high", "p", "p_holm",
-              "note"]  # fmt: skip
+    wanted = [
+        "model",
+        "quantity",
+        "difference",
+        "standard_error",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+        "note",
+    ]
     tests = pd.concat(tests, ignore_index=True)[wanted].rename(
         columns={"standard_error": "standard_error_of_difference"}
     )

@@ -27,9 +27,9 @@ from analysis.pictures.units import (
 from analysis.reporting.item import Entry, Item
 from analysis.reporting.over_runs import drawn
 from analysis.reporting.study import Study, Subject
-from pyro_vae.activity import ACTIVITY_THRESHOLD
 from pyro_vae.errors import InputError
-from pyro_vae.priors import StandardPrior
+from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
+from pyro_vae.programs.priors import StandardPrior
 
 TITLE = "Units: posterior moments and activity"
 POSTERIORS = {"q": "moments_natural", "q_EW": "moments_natural_ew"}

@@ -1,0 +1,174 @@
+"""Active units: latent units whose posterior mean moves with the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_vae.errors import InputError, check_choice, check_positive
+from pyro_vae.weights.log_weights import guide_sites
+
+ACTIVITY_THRESHOLD = 0.01  # Burda et al. 2015
+BURDA_DATA = 500  # training images that the definition of Burda et al. looks at
+DEFINITIONS = ("test", "burda", "pca")
+
+
+@dataclass(frozen=True)
+class PosteriorMeans:
+    """Monte Carlo means of one level over a data set.
+
+    Attributes:
+        mean: (N, D), E_q[z | x] estimated from S draws.
+        noise_covariance: (D, D), the Monte Carlo covariance of ``mean``, averaged over the data.
+            Errors of z1's means are shared between units, since they come through draws of z2.
+    """
+
+    mean: Tensor
+    noise_covariance: Tensor
+
+    @property
+    def activity(self) -> Tensor:
+        """A_u = Var_x( E_q[z_u | x] ), (D,), with the Monte Carlo variance of the means removed.
+
+        Without the correction the estimate is too large by E_x[Var_q(z_u)] / S, as large as the
+        usual threshold itself for a unit-variance posterior and S = 100.
+        """
+        return self.mean.var(0, unbiased=True) - self.noise_covariance.diagonal()
+
+
+@torch.no_grad()
+def posterior_means(
+    guide: Callable,
+    x: Tensor,
+    *,
+    num_samples: int = 100,
+    method: str = "conditional",
+    chunk_size: int = 10_000,
+) -> dict[str, PosteriorMeans]:
+    """Posterior means of every level under the guide.
+
+    Args:
+        guide: Pyro program with one data plate at dim -1. x: (N, D_x).
+        num_samples: draws S per datum.
+        method: "conditional" averages each level's conditional mean over the draws of its parents
+            (exact for a level without latent parents); "sample" averages the draws themselves.
+        chunk_size: draws times data run at once.
+    """
+    if num_samples < 2:
+        raise InputError(f"num_samples must be at least 2, got {num_samples}")
+    if method not in ("conditional", "sample"):
+        raise InputError(f"unknown method {method!r}; allowed: conditional, sample")
+    means: dict[str, list[Tensor]] = {}
+    scatter: dict[str, Tensor] = {}
+    for rows in x.split(max(1, chunk_size // num_samples)):
+        for name, site in guide_sites(guide, rows, num_samples).items():
+            values = site["fn"].mean if method == "conditional" else site["value"]
+            units = site["value"].shape[2:]
+            values = values.expand(num_samples, len(rows), *units)
+            values = values.reshape(num_samples, len(rows), -1)
+            mean = values.mean(0)
+            errors = (values - mean).flatten(0, 1)
+            means.setdefault(name, []).append(mean.double())
+            scatter[name] = scatter.get(name, 0.0) + (errors.T @ errors).double()
+    # Covariance of one draw, pooled over the data, over S for the mean of S draws.
+    per_draw = len(x) * (num_samples - 1)
+    return {
+        name: PosteriorMeans(torch.cat(parts), scatter[name] / (per_draw * num_samples))
+        for name, parts in means.items()
+    }
+
+
+def active_units(means: PosteriorMeans, threshold: float = ACTIVITY_THRESHOLD) -> np.ndarray:
+    """Which units have activity above the threshold, (D,) booleans."""
+    return (means.activity > threshold).cpu().numpy()
+
+
+def pca_active_units(means: PosteriorMeans, threshold: float = ACTIVITY_THRESHOLD) -> int:
+    """Number of principal directions of the posterior means with variance above the threshold.
+
+    Unlike the count of active units it does not change when the latent space is rotated (S4). The
+    Monte Carlo covariance of the means is removed from theirs.
+    """
+    return int((_principal_variances(means) > threshold).sum())
+
+
+def _principal_variances(means: PosteriorMeans) -> Tensor:
+    """Variances (D,) along the principal directions of the posterior means, falling."""
+    covariance = torch.cov(means.mean.T).reshape(means.noise_covariance.shape)
+    return torch.linalg.eigvalsh(covariance - means.noise_covariance).flip(0)
+
+
+@dataclass(frozen=True)
+class ActiveUnits:
+    """Active units of one level by one definition.
+
+    Attributes:
+        count: how many of the D units, or principal directions, are active.
+        activity: (D,), the variance that is compared with the threshold, of each unit; for "pca" of
+            each principal direction, falling.
+        mask: (D,) booleans, which units are active; None for "pca", whose directions are no units.
+    """
+
+    count: int
+    activity: np.ndarray
+    mask: np.ndarray | None
+
+
+def count_active_units(
+    guide: Callable,
+    x: Tensor,
+    *,
+    definition: str = "test",
+    num_samples: int = 100,
+    threshold: float = ACTIVITY_THRESHOLD,
+    chunk_size: int = 10_000,
+) -> dict[str, ActiveUnits]:
+    """Active units of every level by one of the definitions in the papers: level -> ActiveUnits.
+
+    ==========  ====================================================================================
+    definition  variance over the data, compared with the threshold
+    ==========  ====================================================================================
+    test        of E_q[z_u | x], from ``num_samples`` draws per datum, the Monte Carlo variance of
+                these means removed (S4 with test images, but corrected)
+    burda       of the conditional mean of z_u at a single draw of its parents, for the first 500
+                rows of x (Burda et al.'s code, with training images). Too large by the variance
+                that the drawn parents add: right for levels without latent parents only
+    pca         along each principal direction of the means of "test" (S4): the same for a rotated
+                latent space, where the other two count anew
+    ==========  ====================================================================================
+
+    Args:
+        guide: Pyro program with one data plate at dim -1. x: (N, D_x), test images for "test" and
+            "pca", training images for "burda". num_samples, chunk_size: of :func:`posterior_means`;
+            not used by "burda".
+
+    Raises:
+        InputError: another definition; a threshold that is not positive.
+    """
+    check_choice("definition", definition, DEFINITIONS)
+    check_positive("threshold", threshold)
+    if definition == "burda":
+        activities = _single_sample_activities(guide, x[:BURDA_DATA])
+    else:
+        means = posterior_means(guide, x, num_samples=num_samples, chunk_size=chunk_size)
+        measure = _principal_variances if definition == "pca" else lambda level: level.activity
+        activities = {name: measure(level) for name, level in means.items()}
+    found = {}
+    for name, activity in activities.items():
+        active = (activity > threshold).cpu().numpy()
+        mask = None if definition == "pca" else active
+        found[name] = ActiveUnits(int(active.sum()), activity.cpu().numpy(), mask)
+    return found
+
+
+@torch.no_grad()
+def _single_sample_activities(guide: Callable, x: Tensor) -> dict[str, Tensor]:
+    activities = {}
+    for name, site in guide_sites(guide, x, 1).items():
+        mean = site["fn"].mean.expand(site["value"].shape)
+        activities[name] = mean.reshape(len(x), -1).double().var(0, unbiased=True)
+    return activities

@@ -1,0 +1,11 @@
+"""Annealed importance sampling and its reverse."""
+
+from pyro_vae.evaluation.ais.annealed import (
+    AnnealedEstimate,
+    Bracket,
+    ais,
+    bidirectional,
+    simulate,
+)
+
+__all__ = ["AnnealedEstimate", "Bracket", "ais", "bidirectional", "simulate"]

@@ -1,0 +1,243 @@
+"""Gradient estimators: the log-weights of a pair, made live in the way each estimator wants.
+
+==========  ====================================================================================
+pathwise    sum_k c_k d log w_k, all paths open (S0, eq. 2.3)
+analytic    the same with KL(q_l || p_l) of every level in closed form (S0, section 3.2)
+dreg        the guide's score terms replaced by a second reparameterisation (Tucker et al. 2019)
+stl         the guide's score terms left out: sticking the landing (Roeder et al. 2017)
+==========  ====================================================================================
+
+with coefficients ``c_k`` that are the derivative of a bound by log w_k (for IWAE the normalised
+weights), of all particles or of those that thinning kept. All but stl are unbiased. The score terms
+``-sum_k c_k d log q(z_k) / d phi`` at still z that stl leaves out have mean zero where c_k does not
+depend on z: for the ELBO (and one particle), and not for importance-weighted bounds of k > 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.weights import traces
+from pyro_vae.weights.log_weights import LogWeights, read, run_pair
+from pyro_vae.weights.preconditions import check_reparameterised
+
+
+class GradientGate:
+    """Multiplies the gradient that reaches a latent by a weight set after the forward pass."""
+
+    def __init__(self) -> None:
+        self.weights: Tensor | None = None  # (K, B)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        gated = value.view_as(value)
+        if gated.requires_grad:
+            gated.register_hook(self._scale)
+        return gated
+
+    def _scale(self, gradient: Tensor) -> Tensor:
+        extra = gradient.ndim - self.weights.ndim
+        return gradient * self.weights.reshape(self.weights.shape + (1,) * extra)
+
+
+@dataclass(frozen=True)
+class Live:
+    """Log-weights that carry gradients.
+
+    Attributes:
+        terms: of the log-weights.
+        gate: on the latents, for the doubly reparameterised estimator.
+        log_q: annealed level -> its live log q at still latents, for the same estimator.
+    """
+
+    terms: LogWeights
+    gate: GradientGate | None = None
+    log_q: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def log_w(self) -> Tensor:
+        """The annealed log-weights (K, B); particles without weight get a gradient of exactly 0.
+
+        The normalised weights of losing particles underflow, their gradients are denormal numbers,
+        and matrix products on those take ten times as long. Weights below 3e-16 (in float32) are
+        far below the rounding of the others; without them nothing denormal is left, in any thread.
+        """
+        log_w = self.terms.annealed_log_w
+        if log_w.requires_grad:
+            # Small enough to be lost in a sum with 1, large enough that its square (DReG) times a
+            # derivative is a normal number.
+            least = torch.finfo(log_w.dtype).tiny ** 0.41
+            log_w.register_hook(lambda weight: weight.where(weight.abs() >= least, 0.0))
+        return log_w
+
+    def complete(self, bound: Tensor, coefficients: Tensor, gate_factor: Tensor | None) -> Tensor:
+        """``bound`` (B,) with the estimator's rest: gate closed, scores of annealed levels.
+
+        Args:
+            coefficients: (K, B), d bound / d log w, divided by the chance of being kept.
+            gate_factor: (K, B), what the gate multiplies; not read without a gate.
+        """
+        if self.gate is not None:
+            self.gate.weights = gate_factor.detach()
+        for name, log_q in self.log_q.items():
+            score = (1 - self.terms.betas[name]) * (coefficients.detach() * log_q).sum(0)
+            bound = bound + score - score.detach()  # a gradient and no value
+        return bound
+
+
+def pathwise(
+    model: Callable,
+    guide: Callable,
+    args: tuple,
+    kwargs: Mapping,
+    num_particles: int,
+    redraw: Mapping[str, Tensor] | None = None,
+    *,
+    analytic: bool = False,
+    per_unit: bool = False,
+) -> Live:
+    """The log-weights with every path open; ``analytic`` puts KL terms in closed form."""
+    return Live(
+        run_pair(
+            model,
+            guide,
+            args,
+            kwargs,
+            num_particles,
+            reparameterised=True,
+            analytic=analytic,
+            per_unit=per_unit,
+            redraw=redraw,
+        )
+    )
+
+
+def doubly(
+    model: Callable,
+    guide: Callable,
+    args: tuple,
+    kwargs: Mapping,
+    num_particles: int,
+    redraw: Mapping[str, Tensor] | None = None,
+) -> Live:
+    """The log-weights for doubly reparameterised gradients, right in a hierarchy.
+
+    :func:`sticking` with one gate on the drawn latents, which multiplies d log_w / d phi by factors
+    set after the forward pass. The gate stands between the guide's draws and both densities: a path
+    z2 -> q(z1 | x, z2) -> z1 crosses it once, as every path must, and the path
+    z2 -> log q(z1 | x, z2) stays open.
+    """
+    gate = GradientGate()
+    live = _along_draws(model, guide, args, kwargs, num_particles, redraw, gate, scores=True)
+    return replace(live, gate=gate)
+
+
+def sticking(
+    model: Callable,
+    guide: Callable,
+    args: tuple,
+    kwargs: Mapping,
+    num_particles: int,
+    redraw: Mapping[str, Tensor] | None = None,
+) -> Live:
+    """The log-weights without the direct dependence of log q on the guide's parameters.
+
+    d log_w / d theta is live in the model, and d log_w / d phi exists only along the samples.
+    """
+    return _along_draws(model, guide, args, kwargs, num_particles, redraw)
+
+
+def _along_draws(
+    model: Callable,
+    guide: Callable,
+    args: tuple,
+    kwargs: Mapping,
+    num_particles: int,
+    redraw: Mapping[str, Tensor] | None,
+    gate: Callable[[Tensor], Tensor] = lambda value: value,
+    *,
+    scores: bool = False,
+) -> Live:
+    """Log-weights that the guide's parameters reach through the gated draws alone.
+
+    With ``scores`` also the live log q of annealed levels at still latents.
+    """
+
+    def replay(program: Callable, values: Mapping[str, Tensor]):
+        return traces.run(program, args, kwargs, traces.SetValues(values))
+
+    with traces.particles(num_particles):
+        drawn = traces.draw(guide, args, kwargs, redraw)
+        check_reparameterised(traces.sample_sites(drawn))
+        values = traces.latent_values(drawn)
+        gated = {name: gate(value) for name, value in values.items()}
+        still = {name: value.detach() for name, value in values.items()}
+        terms = read(replay(model, gated), replay(_cut(guide), gated))
+        needed = scores and terms.annealed
+        direct = {} if _can_cut(guide) and not needed else _log_probs(replay(guide, still))
+    if not _can_cut(guide):
+        log_guide = {name: q - _silent(direct[name]) for name, q in terms.log_guide.items()}
+        terms = replace(terms, log_guide=log_guide)
+    return Live(terms, log_q={name: direct[name] for name in terms.annealed} if scores else {})
+
+
+def split(
+    model: Callable, guide: Callable, args: tuple, kwargs: Mapping, num_particles: int
+) -> tuple[LogWeights, LogWeights]:
+    """The log-weights twice: live in the model's parameters alone, and in the guide's alone.
+
+    For objectives that train both on different bounds (PIWAE). The same numbers, on one set of
+    draws. A parameter that model and guide share gets both gradients.
+    """
+    with traces.particles(num_particles):
+        drawn = traces.draw(guide, args, kwargs, None)
+        check_reparameterised(traces.sample_sites(drawn))
+        values = traces.latent_values(drawn)
+        still = {name: value.detach() for name, value in values.items()}
+        for_model = read(traces.run(model, args, kwargs, traces.SetValues(still)), drawn)
+        for_guide = read(traces.run(_cut(model), args, kwargs, traces.SetValues(values)), drawn)
+    if not _can_cut(model):
+        for_guide = replace(
+            for_guide,
+            log_likelihood=for_guide.log_likelihood - _silent(for_model.log_likelihood),
+            log_prior={
+                name: p - _silent(for_model.log_prior[name])
+                for name, p in for_guide.log_prior.items()
+            },
+        )
+    still_guide = {name: q.detach() for name, q in for_model.log_guide.items()}
+    return replace(for_model, log_guide=still_guide), for_guide
+
+
+def _can_cut(program: Callable) -> bool:
+    """Whether the program's parameters can be cut out of the graph.
+
+    Those that a function keeps are out of reach. Its direct gradient, that at still latents, is
+    taken away instead; this costs a second pass with gradients.
+    """
+    return isinstance(program, nn.Module)
+
+
+def _cut(program: Callable) -> Callable:
+    return traces.WithoutParameters(program) if _can_cut(program) else program
+
+
+def _silent(tensor: Tensor) -> Tensor:
+    """Zeros that carry the tensor's gradient."""
+    return tensor - tensor.detach()
+
+
+def _log_probs(sites) -> dict[str, Tensor]:
+    return {name: traces.log_prob(site) for name, site in traces.sample_sites(sites).items()}
+
+
+ESTIMATORS: dict[str, Callable[..., Live]] = {
+    "pathwise": pathwise,
+    "analytic": partial(pathwise, analytic=True),
+    "dreg": doubly,
+    "stl": sticking,
+}

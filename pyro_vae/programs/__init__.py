@@ -1,0 +1,1 @@
+"""Programs: models, guides, and the parts they are made of."""

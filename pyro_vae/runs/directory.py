@@ -1,0 +1,129 @@
+"""Run directories: ``config.json``, ``metrics.csv``, ``checkpoint.pt``, ``summary.json``, ...
+
+==================  ===============================================================================
+file                content
+==================  ===============================================================================
+config.json         every setting of the run, its data, its seed and the versions of its libraries
+metrics.csv         one row per epoch, row 0 before training; nats per datum on held-out data
+checkpoint.pt       parameters, optimiser, position and generators: what a resume needs
+summary.json        figures on the test data after training
+posterior.nc        ArviZ data
+figures/            pictures
+==================  ===============================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+from pyro_vae.programs.named import build_pair
+from pyro_vae.storage import load_checkpoint, load_weights, write_text
+from pyro_vae.errors import InputError, InUse
+from pyro_vae.programs.guides import Guide
+from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.training.progress import Row
+
+
+class RunDirectory:
+    """The files of one run, by name."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.csv"
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.summary = self.path / "summary.json"
+        self.posterior = self.path / "posterior.nc"
+        self.figures = self.path / "figures"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Refuse a second process in this directory, where the system has file locks."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            yield
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise InUse(f"another process is running in {self.path}") from error
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def write_metrics(self, history: list[Row]) -> None:
+        """Write one CSV row per epoch; numbers keep all their digits."""
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, fieldnames=list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        write_text(self.metrics, stream.getvalue())
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_text(self.config, json.dumps(config, indent=2) + "\n")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        self.write_json(self.summary, summary)
+
+    @staticmethod
+    def write_json(path: Path, content: dict[str, Any]) -> None:
+        """Write JSON; numbers that are not finite become null, which every parser reads."""
+        write_text(path, json.dumps(_without_nan(content), indent=2) + "\n")
+
+    def read_config(self) -> dict[str, Any]:
+        return _read_json(self.config)
+
+    def read_summary(self) -> dict[str, Any]:
+        return _read_json(self.summary)
+
+    def read_metrics(self) -> dict[str, list[float]]:
+        """Columns of ``metrics.csv``; InputError where the file is missing or damaged."""
+        if not self.metrics.is_file():
+            raise InputError(f"there is no {self.metrics}")
+        with self.metrics.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        try:
+            return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{self.metrics} is damaged: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"there is no {path}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it holds no table of settings")
+    return content
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,301 @@
+"""One training run: the loop over batches, its books, and all that a checkpoint holds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyro
+import pyro.infer
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_vae.datasets import Batches
+from pyro_vae.errors import InputError, TrainingDiverged
+from pyro_vae.objectives import Loss
+from pyro_vae.storage import load_checkpoint, load_weights, save_checkpoint
+from pyro_vae.torch_state import generator_states, reseed, set_generator_states
+from pyro_vae.training.divergence import first_not_finite
+from pyro_vae.training.gradients import Gradients
+from pyro_vae.training.interruption import StopRequest
+from pyro_vae.training.optimisation import ADDED_TO_PLAN, GradientStep, Number, Taken, number
+from pyro_vae.training.parallel import Processes
+from pyro_vae.training.probe import choose, precision_effect
+from pyro_vae.training.progress import FitResult, Progress, Row, format_row
+from pyro_vae.training.schedules import Schedule
+from pyro_vae.training.validation import validation_columns
+
+CHECKPOINT_EVERY_SECONDS = 300.0
+CHECKPOINT_PARTS = ("model", "guide", "optimiser", "progress", "generators", "plan")
+CUDA_CHECK_EVERY = 100  # steps between two looks at what the device found; each look waits for it
+SUMS = ("objective", "kept", "grad_norm", "clipped", "skipped")
+
+
+@dataclass
+class Run:
+    """The loop of :func:`pyro_vae.fit`, which describes the settings."""
+
+    gradients: Gradients
+    batches: Batches
+    valid: Tensor | None
+    epochs: int
+    gradient_step: GradientStep
+    schedules: dict[str, Schedule]
+    checkpoint: Path | None
+    compile: bool | None
+    on_epoch: Callable[[list[Row]], None]
+    state: Progress = field(default_factory=Progress)
+    processes: Processes = field(default_factory=Processes)
+
+    def __post_init__(self) -> None:
+        self.model, self.guide = self.gradients.model, self.gradients.guide
+        self.objective = self.gradients.objective
+        self.device = self.gradient_step.device
+        self.started = self.saved_at = time.monotonic()
+        self.pyro_checks = True  # shapes and supports are checked on the first batch of a call
+        # Added up where the numbers are; read when an epoch is closed or saved.
+        self.sums: dict[str, Number] = dict.fromkeys(SUMS, 0)
+        if self.processes.size > 1 and not getattr(self.objective, "per_datum", True):
+            raise InputError(
+                f"{type(self.objective).__name__} wants the mean KL of the whole batch; train it "
+                "in one process"
+            )
+        self.processes.copy_from_first_(self.gradient_step.parameters)
+
+    def train(self, stop: StopRequest, progress: bool) -> FitResult:
+        state, per_epoch = self.state, len(self.batches)
+        with tqdm(
+            total=self.epochs * per_epoch,
+            initial=state.epoch * per_epoch + state.batch,
+            unit="step",
+            disable=not (progress and self.processes.first),
+            dynamic_ncols=True,
+            mininterval=1.0,
+        ) as bar:
+            if not state.history:
+                self._close_epoch(bar)
+            self._choose_step(bar)
+            while state.epoch < self.epochs:
+                self._train_epoch(stop, bar)
+                if state.batch < per_epoch:
+                    return self._result(stop)
+                state.epoch, state.batch = state.epoch + 1, 0
+                self._close_epoch(bar)
+        return self._result(stop, "finished")
+
+    def _result(self, stop: StopRequest, stopped: str | None = None) -> FitResult:
+        if stopped is None:
+            # The request may have reached another process than this one.
+            stopped = next(filter(None, self.processes.gather(stop.reason)))
+        minutes = (time.monotonic() - self.started) / 60
+        state = self.state
+        return FitResult(
+            state.history, stopped, state.step, minutes, stop.signal, bool(state.compiled)
+        )
+
+    def _choose_step(self, bar: tqdm) -> None:
+        """Compile the step or not; a resume repeats what was chosen before."""
+        state, batches = self.state, self.batches
+        left = self.epochs * len(batches) - (state.epoch * len(batches) + state.batch)
+        if left <= 0:
+            return
+        wanted = state.compiled if self.compile is None else self.compile
+        x = next(iter(batches.epoch(0))).to(self.device)
+        now = self.betas()
+        at_the_end = {name: schedule(1.0) for name, schedule in self.schedules.items()}
+        share, betas = self.processes.share(x), (now, at_the_end)
+
+        def say(line: str) -> None:
+            if line and not bar.disable:
+                bar.write(line)
+
+        # One process decides for all; each then compiles for its own share of the rows.
+        choice = None
+        if self.processes.first:
+            choice = choose(self.gradients, share, betas, left, wanted, say)
+            say(precision_effect(self.gradients, share))
+        choice = self.processes.from_first(choice)
+        if not self.processes.first and choice.compiled:
+            choose(self.gradients, share, betas, left, True)
+        say(choice.reason)
+        state.compiled = choice.compiled
+
+    def _train_epoch(self, stop: StopRequest, bar: tqdm) -> None:
+        for x in self.batches.epoch(self.state.epoch, start=self.state.batch):
+            with pyro.validation_enabled(self.pyro_checks):
+                self._step(x.to(self.device))
+            self.pyro_checks = False
+            self.state.batch += 1
+            bar.update()
+            late = time.monotonic() - self.saved_at > CHECKPOINT_EVERY_SECONDS
+            stopping, late = self.processes.any(stop.reason is not None, late)
+            if stopping or late:
+                self.save()
+            if stopping:
+                return
+
+    def _step(self, x: Tensor) -> None:
+        rows = self.processes.share(x)
+        loss = self._loss_and_gradients(rows)
+        if self.processes.size > 1:
+            loss = self._sum_over_processes(loss, len(rows), len(x))
+        value = number(loss.value)
+        self.gradient_step.follow_schedule(self.share_done)
+        taken = self.gradient_step(len(x), value)
+        kept = loss.kept_share if isinstance(loss.kept_share, float) else number(loss.kept_share)
+        self._count(
+            objective=-value,
+            kept=kept * len(x),
+            grad_norm=taken.norm_of_step,
+            clipped=taken.clipped,
+            skipped=taken.skipped,
+        )
+        self.state.add(data=len(x), steps=1)
+        if self.device.type == "cpu" or self.state.step % CUDA_CHECK_EVERY == 0:
+            self._check(x, taken)
+        self.state.step += 1
+
+    def _loss_and_gradients(self, x: Tensor) -> Loss:
+        if not len(x):  # fewer rows than processes
+            return Loss(torch.zeros((), device=self.device), 0.0)
+        if getattr(self.objective, "scheduled", False):
+            self.objective.at(self.share_done)
+        try:
+            return self.gradients(x, self.betas())
+        except ValueError:
+            # Pyro's checks of the first batch find NaN before the loss does.
+            where = first_not_finite(self.model, self.guide, x, self.objective.num_particles)
+            if where is None:
+                raise
+        raise self._diverged(where, x)
+
+    def _sum_over_processes(self, loss: Loss, num_rows: int, num_data: int) -> Loss:
+        for parameter in self.gradient_step.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        kept = torch.as_tensor(loss.kept_share * num_rows, device=self.device)
+        numbers = torch.stack([loss.value.double(), kept.double()])
+        value, kept = self.processes.sum_(self.gradient_step.gradients, numbers)
+        return Loss(value, kept / num_data)
+
+    def _count(self, **figures: Number) -> None:
+        for name, figure in figures.items():
+            wide = figure.double() if torch.is_tensor(figure) else figure
+            self.sums[name] = self.sums[name] + wide
+
+    def _check(self, x: Tensor, taken: Taken) -> None:
+        if not math.isfinite(self.sums["objective"]):
+            where = first_not_finite(self.model, self.guide, x, self.objective.num_particles)
+            raise self._diverged(where or "the bound", x)
+        skipped = int(self.gradient_step.skipped_in_a_row)
+        if skipped >= self.gradient_step.settings.max_skipped:
+            raise TrainingDiverged(
+                f"{self._where()}: {skipped} steps in a row were skipped, the last with gradient "
+                f"norm {float(taken.norm):.4g}; {self._last_good()}"
+            )
+
+    def _diverged(self, where: str, x: Tensor) -> TrainingDiverged:
+        data = "" if torch.isfinite(x).all() else " (nor are the data of this batch)"
+        return TrainingDiverged(
+            f"{self._where()}: {where} is not finite{data}; {self._last_good()}"
+        )
+
+    @property
+    def share_done(self) -> float:
+        """Steps before this one, of all: what schedules are functions of."""
+        done = self.state.epoch * len(self.batches) + self.state.batch
+        return done / (self.epochs * len(self.batches))
+
+    def betas(self) -> dict[str, float]:
+        """beta of every annealed level at this step."""
+        return {name: schedule(self.share_done) for name, schedule in self.schedules.items()}
+
+    def _close_epoch(self, bar: tqdm) -> None:
+        """Write the row of the epoch that was trained (row 0: of the untrained pair), and save."""
+        state = self.state
+        self._read_sums()
+        row = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "num_particles": self.objective.num_particles,
+            "lr": self.gradient_step.lr,
+        }
+        row |= {f"beta_{name}": beta for name, beta in self.betas().items()}
+        row |= state.training_columns(getattr(self.objective, "thin", None) is not None)
+        if self.processes.first:
+            row |= validation_columns(
+                self.model, self.guide, self.valid, self.objective.num_particles
+            )
+        state.history.append(row)
+        state.sums, self.sums = {}, dict.fromkeys(SUMS, 0)
+        self.save()
+        if self.processes.first:
+            self.on_epoch(state.history)
+        if not bar.disable:
+            bar.write(format_row(row))
+
+    def _read_sums(self) -> None:
+        """Copy the running sums into the books."""
+        if self.state.step:
+            self.state.sums |= {name: float(figure) for name, figure in self.sums.items()}
+
+    def save(self) -> None:
+        self.saved_at = time.monotonic()
+        if self.checkpoint is None:
+            return
+        self._read_sums()
+        generators = self.processes.gather(generator_states(self.device))
+        if not self.processes.first:
+            return
+        content = {
+            "model": self.model.state_dict(),
+            "guide": self.guide.state_dict(),
+            "optimiser": self.gradient_step.state_dict(),
+            "progress": asdict(self.state),
+            "generators": generators,
+            "plan": self._plan(),
+        }
+        save_checkpoint(self.checkpoint, content)
+
+    def load(self) -> None:
+        content = load_checkpoint(self.checkpoint, self.device, parts=CHECKPOINT_PARTS)
+        load_weights(self.model, content["model"], "model", self.checkpoint)
+        load_weights(self.guide, content["guide"], "guide", self.checkpoint)
+        plan = ADDED_TO_PLAN | content["plan"]
+        for name, value in self._plan().items():
+            stored = plan.get(name)
+            if value != stored:
+                raise InputError(
+                    f"{self.checkpoint} was trained with {name} = {stored}, this run has {value}; "
+                    "an exact resume needs the same"
+                )
+        self.gradient_step.load_state_dict(content["optimiser"])
+        self.state = Progress(**content["progress"])
+        self.sums |= {name: self.state.sums.get(name, 0) for name in SUMS}
+        states = content["generators"]
+        if isinstance(states, list) and len(states) == self.processes.size:
+            set_generator_states(states[self.processes.rank], self.device)
+        else:  # another number of processes draws other noise, from this step on
+            reseed(self.batches.seed, self.state.step, self.processes.rank)
+
+    def _plan(self) -> dict[str, object]:
+        """What an exact resume must find as it was."""
+        return {
+            "rows of data": len(self.batches.data),
+            "batch size": self.batches.batch_size,
+            "seed": self.batches.seed,
+            "binarize": self.batches.binarize,
+            **self.gradient_step.plan(),
+        }
+
+    def _where(self) -> str:
+        return f"step {self.state.step + 1} (epoch {self.state.epoch + 1})"
+
+    def _last_good(self) -> str:
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            return "there is no checkpoint"
+        return f"the last good checkpoint is {self.checkpoint}"

@@ -1,0 +1,81 @@
+"""Training recipes: those of the papers by name, and those that the presets of the models use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pyro_vae.errors import check_choice
+from pyro_vae.programs.named import MODELS, PRESETS
+from pyro_vae.training.optimisation import OptimiserSettings
+from pyro_vae.training.schedules import BURDA_RATES, MLMI4_RATES, Stages, stages
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long, in what batches and with which optimiser a model is trained.
+
+    Attributes:
+        epochs: of the whole recipe; a shorter training keeps the stages, see :meth:`lr_schedule`.
+        batch_size, optimiser: data of a step, and what is done with their gradient.
+        stages: learning rates of the stages that training goes through; none for the constant
+            one of the optimiser.
+    """
+
+    epochs: int
+    batch_size: int
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    stages: tuple[float, ...] | None = None
+
+    def lr_schedule(self, epochs: int | None = None) -> Stages | None:
+        """What :func:`pyro_vae.fit` wants as ``lr_schedule`` for so many epochs, default all."""
+        if self.stages is None:
+            return None
+        return stages(self.epochs if epochs is None else epochs, self.stages)
+
+
+_BURDA_ADAM = {"lr": BURDA_RATES[0], "eps": 1e-4, "gradient": "sum"}
+
+RECIPES = {
+    # Burda et al., section 5 and their code: Adam's betas are those of the text.
+    "burda": Recipe(3_280, 20, OptimiserSettings(**_BURDA_ADAM), BURDA_RATES),
+    # As the code has it, which differs from the text in beta1 and in how Adam starts.
+    "burda-code": Recipe(
+        3_280,
+        20,
+        OptimiserSettings(**_BURDA_ADAM, betas=(0.99, 0.999), second_moment=1.0),
+        BURDA_RATES,
+    ),
+    # S4, section 3.3: ten times smaller learning rates, mean gradients, larger batches.
+    "mlmi4": Recipe(3_280, 100, OptimiserSettings(lr=MLMI4_RATES[0], eps=1e-4), MLMI4_RATES),
+    # S0, section 5.1; clipping and skipping as its authors run it.
+    "s0": Recipe(5_000, 400, OptimiserSettings(lr=1e-4, skip_norm=1100.0)),
+    # Minutes on a CPU.
+    "minutes-patches": Recipe(10, 50, OptimiserSettings(lr=1e-3)),
+    "minutes-digits": Recipe(30, 100, OptimiserSettings(lr=1e-3)),
+}
+
+_PATCHES = {"small": "minutes-patches", "paper": "s0"}
+_DIGITS = {"small": "minutes-digits", "paper": "mlmi4"}
+_OF_MODEL = {
+    "td": _PATCHES,
+    "sparse": _PATCHES,
+    "burda1": _DIGITS,
+    "burda2": _DIGITS,
+    "planar": _DIGITS,
+}
+
+
+def recipe_name(model: str, preset: str = "small") -> str:
+    """The name of the recipe of a named model, one of ``RECIPES``."""
+    check_choice("model", model, MODELS)
+    return _OF_MODEL[model][check_choice("preset", preset, PRESETS)]
+
+
+def named_recipe(name: str) -> Recipe:
+    """The recipe of this name; InputError lists the names there are."""
+    return RECIPES[check_choice("recipe", name, RECIPES)]
+
+
+def recipe(model: str, preset: str = "small") -> Recipe:
+    """The recipe of a named model: ``paper`` as published, ``small`` for minutes on a CPU."""
+    return named_recipe(recipe_name(model, preset))

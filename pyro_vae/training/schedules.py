@@ -1,0 +1,127 @@
+"""Schedules over the share of training done: of an annealed level's beta, and of the learning rate.
+
+Burda et al. train in eight stages of 3^i epochs, i = 0, ..., 7, which are 3280 in all, at learning
+rates of 1e-4 round(10^(1 - i/7), 1). S4 keeps the lengths and takes 1e-4 10^(-i/7). A function of
+the share of training done, in [0, 1], fits any length.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from pyro_vae.errors import InputError, check_count, check_positive
+from pyro_vae.weights.handlers import anneal
+
+__all__ = [
+    "BURDA_RATES",
+    "MLMI4_RATES",
+    "LinearWarmUp",
+    "LrSchedule",
+    "Schedule",
+    "Stages",
+    "anneal",  # pyro_vae.annealing is this module
+    "default_annealing",
+    "stages",
+]
+
+# The share of training done, in [0, 1] -> beta of a level, or the learning rate.
+Schedule = Callable[[float], float]
+LrSchedule = Schedule
+
+BURDA_RATES = (1e-3, 7.2e-4, 5.2e-4, 3.7e-4, 2.7e-4, 1.9e-4, 1.4e-4, 1e-4)
+MLMI4_RATES = tuple(1e-4 * 10 ** (-i / 7) for i in range(8))
+# Shares are quotients of whole numbers. One step is more than this in any run that can end.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class LinearWarmUp:
+    """beta from ``start`` to ``end``, linear over the first ``fraction`` of training, then ``end``.
+
+    Called with the share of training that is done, in [0, 1].
+    """
+
+    start: float = 0.1
+    end: float = 1.0
+    fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        finite = 0 <= self.start < math.inf and 0 <= self.end < math.inf
+        if not (finite and 0 <= self.fraction <= 1):
+            raise InputError(
+                f"annealing wants finite start, end >= 0 and a share in [0, 1], got {self.start}, "
+                f"{self.end}, {self.fraction}"
+            )
+
+    def __call__(self, progress: float) -> float:
+        if progress >= self.fraction:
+            return self.end
+        return self.start + (self.end - self.start) * progress / self.fraction
+
+
+def default_annealing(num_levels: int) -> dict[str, Schedule]:
+    """S0's choice: z2 from 0.1 to 1 over the first half, the other levels untouched."""
+    return {"z2": LinearWarmUp()} if num_levels >= 2 else {}
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Learning rate that is constant within each stage of training.
+
+    Called with the share of training that is done, in [0, 1]. A step at a boundary belongs to the
+    stage that begins there.
+
+    Attributes:
+        rates: learning rate of each stage.
+        ends: share of training at which each stage ends, rising to 1.
+
+    Raises:
+        InputError: rates or ends that are none.
+    """
+
+    rates: tuple[float, ...]
+    ends: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for rate in self.rates:
+            check_positive("learning rate of a stage", rate)
+        rising = all(low < high for low, high in zip((0.0, *self.ends), self.ends, strict=False))
+        if not self.rates or len(self.ends) != len(self.rates) or not rising or self.ends[-1] != 1:
+            raise InputError(
+                f"{len(self.rates)} stages want as many ends, rising from above 0 to 1, got "
+                f"{self.ends}"
+            )
+
+    def __call__(self, progress: float) -> float:
+        stage = bisect_right(self.ends, progress + ROUNDING)
+        return self.rates[min(stage, len(self.rates) - 1)]
+
+
+def stages(num_epochs: int, rates: Sequence[float] = BURDA_RATES) -> Stages:
+    """Stages of r^0, r^1, r^2, ... epochs at these ``rates``, which last ``num_epochs`` together.
+
+    With eight rates r is 3 for the published 3280 epochs, and smaller for fewer: the first stage
+    lasts one epoch, and all are run through. Where there are no more epochs than stages, these
+    are of equal length (r = 1), parts of an epoch.
+    """
+    number = len(rates)
+    ratio = _ratio(check_count("epochs", num_epochs), number)
+    ends = list(accumulate(ratio**stage for stage in range(number)))
+    return Stages(tuple(map(float, rates)), tuple(end / ends[-1] for end in ends))
+
+
+def _ratio(total: float, number: int) -> float:
+    """r >= 1 with r^0 + ... + r^(number - 1) = total, or 1 where total <= number."""
+    if total <= number or number == 1:
+        return 1.0
+    low, high = 1.0, float(total)
+    while low < (middle := (low + high) / 2) < high:
+        if math.fsum(middle**stage for stage in range(number)) < total:
+            low = middle
+        else:
+            high = middle
+    return high

@@ -1,0 +1,1 @@
+"""Weights: programs are run and read here, and become log-weights and what is known of them."""

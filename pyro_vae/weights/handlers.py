@@ -1,0 +1,160 @@
+"""Effect handlers: what recording, setting, redrawing, annealing and removing units does to a site.
+
+A handler acts on whatever programs run inside it. Those that change what is weighed (annealing,
+removal of units) must stand around model and guide alike: in one of the two alone they would train
+or report something else. Nothing here runs a program; :mod:`pyro_vae.weights.traces` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Size, Tensor
+
+from pyro_vae.errors import InputError
+from pyro_vae.weights.preconditions import check_location_scale
+from pyro_vae.weights.unit_kl import units_of
+
+
+class Record(Messenger):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sites: dict[str, dict] = {}
+
+    def _pyro_post_sample(self, msg) -> None:
+        if msg["name"] in self.sites:
+            raise RuntimeError(f"Multiple sample sites named {msg['name']!r}")
+        self.sites[msg["name"]] = msg
+
+
+class SetValues(Messenger):
+    """Gives latent sites the values of a table: ``poutine.replay`` without a trace."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg) -> None:
+        if not msg["is_observed"] and msg["name"] in self.values:
+            msg["value"] = self._value(msg)
+            msg["done"] = True
+
+    def _value(self, msg: Mapping) -> Tensor:
+        return self.values[msg["name"]]
+
+
+class RedrawValues(SetValues):
+    """Draws the values of a table again, on the noise that gave them, so that gradients flow.
+
+    ``z = loc + scale * ((z_old - loc) / scale).detach()``: the number is the old one, its
+    derivative that of a fresh ``rsample``. Wants location-scale latents; others are refused.
+    """
+
+    def _value(self, msg: Mapping) -> Tensor:
+        old = self.values[msg["name"]]
+        if site_is_subsample(msg):
+            return old
+        base = check_location_scale(msg["name"], msg["fn"])
+        noise = ((old - base.loc) / base.scale).detach()
+        return base.loc + base.scale * noise
+
+
+class DetachParameters(Messenger):
+    """Detaches what ``pyro.param`` returns, for modules that keep parameters in Pyro's store."""
+
+    def _pyro_post_param(self, msg) -> None:
+        msg["value"] = msg["value"].detach()
+
+
+class anneal(Messenger):
+    """Handler that multiplies the log-probability of named latent sites by their betas.
+
+    ``with anneal({"z2": 0.1}): loss = objective(model, guide)(x)`` works with this library's
+    objectives and with Pyro's. Unlike ``poutine.scale`` it takes 0 and reaches only named sites.
+    """
+
+    def __init__(self, betas: Mapping[str, float | Tensor]) -> None:
+        super().__init__()
+        for name, beta in betas.items():
+            # Tensors are inputs of a graph that is being traced: they have no value yet.
+            if not torch.is_tensor(beta) and not 0 <= beta < float("inf"):
+                raise InputError(f"beta of site {name!r} must be finite and >= 0, got {beta}")
+        self.betas = dict(betas)
+
+    def _pyro_sample(self, msg) -> None:
+        beta = self.betas.get(msg["name"])
+        if beta is None:
+            return
+        if msg["is_observed"]:
+            raise ValueError(f"site {msg['name']!r} is observed; only latent sites are annealed")
+        # Without another scale it is the very same object in model and guide, which spares the
+        # preconditions a comparison of tensors.
+        scale = msg["scale"]
+        msg["scale"] = beta if isinstance(scale, float) and scale == 1.0 else scale * beta
+
+
+class pruned(Messenger):
+    """Handler that removes units of named latent sites, in model and guide alike.
+
+    ``with pruned({"z1": keep}): terms = log_weights(model, guide, x, K)`` weighs the pair without
+    those units of z1 whose ``keep`` is False: their factors of p(z1 | z2) and q(z1 | x, z2) are
+    masked out of both densities and their values are 0 wherever z1 is read. All units are drawn, so
+    the noise of the others is that of the whole pair. Stands around whole programs, outside of
+    their plates.
+
+    Args:
+        active: site -> booleans (D,), True for units that stay.
+
+    Raises:
+        InputError: a mask that is not boolean or has not one entry per unit; an observed site; a
+            site whose units are not independent given its parents, or cannot be 0.
+    """
+
+    def __init__(self, active: Mapping[str, Tensor | np.ndarray]) -> None:
+        super().__init__()
+        self.active = {name: torch.as_tensor(mask) for name, mask in active.items()}
+        for name, mask in self.active.items():
+            if mask.dtype != torch.bool:
+                raise InputError(
+                    f"the mask of site {name!r} must hold booleans, one per unit; it holds "
+                    f"{str(mask.dtype).removeprefix('torch.')}"
+                )
+        self.met: set[str] = set()  # named sites that a program had
+
+    def _pyro_sample(self, msg) -> None:
+        name = msg["name"]
+        if name not in self.active:
+            return
+        if msg["is_observed"]:
+            raise InputError(f"site {name!r} is observed; only units of latent sites are removed")
+        self.met.add(name)
+        fn = msg["fn"]
+        # The mask of the site itself stays where it is.
+        units, mask = units_of({**msg, "mask": None}, "pair")
+        keep = self._keep(name, fn.event_shape)
+        if not msg["done"]:
+            msg["value"], msg["done"] = fn(*msg["args"], **msg["kwargs"]), True
+        value = msg["value"]
+        keep = keep.to(value.device)
+        if not units.support.check(torch.zeros_like(value)).all():
+            raise InputError(
+                f"site {name!r} is {type(units).__name__}, which cannot be 0, the value of a unit "
+                "that is removed"
+            )
+        msg["value"] = value.where(keep, 0)
+        mask = keep if mask is None else keep & mask
+        msg["fn"] = units.mask(mask).to_event(len(fn.event_shape))
+
+    def _keep(self, name: str, event_shape: Size) -> Tensor:
+        mask = self.active[name]
+        units = event_shape.numel()
+        if mask.shape not in (event_shape, (units,)):
+            raise InputError(
+                f"the mask of site {name!r} has shape {tuple(mask.shape)}; the site has {units} "
+                f"units, so it must be ({units},)"
+            )
+        return mask.reshape(event_shape)

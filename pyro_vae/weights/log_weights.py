@@ -1,0 +1,209 @@
+"""(model, guide, x, K) -> the terms of every log importance weight.
+
+Every bound, gradient, diagnostic and resampler of this library is a function of the table
+
+    log_w[k, b] = log p(x_b | z_kb) + sum_l ( log p(z_l | ...) - log q(z_l | ...) )
+
+with ``k`` over particles and ``b`` over the data of the batch (S0, eq. 4.1). Model and guide may be
+any Pyro programs with **one data plate** at ``dim=-1``; the particles are a second plate at
+``dim=-2``, so whatever depends on x alone is computed once per datum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from pyro_vae.rows import Data, as_arguments
+from pyro_vae.weights import traces
+from pyro_vae.weights.preconditions import (
+    Sites,
+    check_closed_form,
+    check_log_prob,
+    check_one_data_plate,
+    check_reparameterised,
+    check_same_latents,
+    common_scale,
+    latent_beta,
+)
+from pyro_vae.weights.unit_kl import unit_kl
+
+
+@dataclass(frozen=True)
+class LogWeights:
+    """Terms of the log-weights, each of shape (K, B), in nats and never scaled.
+
+    Attributes:
+        log_likelihood: sum of log p(x | ...) over the observed sites.
+        log_prior: latent site -> log p(z_l | ...).
+        log_guide: latent site -> log q(z_l | ...).
+        latents: latent site -> values, shape (K, B, ...).
+        betas: latent site -> factor put on it by ``poutine.scale`` or ``annealing.anneal`` in model
+            and guide alike (1 where there is none).
+        unit_log_ratios: latent site -> log q - log p of every unit (K, B, units), where they were
+            asked for; their sum over units is that site's entry of ``log_ratios``.
+        data_scale: common factor of all sites, from a subsampled data plate or a scale around the
+            whole programs: it multiplies each datum's finished bound, never its weights.
+    """
+
+    log_likelihood: Tensor
+    log_prior: Mapping[str, Tensor]
+    log_guide: Mapping[str, Tensor]
+    latents: Mapping[str, Tensor]
+    betas: Mapping[str, float | Tensor] = field(default_factory=dict)
+    data_scale: float | Tensor = 1.0
+    unit_log_ratios: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def log_w(self) -> Tensor:
+        """log p(x, z) - log q(z | x), shape (K, B): the weights that bounds are reported from."""
+        return self._weigh({})
+
+    @property
+    def annealed_log_w(self) -> Tensor:
+        """Log-weights with each level's term multiplied by its beta (S0, section 5.2).
+
+        What an annealed objective trains on; not a bound where a beta differs from 1.
+        """
+        return self._weigh(self.betas)
+
+    @property
+    def log_ratios(self) -> dict[str, Tensor]:
+        """Latent site -> log q(z_l | ...) - log p(z_l | ...); its mean is that level's KL."""
+        return {name: self.log_guide[name] - self.log_prior[name] for name in self.log_prior}
+
+    @property
+    def annealed(self) -> list[str]:
+        """Levels whose beta is not 1, or not known to be (a tensor)."""
+        return [name for name, beta in self.betas.items() if not _is_one(beta)]
+
+    def _weigh(self, betas: Mapping[str, float | Tensor]) -> Tensor:
+        total = self.log_likelihood
+        for name, prior in self.log_prior.items():
+            term = prior - self.log_guide[name]
+            beta = betas.get(name, 1.0)
+            total = total + (term if _is_one(beta) else beta * term)
+        return total
+
+
+def _is_one(beta: float | Tensor) -> bool:
+    return isinstance(beta, float) and beta == 1.0
+
+
+def log_weights(model: Callable, guide: Callable, x: Data, num_particles: int = 1) -> LogWeights:
+    """Draw ``num_particles`` particles per datum from the guide and weigh them.
+
+    Args:
+        model, guide: Pyro programs with one data plate at dim -1.
+        x: the programs' argument, or a tuple of arguments; data along their first axis.
+        num_particles: K.
+
+    Raises:
+        ValueError: K < 1, or a site breaks a precondition (the message names it): it stands outside
+            the one data plate, the guide misses it or draws one that the model lacks, or it is
+            scaled differently in model and guide.
+    """
+    return run_pair(model, guide, as_arguments(x), {}, num_particles)
+
+
+def guide_sites(guide: Callable, x: Tensor, num_particles: int) -> dict[str, Mapping]:
+    """Draw from the guide: site -> its ``fn`` and ``value``, with leading (K, B)."""
+    with traces.particles(num_particles):
+        return traces.sample_sites(traces.run(guide, (x,), {}))
+
+
+def run_pair(
+    model: Callable,
+    guide: Callable,
+    args: tuple,
+    kwargs: Mapping,
+    num_particles: int,
+    *,
+    reparameterised: bool = False,
+    analytic: bool = False,
+    per_unit: bool = False,
+    redraw: Mapping[str, Tensor] | None = None,
+) -> LogWeights:
+    """:func:`log_weights` for any arguments; gradients flow through samples and densities.
+
+    Args:
+        reparameterised: refuse latents without ``rsample``, which would get no pathwise gradient.
+        analytic: put KL(q_l || p_l) at the sampled parents in place of log q_l - log p_l, where
+            torch knows it.
+        per_unit: also the log-ratios of single units.
+        redraw: latents (K, B, ...) that the guide draws again, on the same noise.
+    """
+    with traces.particles(num_particles):
+        drawn = traces.draw(guide, args, kwargs, redraw)
+        if reparameterised:
+            check_reparameterised(traces.sample_sites(drawn))
+        scored = traces.run(model, args, kwargs, traces.SetValues(traces.latent_values(drawn)))
+    if analytic:
+        check_closed_form(guide, traces.sample_sites(drawn), traces.sample_sites(scored))
+    return read(scored, drawn, analytic=analytic, per_unit=per_unit)
+
+
+def read(
+    model_sites: Sites, guide_sites: Sites, *, analytic: bool = False, per_unit: bool = False
+) -> LogWeights:
+    """The terms of two recorded programs; every breach of a precondition names its site."""
+    model_sites, guide_sites = traces.sample_sites(model_sites), traces.sample_sites(guide_sites)
+    observed = {name: site for name, site in model_sites.items() if site["is_observed"]}
+    latent = [name for name in model_sites if name not in observed]
+    if not observed:
+        raise ValueError("the model observes no site; give the data with pyro.sample(..., obs=x)")
+    check_same_latents(latent, guide_sites)
+    log_prior, log_guide = {}, {}
+    for name in latent:
+        site, drawn = model_sites[name], guide_sites[name]
+        kl = _kl(drawn, site) if analytic else None
+        if kl is None:
+            log_prior[name] = _log_prob(name, site, "model")
+            log_guide[name] = _log_prob(name, drawn, "guide")
+        else:
+            check_log_prob(name, drawn, kl, "guide", traces.PARTICLE_PLATE)
+            log_guide[name], log_prior[name] = kl, kl.new_zeros(())
+    log_likelihood = _sum(_log_prob(name, site, "model") for name, site in observed.items())
+    check_one_data_plate(model_sites, guide_sites, traces.PARTICLE_PLATE)
+    data_scale = common_scale(observed)
+    return LogWeights(
+        log_likelihood=log_likelihood,
+        log_prior=log_prior,
+        log_guide=log_guide,
+        latents={name: guide_sites[name]["value"] for name in latent},
+        betas={
+            name: latent_beta(name, model_sites[name], guide_sites[name], data_scale)
+            for name in latent
+        },
+        data_scale=data_scale,
+        unit_log_ratios={
+            name: unit_kl(guide_sites[name], model_sites[name], analytic=analytic)
+            for name in latent
+            if per_unit
+        },
+    )
+
+
+def _log_prob(name: str, site: Mapping, program: str) -> Tensor:
+    """Unscaled, masked log-probability of a site, checked to be (K, B)."""
+    log_prob = traces.log_prob(site)
+    check_log_prob(name, site, log_prob, program, traces.PARTICLE_PLATE)
+    return log_prob
+
+
+def _kl(guide_site: Mapping, model_site: Mapping) -> Tensor | None:
+    """KL(q || p) per particle and datum, or None where torch has no closed form."""
+    try:
+        kl = kl_divergence(guide_site["fn"], model_site["fn"])
+    except NotImplementedError:
+        return None
+    return scale_and_mask(kl, mask=guide_site["mask"])
+
+
+def _sum(tensors) -> Tensor:
+    first, *rest = tensors
+    return sum(rest, first)

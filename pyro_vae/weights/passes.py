@@ -1,0 +1,59 @@
+"""The log-weights of many particles, run in chunks: the tables that every held-out figure reads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyro_vae.errors import check_positive
+from pyro_vae.rows import Data, count_rows, pieces, split_rows
+from pyro_vae.weights.log_weights import LogWeights, log_weights
+from pyro_vae.weights.preconditions import check_all_rows
+
+CHUNK_SIZE = 2_500
+
+
+@torch.no_grad()
+def weight_tables(
+    model: Callable, guide: Callable, x: Data, num_particles: int, chunk_size: int
+) -> Iterator[LogWeights]:
+    """Terms of all K particles for some data at a time, in float64 on the CPU, without latents."""
+    check_positive("num_particles", num_particles)
+    check_positive("chunk_size", chunk_size)
+    # Shapes and supports are checked in the first pass; in all of them that takes half the time.
+    checks: contextlib.AbstractContextManager = contextlib.nullcontext()
+    for rows in split_rows(x, max(1, chunk_size // num_particles)):
+        passes = []
+        for size in pieces(num_particles, chunk_size):
+            with checks:
+                passes.append(_without_latents(log_weights(model, guide, rows, size)))
+            checks = pyro.validation_enabled(False)
+        check_all_rows(passes[0].log_likelihood.shape[1], count_rows(rows))
+        yield _stack(passes)
+
+
+def _without_latents(terms: LogWeights) -> LogWeights:
+    return LogWeights(
+        _wide(terms.log_likelihood),
+        {name: _wide(value) for name, value in terms.log_prior.items()},
+        {name: _wide(value) for name, value in terms.log_guide.items()},
+        {},
+    )
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.double().cpu()
+
+
+def _stack(passes: list[LogWeights]) -> LogWeights:
+    first = passes[0]
+    return LogWeights(
+        torch.cat([terms.log_likelihood for terms in passes]),
+        {name: torch.cat([t.log_prior[name] for t in passes]) for name in first.log_prior},
+        {name: torch.cat([t.log_guide[name] for t in passes]) for name in first.log_guide},
+        {},
+    )

@@ -1,0 +1,697 @@
+"""Pictures of latent spaces: what they show equals what was planted, and bad cases are named."""
+
+import json
+import math
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import pyro_vae
+from analysis import compare, latent
+from analysis.finished import FinishedRun, check_same_data, grey_test_rows, read_run
+from pyro_vae.errors import InputError
+from pyro_vae.programs.conditionals import LocScale
+from pyro_vae.programs.guides import BottomUpGuide
+from pyro_vae.programs.likelihoods.bernoulli import Bernoulli
+from pyro_vae.programs.likelihoods.fixed_noise import FixedNoiseGaussian
+from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.named import build_pair
+from pyro_vae.programs.priors import StandardPrior
+from pyro_vae.storage import save_checkpoint
+from pyro_vae.torch_state import own_generators
+from pyro_vae.training.recipes import recipe
+from tests.conftest import tiny_pair
+from tests.statistics import assert_mean_close, double_precision, z_score
+
+PICTURES = ["encode_decode", "latent_scatter", "manifold", "repeated_draws", "samples"]
+
+
+@pytest.fixture
+def float64():
+    with double_precision():
+        yield
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+@torch.no_grad()
+def set_(layer, weight, bias=0.0):
+    """Give a MergedLinear of one input its weight (out, in) and bias."""
+    (part,) = layer.parts
+    part.weight.copy_(torch.as_tensor(weight))
+    part.bias.copy_(torch.as_tensor(bias).expand_as(part.bias))
+    return layer
+
+
+def linear_conditional(weight, scale, bias=0.0):
+    """Normal(weight h + bias, scale)."""
+    part = LocScale(weight.shape[1], (), len(weight), gain=1.0)
+    set_(part.loc, weight, bias)
+    set_(part.log_scale, torch.zeros_like(weight), torch.as_tensor(scale).log())
+    return part
+
+
+def linear_model(weight, bias=0.0, noise=0.5, units=None, family="normal"):
+    """p(x | z) = Normal(weight z + bias, noise^2), one standard level."""
+    likelihood = FixedNoiseGaussian(weight.shape[1], (), len(weight), noise=noise)
+    set_(likelihood.loc, weight, bias)
+    return HierarchicalVAE(StandardPrior(weight.shape[1], family), [], likelihood)
+
+
+def planted_guide(num_pixels=5, units=6, planted=(), scale=0.5):
+    """q(z1 | x) whose unit u of ``planted`` (u, pixel, weight) follows that pixel, others none."""
+    weight = torch.zeros(units, num_pixels)
+    for unit, pixel, value in planted:
+        weight[unit, pixel] = value
+    return BottomUpGuide([linear_conditional(weight, scale)])
+
+
+@pytest.mark.parametrize("first", [(1, 4), (5, 0)])
+def test_the_plane_is_that_of_the_planted_units(float64, first):
+    strong, weak = first
+    # A third unit is active too, but less than the two.
+    planted = [(strong, 3, 2.0), (weak, 0, -0.7), (2, 1, 0.3)]
+    scale = torch.linspace(0.2, 1.2, 6)
+    guide, x = planted_guide(planted=planted, scale=scale), torch.randn(400, 5)
+    plane = latent.most_active_plane(guide, x, num_samples=50)
+    expected = {strong: 2.0 * x[:, 3], weak: -0.7 * x[:, 0]}
+    assert plane.units == tuple(sorted(first))
+    assert (plane.num_active, plane.num_units) == (3, 6)
+    for place, unit in enumerate(plane.units):
+        np.testing.assert_allclose(plane.points[:, place], expected[unit], atol=1e-12)
+        assert plane.activity[place] == pytest.approx(expected[unit].var().item(), abs=1e-9)
+    # The standard error of a standard deviation from 400 sets of 50 draws about their own mean.
+    truth = scale[list(plane.units)].numpy()
+    error = truth / math.sqrt(2 * 400 * 49)
+    assert (abs(plane.width - truth) / error).max() < 5
+    assert (abs(plane.width - truth[::-1]) / error).min() > 8
+
+
+def test_a_level_of_two_units_keeps_its_axes(float64):
+    x = torch.randn(100, 5)
+    for first, second in ((1.0, 3.0), (3.0, 1.0)):
+        plane = latent.most_active_plane(
+            planted_guide(units=2, planted=[(0, 0, first), (1, 1, second)]), x
+        )
+        assert plane.units == (0, 1)
+        np.testing.assert_allclose(plane.points, x[:, :2] * torch.tensor([first, second]))
+
+
+def test_any_level_can_be_looked_at(float64):
+    _, guide = tiny_pair(levels=2)
+    x = 3 * torch.randn(200, 6)
+    assert latent.most_active_plane(guide, x, "z1").num_units == 4
+    assert latent.most_active_plane(guide, x, "z2").num_units == 3
+    with pytest.raises(InputError, match=r"unknown level 'z3'; allowed: z1, z2"):
+        latent.most_active_plane(guide, x, "z3")
+
+
+@pytest.mark.parametrize("planted", [[], [(3, 0, 1.0)], [(3, 0, 1.0), (1, 0, 0.05)]])
+def test_fewer_than_two_active_units_are_refused(float64, planted):
+    active = min(len(planted), 1)
+    with pytest.raises(InputError, match=f"{active} of 6 units of z1 .* a scatter wants 2"):
+        latent.most_active_plane(planted_guide(planted=planted), torch.randn(200, 5))
+
+
+def autoencoder(scale):
+    """A guide and the model that undoes it: z = A x + scale noise, E[x | z] = A^-1 z."""
+    A = torch.eye(4) + 0.3 * torch.randn(4, 4)
+    guide = BottomUpGuide([linear_conditional(A, scale)])
+    return linear_model(A.inverse()), guide, A.inverse()
+
+
+def test_an_exact_autoencoder_gives_back_its_images(float64):
+    model, guide, _ = autoencoder(scale=1e-12)
+    x = torch.randn(7, 4)
+    decoded = latent.encode_decode(model, guide, x, 3)
+    assert decoded.shape == (3, 7, 4)
+    np.testing.assert_allclose(decoded, x.expand(3, 7, 4), atol=1e-9)
+    np.testing.assert_allclose(latent.decode_mean(model, guide, x), x, atol=1e-9)
+    other, _, _ = autoencoder(scale=1e-12)
+    assert abs(latent.encode_decode(other, guide, x) - x.numpy()).max() > 0.1
+    assert abs(latent.decode_mean(other, guide, x) - x.numpy()).max() > 0.1
+
+
+def test_draws_are_drawn_and_means_are_not(float64):
+    model, guide, inverse = autoencoder(scale=0.4)
+    x = torch.randn(3, 4)
+    drawn = torch.as_tensor(latent.encode_decode(model, guide, x, 4_000))
+    assert_mean_close(drawn, x)
+    variance = 0.4**2 * inverse.square().sum(1)
+    assert_mean_close((drawn - x).square(), variance.expand(3, 4))
+    assert z_score((drawn - x).square(), (variance + model.likelihood.noise**2).expand(3, 4)) > 8
+    np.testing.assert_allclose(latent.decode_mean(model, guide, x), x, atol=1e-9)
+
+
+def test_the_mean_of_a_level_with_parents_is_decoded(float64):
+    """q(z2 | x) = N(x, 1), q(z1 | x, z2) = N(z2, 1): E[z1 | x] = x, as S grows."""
+
+    class Guide(torch.nn.Module):
+        def forward(self, x):
+            import pyro
+            import pyro.distributions as dist
+
+            with pyro.plate("data", len(x), dim=-1):
+                z2 = pyro.sample("z2", dist.Normal(x, 1.0).to_event(1))
+                pyro.sample("z1", dist.Normal(z2, 1.0).to_event(1))
+
+    x = torch.randn(5, 4)
+    model = linear_model(torch.eye(4))
+    means = [latent.decode_mean(model, Guide(), x, num_samples=20) for _ in range(100)]
+    assert_mean_close(torch.as_tensor(np.stack(means)), x)
+    # The conditional means have the spread of z2 alone.
+    spread = (torch.as_tensor(np.stack(means)) - x).square()
+    assert_mean_close(spread, torch.full((5, 4), 1 / 20))
+    assert z_score(spread, torch.full((5, 4), 2 / 20)) > 8
+
+
+def test_samples_follow_the_model(float64):
+    weight, bias = torch.randn(3, 2), torch.tensor([1.0, -1.0, 0.5])
+    model = linear_model(weight, bias, noise=0.8)
+    mean, drawn = map(torch.as_tensor, latent.simulate(model, 20_000))
+    assert mean.shape == drawn.shape == (20_000, 3)
+    products = ((mean - bias)[:, :, None] * (mean - bias)[:, None, :]).flatten(1)
+    assert_mean_close(products, (weight @ weight.T).flatten())
+    assert z_score(products, (weight @ weight.T + 0.8**2 * torch.eye(3)).flatten()) > 8
+    assert_mean_close(drawn - mean, torch.zeros(3))
+    assert_mean_close((drawn - mean).square(), torch.full((3,), 0.8**2))
+
+
+def test_samples_come_from_the_top_of_a_hierarchy(float64):
+    lower = linear_conditional(torch.tensor([[2.0], [0.0]]), 0.1, torch.tensor([0.0, 5.0]))
+    likelihood = FixedNoiseGaussian(2, (), 2, noise=0.1)
+    set_(likelihood.loc, torch.eye(2))
+    mean, _ = latent.simulate(HierarchicalVAE(StandardPrior(1), [lower], likelihood), 5_000)
+    assert_mean_close(torch.as_tensor(mean), torch.tensor([0.0, 5.0]))
+    squares = torch.as_tensor(mean - [0.0, 5.0]) ** 2
+    assert_mean_close(squares, torch.tensor([4.01, 0.01]))
+    assert z_score(squares, torch.ones(2)) > 8
+
+
+def test_binary_samples_are_drawn_from_their_means(float64):
+    likelihood = Bernoulli(2, (), 3)
+    set_(likelihood.logits, torch.randn(3, 2))
+    mean, drawn = latent.simulate(HierarchicalVAE(StandardPrior(2), [], likelihood), 10_000)
+    assert set(np.unique(drawn)) == {0.0, 1.0}
+    assert_mean_close(torch.as_tensor(drawn - mean), torch.zeros(3))
+    gap = torch.as_tensor((drawn - mean) ** 2 - mean * (1 - mean))  # drawn at its own mean
+    assert_mean_close(gap, torch.zeros(3))
+    shuffled = torch.as_tensor((drawn - mean[::-1]) ** 2 - mean[::-1] * (1 - mean[::-1]))
+    assert z_score(shuffled, torch.zeros(3)) > 8
+    with pytest.raises(InputError, match="number of samples must be"):
+        latent.simulate(tiny_pair()[0], 0)
+
+
+def test_the_manifold_of_a_linear_decoder_is_its_map(float64):
+    weight, bias = torch.randn(4, 2), torch.randn(4)
+    values, images = latent.manifold(linear_model(weight, bias), 5)
+    # Every value stands in the middle of a fifth of the prior.
+    shares = 0.5 * (1 + torch.erf(torch.as_tensor(values) / math.sqrt(2)))
+    np.testing.assert_allclose(shares, [0.1, 0.3, 0.5, 0.7, 0.9], atol=1e-12)
+    assert images.shape == (25, 4)
+    for row in range(5):
+        for column in range(5):
+            z = torch.tensor([values[column], values[4 - row]])  # unit 1 rises upward
+            np.testing.assert_allclose(images[5 * row + column], weight @ z + bias, atol=1e-12)
+    swapped = images.reshape(5, 5, 4).swapaxes(0, 1).reshape(25, 4)
+    assert abs(swapped - images).max() > 0.1
+
+
+def test_the_planar_model_has_a_manifold():
+    model, guide = build_pair("planar", "bottomup", num_pixels=6)
+    assert model.latent_sizes == (2,)
+    values, images = latent.manifold(model, 4)
+    assert (values.shape, images.shape) == ((4,), (16, 6))
+    assert ((images > 0) & (images < 1)).all()
+    burda, burda_guide = build_pair("burda1", "bottomup", num_pixels=6)
+    for pair in ((model, burda), (guide, burda_guide)):
+        shapes = [[p.shape for p in program.parameters()] for program in pair]
+        differing = [(a, b) for a, b in zip(*shapes, strict=True) if a != b]
+        assert differing
+        assert all(2 in a and 50 in b for a, b in differing)  # nothing but the units
+    for preset in ("small", "paper"):
+        assert recipe("planar", preset) == recipe("burda1", preset)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (lambda: linear_model(torch.ones(4, 3)), "have 3 units; a manifold wants one level of 2"),
+        (lambda: tiny_pair(levels=2)[0], "have 4, 3 units"),
+        (lambda: linear_model(torch.ones(4, 2), family="laplace"), "not standard normal"),
+    ],
+)
+def test_no_manifold_without_two_standard_normal_units(model, reason):
+    with pytest.raises(InputError, match=reason):
+        latent.manifold(model(), 3)
+    with pytest.raises(InputError, match="side of the grid"):
+        latent.manifold(linear_model(torch.ones(4, 2)), 0)
+
+
+def test_rows_to_show_are_spread_over_the_classes():
+    labels = np.array([2, 2, 2, 0, 0, 1, 2, 1, 0])
+    assert latent.spread_rows(labels, 9, 3).tolist() == [3, 5, 0]  # the first of each class
+    assert latent.spread_rows(labels, 9, 5).tolist() == [3, 4, 5, 7, 0]
+    assert latent.spread_rows(labels, 9, 2).tolist() == [3, 0]  # of three classes, the outer two
+    assert sorted(latent.spread_rows(labels, 9, 20)) == list(range(9))
+    assert latent.spread_rows(None, 9, 3).tolist() == [0, 4, 8]
+    assert latent.spread_rows(None, 2, 10).tolist() == [0, 1]
+
+
+def test_a_plane_is_drawn_in_the_colours_of_its_classes(ax):
+    points = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 0.0], [3.0, 5.0]])
+    classes = np.array([1, 0, 1, 1])
+    assert latent.plot_plane(ax, points, classes, ["a", "b"], np.array([0.5, 0.25])) is ax
+    scatter = ax.collections[0]
+    np.testing.assert_array_equal(scatter.get_offsets(), points)
+    colours = latent.class_colours(2)
+    np.testing.assert_allclose(scatter.get_facecolors()[:, :3], colours[classes, :3])
+    assert {t.get_text(): t.get_position() for t in ax.texts} == {"a": (1.0, 1.0), "b": (2.0, 0.0)}
+    (across,), (up,) = (bars.get_segments() for bars in ax.collections[1:3])
+    np.testing.assert_allclose(np.ptp(across, axis=0), [1.0, 0.0])
+    np.testing.assert_allclose(np.ptp(up, axis=0), [0.0, 0.5])
+    assert across.max(axis=0)[0] < points.min()  # it hides none of the points
+    handles = latent.class_handles(["a", "b"])
+    assert [h.get_label() for h in handles] == ["a", "b"]
+    np.testing.assert_array_equal([h.get_color() for h in handles], colours)
+    with pytest.raises(InputError, match="11 classes cannot be told apart by colour; allowed: 10"):
+        latent.class_colours(11)
+
+
+def test_shared_limits_hold_all_contents():
+    axes = Figure().subplots(1, 2)
+    axes[0].set(xlim=(-1, 2), ylim=(0, 1))
+    axes[1].set(xlim=(0, 3), ylim=(-5, 0.5))
+    latent.share_limits(axes)
+    for ax in axes:
+        assert (ax.get_xlim(), ax.get_ylim()) == ((-1, 3), (-5, 1))
+
+
+def cell(ax, row, column, size):
+    """An image of the sheet that was drawn into the axes."""
+    sheet = np.asarray(ax.get_images()[0].get_array())
+    top, left = row * (size[0] + 1), column * (size[1] + 1)
+    return sheet[top : top + size[0], left : left + size[1]]
+
+
+def tick_names(axis):
+    return dict(
+        zip(axis.get_ticklocs(), (t.get_text() for t in axis.get_ticklabels()), strict=True)
+    )
+
+
+@pytest.mark.parametrize("limit", [None, 2.0])
+def test_rows_have_their_names(ax, limit):
+    images = np.random.default_rng(0).random((2, 3, 4, 6)) / 2
+    assert latent.plot_rows(ax, images, ["one", "two"], ["a", "", "c"], limit=limit) is ax
+    for row in range(2):
+        for column in range(3):
+            np.testing.assert_array_equal(cell(ax, row, column, (4, 6)), images[row, column])
+    assert tick_names(ax.yaxis) == {1.5: "one", 6.5: "two"}  # at the rows' middles
+    assert tick_names(ax.xaxis) == {2.5: "a", 16.5: "c"}
+    # Probabilities share one scale whatever the largest of them is.
+    assert ax.get_images()[0].get_clim() == ((-2.0, 2.0) if limit else (0.0, 1.0))
+
+
+def test_a_manifold_has_the_axes_of_its_units(ax):
+    values, images = latent.manifold(linear_model(torch.randn(6, 2)), 3)
+    assert latent.plot_manifold(ax, images.reshape(9, 2, 3), values, limit=1.0) is ax
+    np.testing.assert_array_equal(cell(ax, 2, 0, (2, 3)).ravel(), images[6])
+    assert tick_names(ax.xaxis) == {1.0: "-0.97", 5.0: "0.00", 9.0: "0.97"}
+    assert tick_names(ax.yaxis) == {0.5: "0.97", 3.5: "0.00", 6.5: "-0.97"}
+    assert ax.get_xlabel() == "unit 0 of z1"
+
+
+def digits(path, labels=True, shape=(4, 4), top=255, classes=3):
+    """An .npz of 60 + 40 images in classes that differ in brightness."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, rows in (("train", 60), ("test", 40)):
+        y = np.arange(rows) % classes
+        bright = (y + 1).reshape(-1, *[1] * len(shape)) / classes
+        x = rng.random((rows, *shape)) * bright
+        arrays[f"x_{split}"] = (top * x).astype(np.uint8) if top > 1 else np.round(x)
+        if labels:
+            arrays[f"y_{split}"] = y
+    np.savez(path, **arrays)
+    return path
+
+
+def write_run(path, source, model="burda1", *, kill=(), objective="iwae", particles=1, init=0):
+    """The files of a finished run that a comparison reads, with a pair that was never trained."""
+    pixels = "standardised" if model == "td" else "binary"
+    settings = {"name": str(source), "pixels": pixels, "binarize": "access", "seed": 0}
+    data = pyro_vae.load_dataset(**settings)
+    config = {
+        "model": model,
+        "guide": "bottomup",
+        "preset": "small",
+        "objective": objective,
+        "num_particles": particles,
+        "seed": 0,
+        "num_pixels": data.train.shape[1],
+        "data_settings": settings,
+        "data": data.info,
+    }
+    pair = build_pair(model, "bottomup", num_pixels=config["num_pixels"], seed=init)
+    with torch.no_grad():
+        for unit in kill:
+            pair[1].conditionals[0].loc.parts[0].weight[unit] = 0.0
+    path.mkdir()
+    save_checkpoint(
+        path / "checkpoint.pt", {"model": pair[0].state_dict(), "guide": pair[1].state_dict()}
+    )
+    (path / "config.json").write_text(json.dumps(config))
+    figures = {"reconstruction": {"mean": -7.25, "standard_error": 0.5}}
+    summary = {"test": figures, "settings": {"test_data": 30}, "run": {"epochs": 4}}
+    (path / "summary.json").write_text(json.dumps(summary))
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return digits(tmp_path_factory.mktemp("digits") / "digits.npz")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, source):
+    """A VAE, an IWAE and a planar IWAE on the same labelled images."""
+    folder = tmp_path_factory.mktemp("runs")
+    return [
+        write_run(folder / "vae", source, objective="elbo", particles=5),
+        write_run(folder / "iwae", source, particles=5, init=1),
+        write_run(folder / "plane", source, "planar", particles=5, init=2),
+    ]
+
+
+def comparison(*paths, **settings):
+    read = [read_run(path) for path in paths]
+    data = pyro_vae.load_dataset(**read[0].config["data_settings"])
+    return compare.Comparison(read, data, **settings)
+
+
+def written(folder):
+    return sorted(path.stem for path in folder.iterdir()) if folder.exists() else []
+
+
+def refused(capsys, *arguments):
+    """The one line of a command that ends with exit code 2."""
+    assert compare.main([str(argument) for argument in arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("analysis.compare: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_the_command_draws_every_picture(runs, tmp_path, capsys):
+    kept = {path: path.read_bytes() for run in runs for path in run.iterdir()}
+    before = torch.get_rng_state()
+    assert compare.main([*map(str, runs), "--out", str(tmp_path / "new" / "out")]) == 0
+    assert torch.equal(torch.get_rng_state(), before)
+    out = capsys.readouterr().out
+    assert written(tmp_path / "new" / "out") == PICTURES
+    for name in PICTURES:
+        path = tmp_path / "new" / "out" / f"{name}.png"
+        assert f"wrote {path}\n" in out
+        picture = imageio.imread(path)
+        assert min(picture.shape[:2]) > 300
+        assert picture.std() > 1  # not blank
+    for run in runs[:2]:
+        assert f"no manifold of {run}: its levels have 50 units; a manifold wants" in out
+    assert {path: path.read_bytes() for run in runs for path in run.iterdir()} == kept
+
+
+def test_the_same_seed_gives_the_same_pictures(runs):
+    def sheets(seed):
+        compared = comparison(*runs[:2], seed=seed)
+        names = ("encode_decode", "repeated_draws", "samples")
+        axes = [ax for name in names for ax in getattr(compared, name)().axes]
+        return [np.asarray(ax.get_images()[0].get_array()) for ax in axes]
+
+    first, again, other = sheets(0), sheets(0), sheets(1)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_the_scatter_has_a_panel_per_run_on_shared_axes(runs):
+    compared = comparison(*runs)
+    figure = compared.latent_scatter()
+    assert len(figure.axes) == 3
+    assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
+    titles = [ax.get_title().split("\n") for ax in figure.axes]
+    assert titles[0][:3] == ["VAE, k = 5", "burda1, 4 epochs", "vae"]
+    assert titles[1][:3] == ["IWAE, k = 5", "burda1, 4 epochs", "iwae"]
+    assert "of 50 units active" in titles[1][3]
+    assert titles[2][3] == "2 of 2 units active"
+    assert figure.get_suptitle() == "Where each guide puts 40 test images of digits.npz"
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "1", "2"]
+    for run, ax in zip(compared.runs, figure.axes, strict=True):
+        plane = latent.most_active_plane(run.guide, compared.data.test)
+        np.testing.assert_allclose(ax.collections[0].get_offsets(), plane.points, atol=1e-6)
+        assert ax.get_xlabel() == f"unit {plane.units[0]} of z1 (activity {plane.activity[0]:.2f})"
+
+
+def test_reconstructions_are_told_apart_by_row(runs):
+    compared = comparison(*runs)
+    figure = compared.encode_decode()
+    (ax,) = figure.axes
+    names = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert names == [
+        "test image",
+        "VAE, k = 5\none draw of z1",
+        "VAE, k = 5\nmean of z1",
+        # Two runs share a name: their folders tell them apart.
+        "IWAE, k = 5\n(iwae)\none draw of z1",
+        "IWAE, k = 5\n(iwae)\nmean of z1",
+        "IWAE, k = 5\n(plane)\none draw of z1",
+        "IWAE, k = 5\n(plane)\nmean of z1",
+    ]
+    rows = latent.spread_rows(compared.labels, 40, compare.COLUMNS)
+    x = compared.data.test[rows]
+    mean = latent.decode_mean(compared.runs[1].model, compared.runs[1].guide, x)
+    for column in range(len(rows)):
+        np.testing.assert_array_equal(cell(ax, 0, column, (4, 4)).ravel(), x[column])
+        np.testing.assert_allclose(cell(ax, 4, column, (4, 4)).ravel(), mean[column], atol=1e-6)
+    assert abs(cell(ax, 3, 0, (4, 4)) - cell(ax, 4, 0, (4, 4))).max() > 1e-3
+    assert figure.get_suptitle().startswith("10 test images of digits.npz")
+    line = "VAE, k = 5, burda1, 4 epochs: E log p(x | z) = -7.2 ± 0.5 nats (s.e., 30 test images)"
+    assert figure.get_supxlabel().split("\n")[0] == line
+
+
+def test_repeated_draws_start_from_grey_images(runs, source):
+    compared = comparison(*runs[:2])
+    figure = compared.repeated_draws()
+    (ax,) = figure.axes
+    names = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert names == ["VAE, k = 5", "IWAE, k = 5"] * 3
+    with np.load(source) as arrays:
+        grey = arrays["x_test"] / 255
+    rows = latent.spread_rows(compared.labels, 40, 3)
+    x = torch.tensor(grey[rows]).float().flatten(1)
+    for order, run in enumerate(compared.runs):
+        with own_generators():
+            torch.manual_seed(0)
+            drawn = latent.encode_decode(run.model, run.guide, x, 9)
+        for place, image in enumerate(x):
+            cells = [cell(ax, 2 * place + order, column, (4, 4)).ravel() for column in range(10)]
+            np.testing.assert_allclose(cells[0], image, atol=1e-6)
+            np.testing.assert_allclose(cells[1:], drawn[:, place], atol=1e-5)
+            assert np.std(cells[1:], axis=0).min() > 1e-4  # draws differ in every pixel
+    assert figure.get_suptitle().startswith("3 grey test images of digits.npz, each encoded and")
+    assert "trained on binary pixels" in figure.get_supxlabel()
+
+
+def test_samples_show_each_draw_below_its_mean(runs):
+    compared = comparison(*runs[:2])
+    figure, found = compared.samples(), []
+    assert [ax.get_title() for ax in figure.axes] == [
+        "VAE, k = 5\nburda1, 4 epochs\nvae",
+        "IWAE, k = 5\nburda1, 4 epochs\niwae",
+    ]
+    for ax in figure.axes:
+        names = [tick.get_text() for tick in ax.get_yticklabels()]
+        assert names == ["mean", "binary draw"] * 6
+        cells = [[cell(ax, row, column, (4, 4)) for column in range(8)] for row in range(12)]
+        means, drawn = np.stack(cells[::2]), np.stack(cells[1::2])
+        found.append((means.reshape(48, 16), drawn.reshape(48, 16)))
+    for run, shown in zip(compared.runs, found, strict=True):
+        with own_generators():
+            torch.manual_seed(0)
+            expected = latent.simulate(run.model, 48)
+        np.testing.assert_array_equal(shown, expected)
+    assert not np.array_equal(*(means for means, _ in found))
+
+
+def test_a_data_set_without_labels_has_no_scatter(tmp_path, capsys):
+    source = digits(tmp_path / "plain.npz", labels=False)
+    run = write_run(tmp_path / "run", source)
+    assert compare.main([str(run), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "no latent scatter: plain.npz has no labels\n" in out
+    assert written(tmp_path / "out") == ["encode_decode", "repeated_draws", "samples"]
+
+
+def test_a_dead_run_is_left_out_of_the_scatter(runs, source, tmp_path, capsys):
+    dead = write_run(tmp_path / "dead", source, kill=range(49))
+    compared = comparison(runs[1], dead)
+    figure = compared.latent_scatter()
+    assert [ax.get_title().split("\n")[2] for ax in figure.axes] == ["iwae"]
+    assert capsys.readouterr().out == (
+        f"no latent scatter of {dead}: 1 of 50 units of z1 have an activity above 0.01; a scatter "
+        "wants 2\n"
+    )
+    assert comparison(dead).latent_scatter() is None
+
+
+def test_more_classes_than_colours_are_cut_and_counted(tmp_path):
+    source = digits(tmp_path / "many.npz", classes=20)
+    figure = comparison(write_run(tmp_path / "run", source)).latent_scatter()
+    assert figure.get_suptitle().split("\n") == [
+        "Where each guide puts 20 test images of many.npz",
+        "(the first 10 of 20 classes)",
+    ]
+    assert len(figure.axes[0].collections[0].get_offsets()) == 20
+
+
+def test_grey_levels_are_those_of_the_file(tmp_path):
+    for name, top, grey in (("bytes", 255, True), ("dark", 40, True), ("binary", 1, False)):
+        source = digits(tmp_path / f"{name}.npz", top=top)
+        compared = comparison(write_run(tmp_path / name, source))
+        rows = np.array([3, 17])
+        found, is_grey = grey_test_rows(compared.runs[0], compared.data, rows)
+        with np.load(source) as arrays:
+            expected = arrays["x_test"][rows].reshape(2, -1) / (255 if grey else 1)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert is_grey is grey
+    source = digits(tmp_path / "gaussian.npz")
+    compared = comparison(write_run(tmp_path / "gaussian", source, "td"))
+    found, is_grey = grey_test_rows(compared.runs[0], compared.data, rows)
+    assert torch.equal(found, compared.data.test[rows])
+    assert not is_grey
+
+
+def test_runs_of_fit_are_read(finished_run, tmp_path, capsys):
+    """A finished run of fit.py: two Gaussian levels, no labels."""
+    assert compare.main([str(finished_run), "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "no latent scatter" in out
+    assert "a manifold wants one level of 2" in out
+    assert written(tmp_path) == ["encode_decode", "repeated_draws", "samples"]
+
+
+def test_runs_on_different_data_are_refused(runs, tmp_path, capsys):
+    other = write_run(tmp_path / "other", digits(tmp_path / "other.npz", shape=(5, 5)))
+    err = refused(capsys, runs[0], other, "--out", tmp_path / "out")
+    assert "runs on different data cannot be compared: name is" in err
+    assert str(runs[0]) in err
+    assert str(tmp_path / "other.npz") in err
+    assert not (tmp_path / "out").exists()
+
+
+def config(**settings):
+    made = {"name": "mnist", "pixels": "binary", "seed": 0, "data_dir": "a", "binarize": "access"}
+    return {
+        "num_pixels": 784,
+        "data": {"counts": {"test": 10_000}},
+        "data_settings": made | settings,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"seed": 1}, None),
+        ({"data_dir": "b"}, None),
+        ({"binarize": "static"}, None),
+        ({"name": "fashion_mnist"}, "name"),
+        ({"pixels": "standardised"}, "pixels"),
+        ({"name": "file.npz", "seed": 1}, "name"),
+    ],
+)
+def test_settings_that_change_the_test_images(changed, named):
+    first, other = (FinishedRun("x", None, None, c, {}) for c in (config(), config(**changed)))
+    if named is None:
+        check_same_data([first, first, other])
+    else:
+        with pytest.raises(InputError, match=f"cannot be compared: {named} is"):
+            check_same_data([first, first, other])
+
+
+def test_other_splits_are_other_data():
+    def run(seed=0, rows=10_000):
+        content = config(name="file.npz", seed=seed)
+        content["data"]["counts"]["test"] = rows
+        return FinishedRun("x", None, None, content, {})
+
+    check_same_data([run(), run()])
+    with pytest.raises(InputError, match="seed is 0 in x and 1"):
+        check_same_data([run(), run(seed=1)])
+    with pytest.raises(InputError, match="counts is"):
+        check_same_data([run(), run(rows=9)])
+
+
+@pytest.mark.parametrize("missing", ["config.json", "checkpoint.pt", "summary.json"])
+def test_an_unfinished_run_is_refused(runs, source, tmp_path, capsys, missing):
+    run = write_run(tmp_path / "run", source)
+    (run / missing).unlink()
+    assert str(run / missing) in refused(capsys, runs[0], run, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("entry", ["data_settings", "data", "objective"])
+def test_a_config_without_an_entry_is_refused(source, tmp_path, capsys, entry):
+    run = write_run(tmp_path / "run", source)
+    content = json.loads((run / "config.json").read_text())
+    del content[entry]
+    (run / "config.json").write_text(json.dumps(content))
+    assert f"lacks the entry '{entry}'" in refused(capsys, run, "--out", tmp_path / "out")
+    (run / "config.json").write_text(json.dumps({**content, entry: 3}))
+    if entry != "objective":
+        assert "damaged" in refused(capsys, run, "--out", tmp_path / "out")
+
+
+def test_data_that_are_no_grey_images_are_refused(tmp_path, capsys):
+    colour = write_run(tmp_path / "colour", digits(tmp_path / "colour.npz", shape=(4, 4, 3)), "td")
+    err = refused(capsys, colour, "--out", tmp_path / "out")
+    assert "colour.npz have shape (4, 4, 3): no grey images" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_changed_since_are_refused(tmp_path, capsys):
+    source = digits(tmp_path / "digits.npz")
+    run = write_run(tmp_path / "run", source)
+    digits(source, shape=(5, 5))
+    err = refused(capsys, run, "--out", tmp_path / "out")
+    assert "have 25 pixels now, but 16 when" in err
+    source.unlink()
+    assert "nothing exists at this path" in refused(capsys, run, "--out", tmp_path / "out")
+
+
+def test_a_bad_seed_and_a_folder_that_cannot_be_made_are_refused(runs, tmp_path, capsys):
+    err = refused(capsys, runs[0], "--out", tmp_path / "out", "--seed", -1)
+    assert "seed must be a whole number of at least 0, got -1" in err
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in refused(capsys, runs[0], "--out", tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("objective", "particles", "name"),
+    [
+        ("iwae", 5, "IWAE, k = 5"),
+        ("iwae", 1, "VAE, k = 1"),
+        ("elbo", 5, "VAE, k = 5"),
+        ("dreg", 1, "VAE (DReG), k = 1"),
+        ("miwae", 1, "MIWAE, k = 1"),
+        ("power", 2, "power, k = 2"),
+    ],
+)
+def test_runs_are_named_as_papers_name_models(objective, particles, name):
+    run = FinishedRun("x", None, None, {"objective": objective, "num_particles": particles}, {})
+    assert run.name == name

@@ -1,0 +1,277 @@
+"""The report: which runs it takes, what it keeps on disk, and a page that stands alone."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import pyro_vae
+from analysis import report
+from analysis.reporting.item import Entry, Item
+from analysis.reporting.page import SHOWN_ROWS, Page, add_entries
+from analysis.reporting.sections import SECTIONS
+from analysis.reporting.store import Measurement, Store
+from analysis.reporting.study import Settings, Subject, load_study
+from pyro_vae.errors import InputError
+from pyro_vae.storage import load_checkpoint, save_checkpoint
+from tests.conftest import run_fit
+
+PATCHES = ("--patch-size", "6", "--components", "16", "--num-train", "200", "--batch-size", "50")
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """Finished runs on tiny natural patches: vanilla and k = 3, two seeds each."""
+    folder = tmp_path_factory.mktemp("runs")
+    found = {}
+    for name, objective, k in (("vanilla", "elbo-analytic", 1), ("k3", "iwae", 3)):
+        for seed in (0, 1):
+            path = folder / f"{name}-seed{seed}"
+            flags = ("--objective", objective, "--num-particles", str(k), "--seed", str(seed))
+            assert run_fit(*PATCHES, *flags, "--run-dir", str(path)) == 0
+            found[path.name] = path
+    return found
+
+
+def study_of(paths, tmp_path, measurements=None, **settings):
+    store = Store(tmp_path / "measured", measurements or {})
+    return load_study([*paths], Settings(**settings), store)
+
+
+def test_runs_are_models_by_seed(runs, tmp_path):
+    order = ("k3-seed1", "vanilla-seed0", "k3-seed0", "vanilla-seed1")
+    study = study_of([runs[name] for name in order], tmp_path)
+    assert study.labels == ["k = 3", "vanilla"]
+    assert [s.seed for s in study.of("k = 3")] == [0, 1]
+    assert [s.name for s in study.examples()] == ["k = 3, seed 0", "vanilla, seed 0"]
+    assert [s.weighted for s in study.examples()] == [True, False]
+    assert study.left_out == {}
+
+
+def test_other_data_and_unfinished_runs_are_left_out_with_the_reason(runs, tmp_path):
+    other = tmp_path / "other"
+    assert run_fit(*PATCHES, "--components", "9", "--run-dir", str(other)) == 0
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(runs["k3-seed0"], unfinished)
+    (unfinished / "summary.json").unlink()
+    first = runs["vanilla-seed0"]
+    study = study_of([first, other, unfinished, tmp_path / "none", first], tmp_path)
+    assert [s.run.path for s in study.subjects] == [first]
+    reasons = study.left_out
+    assert "components is 16" in reasons[str(other)]
+    assert "there is no" in reasons[str(unfinished)]
+    assert str(tmp_path / "none") in reasons
+    assert reasons[str(first)] == "the run is named twice"
+    with pytest.raises(InputError, match="there is no run to report on"):
+        study_of([unfinished], tmp_path)
+
+
+def test_labels_name_the_folder_where_runs_share_model_and_seed(runs, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs["k3-seed0"], copy)
+    plain = tmp_path / "plain"
+    assert run_fit(*PATCHES, "--no-anneal", "--guide", "meanfield", "--run-dir", str(plain)) == 0
+    study = study_of([runs["k3-seed0"], copy, plain], tmp_path)
+    assert study.labels == ["k = 3 (k3-seed0)", "k = 3 (copy)", "k = 2, meanfield, no annealing"]
+
+
+def test_labelled_data_share_the_preprocessing_or_are_the_data_themselves(runs, images, tmp_path):
+    (subject,) = study_of([runs["k3-seed1"]], tmp_path).subjects
+    assert torch.equal(subject.labelled.whitening.components, subject.natural.whitening.components)
+    assert len(subject.labelled.label_names) == 5
+    plain = tmp_path / "plain"
+    assert run_fit("--dataset", str(images), "--batch-size", "20", "--run-dir", str(plain)) == 0
+    (subject,) = study_of([plain], tmp_path).subjects
+    with pytest.raises(InputError, match="have no labels; --labelled names a file that has"):
+        _ = subject.labelled
+    rng = np.random.default_rng(0)
+    own = tmp_path / "own.npz"
+    arrays = {f"x_{part}": rng.random((40, 4, 4)).astype("f4") for part in ("train", "test")}
+    labels = {f"y_{part}": np.arange(40) % 3 for part in ("train", "test")}
+    np.savez(own, **arrays, **labels)
+    (subject,) = study_of([plain], tmp_path, labelled=str(own)).subjects
+    assert subject.labelled.labels["test"].unique().tolist() == [0, 1, 2]
+    np.savez(own, **arrays)
+    (subject,) = study_of([plain], tmp_path, labelled=str(own)).subjects
+    with pytest.raises(InputError, match="has no labels"):
+        _ = subject.labelled
+
+
+def test_settings_refuse_numbers_too_small():
+    with pytest.raises(InputError, match="--draws must be"):
+        Settings(draws=1)
+    assert Settings(seed=0).seed == 0
+
+
+def counting(calls):
+    def compute(subject: Subject):
+        calls.append(subject.name)
+        return {"values": np.full(3, subject.settings.draws, "f4")}
+
+    return {"draws": Measurement(compute, ("draws",))}
+
+
+def test_measurements_are_kept_until_what_they_depend_on_changes(runs, tmp_path):
+    calls = []
+    path = tmp_path / "run"
+    shutil.copytree(runs["k3-seed0"], path)
+
+    def measured(**settings):
+        (subject,) = study_of([path], tmp_path, counting(calls), **settings).subjects
+        assert subject.store.missing(subject) in ([], ["draws"])
+        return subject.measured("draws")["values"].tolist()
+
+    assert measured(draws=5) == [5.0] * 3
+    assert measured(draws=5, patches=7) == [5.0] * 3  # patches do not enter
+    assert len(calls) == 1
+    assert measured(draws=6) == [6.0] * 3
+    assert len(calls) == 2
+    content = load_checkpoint(path / "checkpoint.pt")
+    save_checkpoint(path / "checkpoint.pt", {**content, "seconds": -1.0})
+    assert measured(draws=5) == [5.0] * 3
+    assert len(calls) == 3
+    (subject,) = study_of([path], tmp_path, counting(calls)).subjects
+    with pytest.raises(InputError, match="measurement 'other'"):
+        subject.measured("other")
+
+
+def entries():
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([0, 1])
+    table = pd.DataFrame({"model": ["a < b"] * (SHOWN_ROWS + 2), "value": 0.123456789})
+
+    def raise_(error):
+        raise error
+
+    return [
+        Entry("a-figure", "S0, Figure 5.2", lambda: Item("It shows a line & more.", figure)),
+        Entry("a-table", "S0, Table 5.1", lambda: Item("It lists values.", table=table)),
+        Entry("no-labels", "beyond S0", lambda: raise_(InputError("there are no <labels>"))),
+        Entry("a-fault", "beyond S0", lambda: raise_(ZeroDivisionError("by zero"))),
+    ]
+
+
+def test_a_page_stands_alone_and_says_what_is_missing(tmp_path):
+    page = Page(tmp_path / "out", "A title")
+    page.section("First part")
+    failures = add_entries(page, entries(), missing=(InputError,))
+    assert [(entry.name, str(error)) for entry, error in failures] == [("a-fault", "by zero")]
+    text = page.write().read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    # Nothing is read from elsewhere: pictures are inside, links lead to files beside the page.
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert not [
+        s
+        for s in sources
+        if not s.startswith(("data:image/png;base64,", "#"))
+        and not (tmp_path / "out" / s).is_file()
+    ]
+    assert "<script" not in text
+    assert "It shows a line &amp; more." in text
+    assert "S0, Figure 5.2" in text
+    assert "a &lt; b" in text
+    assert "and 2 more rows in the file" in text
+    assert "Not shown: there are no &lt;labels&gt;" in text
+    assert "Failed: ZeroDivisionError: by zero" in text
+    table = pd.read_csv(tmp_path / "out/tables/a-table.csv")
+    assert len(table) == SHOWN_ROWS + 2
+    assert table.value[0] == 0.123456789
+    # What can no longer be shown leaves no files of a former report behind.
+    assert page.not_shown == ["no-labels"]
+    first = {p.name: p.read_bytes() for p in (tmp_path / "out/figures").iterdir()}
+    assert sorted(first) == ["a-figure.png", "a-figure.svg"]
+    again = Page(tmp_path / "again", "A title")
+    add_entries(again, entries()[:1], missing=(InputError,))
+    assert first == {p.name: p.read_bytes() for p in (tmp_path / "again/figures").iterdir()}
+    again.missing(entries()[0], "no more")
+    assert list((tmp_path / "again/figures").iterdir()) == []
+    values = pd.DataFrame({"khat": [np.inf, 3.0, 0.123456]})
+    add_entries(
+        again, [Entry("values", "here", lambda: Item("Numbers.", table=values))], missing=()
+    )
+    shown = re.findall(r"<td>([^<]*)</td>", again.write().read_text(encoding="utf-8"))
+    assert shown == ["inf", "3", "0.1235"]
+
+
+SMALL = (
+    "--test-size",
+    "12",
+    "--eval-particles",
+    "4",
+    "--labelled-train",
+    "60",
+    "--labelled-test",
+    "40",
+    "--moment-draws",
+    "4",
+    "--weighted-groups",
+    "2",
+    "--patches",
+    "6",
+    "--weighted-patches",
+    "3",
+    "--draws",
+    "30",
+    "--stimuli",
+    "4",
+)
+
+
+def reported(capsys, *arguments):
+    """Exit code of the command, what it printed, and the text of its page without pictures."""
+    code = report.main([str(word) for word in arguments])
+    out, err = capsys.readouterr()
+    folder = Path(arguments[arguments.index("--out") + 1])
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    return code, out, err, re.sub(r'src="data:[^"]*"', "", page)
+
+
+def test_the_command_builds_every_entry_for_models_with_seeds(runs, tmp_path, capsys):
+    out = tmp_path / "report"
+    paths = (runs["vanilla-seed0"], runs["vanilla-seed1"], runs["k3-seed0"])
+    words = (*paths, "--out", out, *SMALL)
+    code, said, err, page = reported(capsys, *words)
+    assert (code, err) == (0, "")
+    assert "measured vanilla, seed 1 (" in said
+    assert "Failed:" not in page
+    study = study_of(paths, tmp_path)
+    names = [entry.name for _, entries in SECTIONS for entry in entries(study)]
+    assert len(names) == len(set(names))
+    for name in names:  # an item, or the reason why there is none, under its heading
+        assert f'id="{name}"' in page, name
+    for fact in ("k3-seed0", "z2: 0.1 to 1 in 50%", "draws 30", f"pyro_vae {pyro_vae.__version__}"):
+        assert fact in page
+    terms = pd.read_csv(out / "tables/terms-natural.csv")
+    assert set(terms["model"]) == {"vanilla", "k = 3"}
+
+
+def test_the_command_says_what_one_run_without_labels_cannot_show(images, tmp_path, capsys):
+    plain = tmp_path / "plain"
+    one_level = ("--model", "burda1", "--guide", "bottomup", "--dataset", str(images))
+    assert run_fit(*one_level, "--batch-size", "20", "--run-dir", str(plain)) == 0
+    out = tmp_path / "report"
+    code, said, _, page = reported(capsys, plain, tmp_path / "none", "--out", out, *SMALL)
+    assert code == 0
+    assert f"left out: {tmp_path / 'none'}" in said
+    assert "Failed:" not in page
+    assert "have no labels; --labelled names a file that has" in page
+    assert report.main([str(tmp_path / "none"), "--out", str(out)]) == 2
+    assert "there is no run to report on" in capsys.readouterr().err
+    assert "not shown, with reasons on the page: " in said
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    for flags, message in (
+        (("--draws", "1"), "--draws must be"),
+        (("--labelled", "nonsense"), "unknown dataset 'nonsense'"),
+        (("--out", str(taken)), str(taken)),
+    ):  # all before anything is measured
+        assert report.main([str(plain), "--out", str(out), *flags]) == 2
+        out_lines, err = capsys.readouterr()
+        assert message in err
+        assert len(err.splitlines()) == 1
+        assert out_lines == ""

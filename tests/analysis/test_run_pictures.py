@@ -1,0 +1,237 @@
+"""Pictures: drawn into the axes that are given, from numbers that mean what they show."""
+
+import shutil
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import pyro_vae
+from analysis import figures, plots
+from pyro_vae.evaluation.activity import active_units, pca_active_units, posterior_means
+from pyro_vae.runs import RunDirectory
+from tests.conftest import tiny_pair
+
+METRICS = {
+    "num_particles": [50.0] * 4,
+    "epoch": [0, 1, 2, 3],
+    "elbo": [-90.0, -40.0, -35.0, -34.0],
+    "bound": [-80.0, -38.0, -33.0, -32.0],
+    "reconstruction": [-70.0, -30.0, -25.0, -24.0],
+    "kl_z1": [3.0, 8.0, 9.0, 9.5],
+    "kl_z2": [0.5, 0.7, 0.9, 1.0],
+    "beta_z2": [0.1, 0.4, 0.7, 1.0],
+    "ess": [1.1, 1.5, 1.9, 2.0],
+}
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def lines(ax):
+    return {line.get_label(): line.get_ydata().tolist() for line in ax.get_lines()}
+
+
+def test_bounds(ax):
+    assert plots.plot_bounds(ax, METRICS) is ax
+    assert lines(ax) == {"ELBO": METRICS["elbo"], "$L_{50}$": METRICS["bound"]}
+    assert ax.get_ylabel() == "nats"
+    bottom, top = ax.get_ylim()
+    assert bottom > -90  # a very low start runs off the axis, the end stays on it
+    assert top > -32
+
+
+def test_kl_with_the_annealed_level(ax):
+    assert plots.plot_kl(ax, METRICS) is ax
+    assert lines(ax) == {"KL of z1": METRICS["kl_z1"], "KL of z2": METRICS["kl_z2"]}
+    (right,) = [other for other in ax.figure.axes if other is not ax]
+    assert right.get_lines()[0].get_ydata().tolist() == METRICS["beta_z2"]
+    plain = Figure().subplots()
+    plots.plot_kl(plain, {name: v for name, v in METRICS.items() if name != "beta_z2"})
+    assert plain.figure.axes == [plain]
+
+
+def test_reconstruction_and_effective_sample_size(ax):
+    assert plots.plot_reconstruction(ax, METRICS) is ax
+    assert lines(ax) == {"E log p(x | z)": METRICS["reconstruction"]}
+    other = Figure().subplots()
+    assert plots.plot_effective_sample_size(other, METRICS) is other
+    assert lines(other) == {"of 50 particles": METRICS["ess"]}
+    assert other.get_ylim()[0] == 0
+
+
+def test_activity(ax):
+    assert plots.plot_activity(ax, np.array([0.5, 0.001, 2.0, -0.1]), 0.01, "z1") is ax
+    assert ax.get_title() == "z1: 2 of 4 units active"
+    points, threshold = ax.get_lines()
+    assert points.get_ydata().tolist() == [2.0, 0.5, 0.001, 1e-6]
+    assert threshold.get_ydata() == [0.01, 0.01]
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_image_grid(ax, limit):
+    images = np.arange(5 * 2 * 3).reshape(5, 2, 3) / 2
+    assert plots.plot_image_grid(ax, images, 3, limit=limit) is ax
+    (shown,) = ax.get_images()
+    sheet = np.asarray(shown.get_array())
+    assert sheet.shape == (2 * 3 - 1, 3 * 4 - 1)  # two rows of three, one pixel between them
+    np.testing.assert_array_equal(sheet[0:2, 0:3], images[0])
+    np.testing.assert_array_equal(sheet[0:2, 8:11], images[2])
+    np.testing.assert_array_equal(sheet[3:5, 4:7], images[4])
+    assert shown.get_clim() == ((-2.0, 2.0) if limit else (0.0, 14.5))
+
+
+def test_effects_of_a_linear_decoder_are_its_columns():
+    model, _ = tiny_pair(levels=2)
+    (layer,) = model.likelihood.loc.parts
+    with torch.no_grad():
+        layer.bias.fill_(3.0)
+    for step in (1.0, 0.25):
+        effects = figures.unit_effects(model, step)
+        assert effects.shape == (4, 6)
+        torch.testing.assert_close(effects, layer.weight.detach().T, rtol=1e-4, atol=1e-5)
+
+
+def test_effects_of_a_bernoulli_decoder_are_differences_of_probabilities():
+    model, _ = tiny_pair(levels=1, pixels="binary")
+    effects = figures.unit_effects(model)
+    unit = torch.zeros(1, 4)
+    unit[0, 2] = 1.0
+    with torch.no_grad():
+        expected = model.likelihood(unit).mean - model.likelihood(torch.zeros(1, 4)).mean
+    torch.testing.assert_close(effects[2], expected[0])
+    assert effects.abs().max() <= 1
+
+
+def patches(whiten):
+    return pyro_vae.load_dataset(
+        "natural",
+        patch_size=6,
+        whiten=whiten,
+        components=9,
+        num_train=60,
+        num_valid=10,
+        num_test=10,
+    )
+
+
+@pytest.mark.parametrize("whiten", ["zca", "none"])
+def test_rows_that_are_pixels_become_images_unchanged(whiten):
+    data = patches(whiten)
+    images = figures.as_images(data.test.numpy(), data)
+    assert images.shape == (10, 6, 6)
+    np.testing.assert_array_equal(images.reshape(10, 36), data.test.numpy())
+
+
+def test_coefficients_of_pca_become_the_whitened_pixels():
+    coefficients, pixels = patches("pca"), patches("zca")
+    assert coefficients.test.shape == (10, 9)
+    images = figures.as_images(coefficients.test.numpy(), coefficients)
+    assert images.shape == (10, 6, 6)
+    # The same patches under ZCA differ by that transform's global scale alone.
+    expected = pixels.test.numpy() * pixels.whitening.scale / coefficients.whitening.scale
+    np.testing.assert_allclose(images.reshape(10, 36), expected, atol=1e-4)
+
+
+def file_data(tmp_path, shape, pixels):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "a.npy", (rng.random(shape) < 0.5).astype(np.uint8))
+    return pyro_vae.load_dataset(tmp_path / "a.npy", pixels=pixels)
+
+
+def test_binary_images_and_vectors(tmp_path):
+    data = file_data(tmp_path, (30, 3, 5), "binary")
+    images = figures.as_images(data.test.numpy(), data)
+    np.testing.assert_array_equal(images.reshape(3, 15), data.test.numpy())
+    assert images.shape == (3, 3, 5)
+    assert set(np.unique(images)) <= {0.0, 1.0}
+
+
+PICTURES = ["active_units", "curves", "filters", "reconstructions", "samples"]
+
+
+def test_a_changed_number_of_particles_is_named(ax):
+    metrics = {**METRICS, "num_particles": [5, 5, 7]}
+    plots.plot_bounds(ax, metrics)
+    assert "$L_{5, 7}$" in lines(ax)
+
+
+def test_figures_are_drawn_anew(finished_run, tmp_path, capsys):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    old = {name: (run / "figures" / f"{name}.png").read_bytes() for name in PICTURES}
+    shutil.rmtree(run / "figures")
+    kept = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert figures.main([str(run)]) == 0
+    assert f"wrote {run / 'figures'}" in capsys.readouterr().out
+    assert sorted(path.stem for path in (run / "figures").iterdir()) == PICTURES
+    for name in PICTURES:
+        picture = imageio.imread(run / "figures" / f"{name}.png")
+        assert min(picture.shape[:2]) > 100
+        assert picture.std() > 1  # not blank
+    for name in ("curves", "reconstructions", "samples"):  # the same files, the same picture
+        assert (run / "figures" / f"{name}.png").read_bytes() == old[name]
+    assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == kept
+
+
+@pytest.mark.parametrize("missing", ["config.json", "metrics.csv", "checkpoint.pt", "posterior.nc"])
+def test_an_unfinished_run_is_refused(finished_run, tmp_path, capsys, missing):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / missing).unlink()
+    shutil.rmtree(run / "figures")
+    assert figures.main([str(run)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert str(run / missing) in err
+    assert not (run / "figures").exists()
+
+
+def test_curves_read_the_run(finished_run):
+    figure = figures.curves(RunDirectory(finished_run))
+    assert [ax.get_title() for ax in figure.axes[:4]] == [
+        "bounds on held-out data",
+        "KL per level",
+        "reconstruction",
+        "effective sample size",
+    ]
+    assert "$L_{5}$" in lines(figure.axes[0])
+
+
+def test_filters_are_ordered_by_activity():
+    model, guide = tiny_pair(num_pixels=9)
+    x = torch.randn(40, 9)
+    data = pyro_vae.Dataset("toy", x, x, x, image_shape=(3, 3), pixels="standardised")
+    means = posterior_means(guide, x)["z1"]
+    figure = figures.filters(model, data, means)
+    sheet = np.asarray(figure.axes[0].get_images()[0].get_array())
+    effects = figures.unit_effects(model).numpy().reshape(4, 3, 3)
+    for place, unit in enumerate(means.activity.argsort(descending=True).tolist()):
+        expected = effects[unit] / np.abs(effects[unit]).max()
+        found = sheet[0:3, 4 * place : 4 * place + 3]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_active_units_of_a_known_guide():
+    import pyro
+    import pyro.distributions as dist
+
+    def guide(x):
+        # Three units: one follows the data, one hardly does, one not at all.
+        loc = torch.stack([2 * x[:, 0], 0.01 * x[:, 0], 0 * x[:, 0]], -1)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z1", dist.Normal(loc, 1.0).to_event(1))
+
+    x = torch.randn(500, 1)
+    for method in ("conditional", "sample"):
+        means = posterior_means(guide, x, method=method, num_samples=200)["z1"]
+        assert active_units(means).tolist() == [True, False, False]
+        assert pca_active_units(means) == 1
+        assert means.activity[0] == pytest.approx(4 * x.var().item(), rel=0.05)
+        assert means.activity[2].abs() < 0.002
+    with pytest.raises(pyro_vae.InputError, match="conditional, sample"):
+        posterior_means(guide, x, method="guess")
+    with pytest.raises(pyro_vae.InputError, match="num_samples"):
+        posterior_means(guide, x, num_samples=1)

@@ -1,0 +1,437 @@
+"""Every flag of fit.py changes something that a user can see; a flag without a case fails."""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+
+from experiments import report, settings
+from experiments.flags import parser
+from pyro_vae.programs.named import MODELS
+from pyro_vae.runs import RunDirectory
+from pyro_vae.training.recipes import RECIPES
+from tests.conftest import QUICK, run_fit, write_images
+
+PATCHES = [
+    "--dataset",
+    "{photographs}",
+    "--patch-size",
+    "4",
+    "--components",
+    "6",
+    "--num-train",
+    "150",
+]
+DIGITS = ["--model", "burda1", "--dataset", "{images}"]
+IMAGES = ["--dataset", "{images}"]
+
+
+# What is looked at: functions of a finished run.
+
+
+def metric(name, row=-1):
+    return lambda run: run.metrics[name][row]
+
+
+def config(name):
+    return lambda run: run.config[name]
+
+
+def beta_of_z1(run):
+    return run.metrics.get("beta_z1", [None])[0]
+
+
+def judged(name):
+    return lambda run: run.summary["settings"][name]
+
+
+def dimension(name):
+    return lambda run: run.posterior.sizes[name]
+
+
+def parameters(run):
+    return {name: tuple(value.shape) for name, value in run.checkpoint["model"].items()}
+
+
+def guide_parameters(run):
+    return sorted(run.checkpoint["guide"])
+
+
+@dataclass(frozen=True)
+class Case:
+    """With ``flags`` beside ``base``, ``see`` gives ``expected`` (or just another value)."""
+
+    flags: list[str]
+    see: object
+    base: list[str]
+    expected: object = None
+
+
+def _setting(objective, flag, value, other, *more):
+    """A flag that belongs to one objective."""
+    base = [*IMAGES, "--objective", objective, *more, flag, value]
+    return Case([flag, other], metric("train_objective"), base)
+
+
+CASES = {
+    "--dataset": Case(["--dataset", "{wide}"], config("num_pixels"), IMAGES, 25),
+    "--data-dir": Case(
+        ["--data-dir", "{other_digits}"],
+        config("num_pixels"),
+        ["--model", "burda1", "--dataset", "mnist", "--data-dir", "{digits}"],
+        36,
+    ),
+    "--binarize": Case(["--binarize", "static"], metric("train_objective"), DIGITS),
+    "--patch-size": Case(["--patch-size", "5"], config("num_pixels"), PATCHES, 25),
+    "--intensity": Case(["--intensity", "grey"], metric("train_objective"), PATCHES),
+    "--whiten": Case(["--whiten", "pca"], config("num_pixels"), PATCHES, 6),
+    "--components": Case(["--components", "9"], metric("train_objective"), PATCHES),
+    "--num-train": Case(
+        ["--num-train", "250"], lambda run: run.config["data"]["counts"]["train"], PATCHES, 250
+    ),
+    "--model": Case(["--model", "sparse"], parameters, IMAGES),
+    "--guide": Case(["--guide", "bottomup"], guide_parameters, IMAGES),
+    "--preset": Case(["--preset", "paper"], parameters, IMAGES),
+    "--objective": Case(["--objective", "elbo"], metric("train_objective"), IMAGES),
+    "--num-particles": Case(["--num-particles", "7"], judged("bound_particles"), IMAGES, 7),
+    "--alpha": Case(
+        ["--alpha", "0.5"], metric("train_objective"), [*IMAGES, "--objective", "renyi"]
+    ),
+    "--estimator": Case(["--estimator", "stl"], lambda run: run.metrics["grad_norm"], IMAGES),
+    "--power": _setting("power", "--power", "0.5", "3"),
+    "--beta": _setting("ciwae", "--beta", "0.2", "0.9"),
+    "--inner": _setting("miwae", "--inner", "1", "2"),
+    "--capacity": _setting("capacity", "--capacity", "3", "0:30:1"),
+    "--gamma": _setting("capacity", "--gamma", "1", "3", "--capacity", "500"),
+    "--free-bits": _setting("free-bits", "--free-bits", "1", "50"),
+    "--groups": _setting("free-bits", "--groups", "level", "unit", "--free-bits", "5"),
+    "--anneal": Case(["--anneal", "z1=0.3:0.7:1"], beta_of_z1, IMAGES, 0.3),
+    "--no-anneal": Case(["--no-anneal"], lambda run: "beta_z2" in run.metrics, IMAGES, False),
+    "--epochs": Case(["--epochs", "2"], lambda run: run.metrics["epoch"], IMAGES, [0, 1, 2]),
+    "--max-minutes": Case(
+        ["--max-minutes", "1e-9"], lambda run: run.summary["run"]["stopped"], IMAGES, "time"
+    ),
+    "--batch-size": Case(["--batch-size", "20"], metric("step"), IMAGES, 4),
+    # Its fourth and last step, three quarters through the eight stages.
+    "--recipe": Case(["--recipe", "burda"], metric("lr"), IMAGES, 1.4e-4),
+    "--lr": Case(["--lr", "0.002"], metric("lr"), [*IMAGES, "--recipe", "burda"], 0.002),
+    "--adam-beta1": Case(["--adam-beta1", "0.5"], metric("elbo"), IMAGES),
+    "--adam-eps": Case(["--adam-eps", "1e-2"], metric("elbo"), IMAGES),
+    "--gradient": Case(["--gradient", "sum"], metric("elbo"), [*IMAGES, "--adam-eps", "1e-2"]),
+    "--second-moment": Case(["--second-moment", "1"], metric("elbo"), IMAGES),
+    "--clip-norm": Case(["--clip-norm", "0.5"], metric("clipped"), IMAGES, 2),
+    "--skip-norm": Case(["--skip-norm", "0.5"], metric("skipped"), IMAGES, 2),
+    "--seed": Case(["--seed", "5"], metric("elbo", 0), IMAGES),
+    "--device": Case(["--device", "cuda"], lambda run: run.code, IMAGES, 2),
+    "--thin": Case(
+        ["--thin", "2"],
+        lambda run: "kept_share" in run.metrics,
+        [*IMAGES, "--num-particles", "5"],
+        True,
+    ),
+    "--no-thin": Case(
+        ["--no-thin"], lambda run: "kept_share" in run.metrics, [*IMAGES, "--thin", "1"], False
+    ),
+    # --compile and its negation are one flag of the parser.
+    "--no-compile": Case(
+        ["--no-compile"],
+        lambda run: run.summary["run"]["compiled"],
+        [*IMAGES, "--model", "sparse", "--compile"],
+        False,
+    ),
+    "--chunk-size": Case(["--chunk-size", "12"], metric("train_objective"), IMAGES),
+    "--precision": Case(["--precision", "bf16"], metric("train_objective"), IMAGES),
+    "--valid-size": Case(["--valid-size", "3"], metric("elbo", 0), IMAGES),
+    "--test-size": Case(["--test-size", "4"], judged("test_data"), IMAGES, 4),
+    "--eval-particles": Case(["--eval-particles", "60"], judged("particles"), IMAGES, 60),
+    "--posterior-data": Case(["--posterior-data", "2"], dimension("datum"), IMAGES, 2),
+    "--posterior-draws": Case(["--posterior-draws", "4"], dimension("draw"), IMAGES, 4),
+    "--run-dir": Case(["--run-dir", "{elsewhere}"], lambda run: run.path.name, IMAGES, "elsewhere"),
+}
+# Flags whose effect is not a different file; each has a test of its own below.
+APART = {"--resume", "--quiet", "--help"}
+
+
+def flags_of_the_parser():
+    actions = parser()._actions
+    return {action.option_strings[-1] for action in actions if action.option_strings}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, images):
+    """The names that the cases put in braces."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = np.random.default_rng(0)
+    (folder / "photographs").mkdir()
+    for index in range(3):
+        smooth = np.cumsum(np.cumsum(rng.normal(size=(64, 64)), 0), 1)
+        grey = 255 * (smooth - smooth.min()) / np.ptp(smooth)
+        imageio.imwrite(folder / "photographs" / f"{index}.png", grey.astype(np.uint8))
+    for name, side in (("digits", 4), ("other_digits", 6)):
+        (folder / name).mkdir()
+        pixels = (255 * rng.random((40, side, side))).astype(np.uint8)
+        np.savez(folder / name / "mnist.npz", x_train=pixels, x_test=pixels[:20])
+    return {
+        "images": images,
+        "wide": write_images(folder / "wide.npy", side=5),
+        "photographs": folder / "photographs",
+        "digits": folder / "digits",
+        "other_digits": folder / "other_digits",
+        "elsewhere": folder / "elsewhere",
+    }
+
+
+def finished(code, path):
+    """What a run left behind, read once."""
+    run = SimpleNamespace(code=code, path=path)
+    if code == 0:
+        import arviz
+
+        directory = RunDirectory(path)
+        run.metrics, run.summary = directory.read_metrics(), directory.read_summary()
+        run.config = directory.read_config()
+        run.checkpoint = torch.load(directory.checkpoint, weights_only=True)
+        run.posterior = arviz.from_netcdf(directory.posterior).posterior
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(files, tmp_path_factory):
+    """Run fit.py with flags; equal commands run once. Pictures have tests of their own."""
+    done = {}
+
+    def run_once(flags):
+        flags = [flag.format(**files) for flag in flags]
+        if tuple(flags) not in done:
+            path = tmp_path_factory.mktemp("runs") / "run"
+            if "--run-dir" in flags:
+                path = Path(flags[flags.index("--run-dir") + 1])
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(report, "write_figures", lambda *args: None)
+                patch.setattr(torch.cuda, "is_available", lambda: False)
+                done[tuple(flags)] = finished(run_fit("--run-dir", path, *flags), path)
+        return done[tuple(flags)]
+
+    return run_once
+
+
+def test_every_flag_has_a_case():
+    assert flags_of_the_parser() == CASES.keys() | APART
+
+
+@pytest.mark.parametrize("flag", CASES)
+def test_the_flag_changes_something(flag, run, capsys):
+    case = CASES[flag]
+    assert flag in case.flags
+    plain, changed = run(case.base), run([*case.base, *case.flags])
+    assert plain.code == 0, capsys.readouterr().err
+    before, after = case.see(plain), case.see(changed)
+    assert before != after
+    if case.expected is not None:
+        assert after == case.expected
+
+
+@pytest.mark.parametrize("how", ["static", "epoch", "access"])
+def test_each_binarisation_is_its_own(how, run):
+    objective = metric("train_objective")
+    values = {h: objective(run([*DIGITS, "--binarize", h])) for h in ("static", "epoch", "access")}
+    assert list(values.values()).count(values[how]) == 1
+    assert objective(run(DIGITS)) == values["access"]  # the default
+
+
+def test_annealing_flags_exclude_each_other_and_repeat(run):
+    flags = ["--anneal", "z1=0.5:1:1", "--anneal", "z2=0.2:1:1"]
+    metrics = run([*IMAGES, *flags]).metrics
+    assert (metrics["beta_z1"][0], metrics["beta_z2"][0]) == (0.5, 0.2)
+    assert run([*IMAGES, *flags, "--no-anneal"]).code == 2
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu"])
+def test_without_cuda_both_devices_are_the_cpu(name, run):
+    assert run([*IMAGES, "--device", name]).metrics["elbo"] == run(IMAGES).metrics["elbo"]
+
+
+def test_resume_continues_the_run_with_more_epochs(run, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "write_figures", lambda *args: None)
+    longer = run([*IMAGES, "--no-anneal", "--epochs", "2"])
+    path = tmp_path / "resumed"
+    assert run_fit("--run-dir", path, "--dataset", files["images"], "--no-anneal") == 0
+    assert run_fit("--run-dir", path, "--resume", "--epochs", 2) == 0
+    assert (path / "metrics.csv").read_bytes() == (longer.path / "metrics.csv").read_bytes()
+    assert json.loads((path / "config.json").read_text())["epochs"] == 2
+
+
+def test_a_run_in_stages_resumes_exactly(run, files, tmp_path, monkeypatch):
+    """Cut off after one step, with Adam as in Burda's code; and not with another recipe."""
+    monkeypatch.setattr(report, "write_figures", lambda *args: None)
+    flags = ["--recipe", "burda-code", "--epochs", "2"]
+    whole = run([*IMAGES, *flags])
+    assert whole.metrics["lr"] == [1e-3, 3.7e-4, 1e-4]
+    path = tmp_path / "resumed"
+    common = ["--dataset", files["images"], "--run-dir", path]
+    assert run_fit(*common, *flags, "--max-minutes", 1e-9) == 0
+    assert len((path / "metrics.csv").read_text().splitlines()) == 2
+    for changed in (
+        ["--lr", "1e-4"],
+        ["--recipe", "burda"],
+        ["--adam-beta1", "0.9"],
+        ["--adam-eps", "1"],
+        ["--gradient", "mean"],
+        ["--second-moment", "0"],
+    ):
+        assert run_fit("--resume", "--run-dir", path, "--max-minutes", 60, *changed) == 2
+    assert run_fit("--resume", "--run-dir", path, "--epochs", 2, "--max-minutes", 60) == 0
+    assert (path / "metrics.csv").read_bytes() == (whole.path / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        (["--recipe", "nonsense"], f"'nonsense'; allowed: {', '.join(RECIPES)}"),
+        (["--gradient", "median"], "'median'; allowed: mean, sum"),
+        (["--adam-beta1", "1"], "--adam-beta1 must lie in [0, 1), got 1.0"),
+        (["--adam-beta1=-0.1"], "--adam-beta1 must lie in [0, 1), got -0.1"),
+        (["--adam-beta1", "nan"], "--adam-beta1 must lie in [0, 1), got nan"),
+        (["--adam-eps", "0"], "--adam-eps must be positive"),
+        (["--adam-eps", "many"], "--adam-eps"),
+        (["--second-moment=-1"], "--second-moment must be finite and at least 0, got -1.0"),
+        (["--second-moment", "inf"], "--second-moment must be finite and at least 0, got inf"),
+        (["--recipe", "burda", "--lr", "0"], "--lr must be positive"),
+        (["--recipe", "burda", "--epochs", "0"], "--epochs must be positive"),
+    ],
+)
+def test_recipes_that_make_no_sense(images, tmp_path, capsys, flags, match):
+    assert run_fit("--dataset", images, "--run-dir", tmp_path / "run", *flags) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert match in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_quiet_prints_the_table_only(monkeypatch, images, tmp_path, capsys):
+    from experiments import fit
+
+    monkeypatch.setattr(report, "write_figures", lambda *args: None)
+    flags = [flag for flag in QUICK if flag != "--quiet"] + ["--dataset", str(images)]
+    outputs = {}
+    for name, extra in (("loud", []), ("quiet", ["--quiet"])):
+        assert fit.main([*flags, "--run-dir", str(tmp_path / name), *extra]) == 0
+        outputs[name] = capsys.readouterr()
+    assert "epoch    1" in outputs["loud"].out
+    assert "td (small) with a topdown guide" in outputs["loud"].out
+    assert "epoch" not in outputs["quiet"].out
+    assert outputs["quiet"].err == ""
+    for line in ("ELBO", "L_2", "log-likelihood", "active units of z1", "run directory:"):
+        assert line in outputs["quiet"].out
+        assert line in outputs["loud"].out
+
+
+def test_help_names_every_flag_and_choice(capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_fit("--help")
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for flag in flags_of_the_parser():
+        assert flag in text
+    for name in (*MODELS, *RECIPES, "topdown", "bottomup", "meanfield", "elbo-analytic", "natural"):
+        assert name in text
+
+
+def test_every_flag_is_documented():
+    for action in parser()._actions:
+        assert action.help, action.option_strings
+        assert action.default is argparse.SUPPRESS or "--help" in action.option_strings
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("preset", ["small", "paper"])
+def test_defaults_resolve(model, preset):
+    given = vars(parser().parse_args(["--model", model, "--preset", preset]))
+    resolved = settings.new_config(given)
+    assert resolved["epochs"] > 0
+    assert resolved["batch_size"] > 0
+    digits = model in ("burda1", "burda2", "planar")
+    staged = digits and preset == "paper"
+    assert resolved["lr"] == (None if staged else 1e-4 if preset == "paper" else 1e-3)
+    assert (resolved["lr_stages"] is not None) == staged
+    assert resolved["annealing"] == (
+        {} if model in ("sparse", "burda1", "planar") else {"z2": [0.1, 1, 0.5]}
+    )
+    assert settings.optimiser(resolved).lr == (1e-4 if preset == "paper" else 1e-3)
+    assert settings.data_settings(resolved)["pixels"] == ("binary" if digits else "standardised")
+    json.dumps(resolved)
+    # Every default is a flag, and every flag that lasts has a default.
+    lasting = {action.dest for action in parser()._actions}
+    assert settings.DEFAULTS.keys() == lasting - settings.NOT_IN_CONFIG - {"help"}
+    assert settings.DEFAULTS.keys() >= settings.MAY_CHANGE
+
+
+def test_the_default_run_directory_says_what_is_in_it():
+    given = vars(parser().parse_args(["--guide", "meanfield", "--num-particles", "3"]))
+    path = settings.default_run_dir(settings.new_config(given), time.strftime("%Y"))
+    assert path == Path("runs") / f"{time.strftime('%Y')}-natural-td-meanfield-iwae-k3"
+
+
+def test_the_run_directory_holds_what_the_documentation_says(finished_run):
+    names = {path.relative_to(finished_run).as_posix() for path in finished_run.rglob("*")}
+    pictures = ("curves", "reconstructions", "samples", "filters", "active_units")
+    assert names == {
+        "config.json",
+        "metrics.csv",
+        "checkpoint.pt",
+        "summary.json",
+        "posterior.nc",
+        "figures",
+        *(f"figures/{name}.png" for name in pictures),
+    }
+    summary = json.loads((finished_run / "summary.json").read_text())
+    test = {
+        "elbo",
+        "bound",
+        "log_likelihood",
+        "kl_to_posterior",
+        "reconstruction",
+        "kl_z1",
+        "kl_z2",
+        "ess",
+        "khat",
+        "khat_above_0.7",
+        "log_likelihood_jackknife",
+    }
+    assert summary["test"].keys() == test
+    assert all({"mean", "standard_error"} <= row.keys() for row in summary["test"].values())
+    assert summary["active_units"].keys() == {"z1", "z2"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        ([], 7),
+        (["--num-particles", "49"], None),
+        (["--num-particles", "800"], 100),
+        (["--num-particles", "6000", "--eval-particles", "6000"], None),
+        (["--chunk-size", "20"], None),
+        (["--objective", "elbo"], None),
+        (["--objective", "dreg"], 7),
+        (["--no-thin"], None),
+        (["--thin"], 7),
+        (["--thin", "3"], 3),
+        (["--thin", "--num-particles", "4"], 2),
+    ],
+)
+def test_particles_are_thinned_where_it_pays_or_was_asked(flags, kept):
+    assert settings.new_config(vars(parser().parse_args(flags)))["thin"] == kept
+
+
+@pytest.mark.parametrize("number", ["50", "-1", "60"])
+def test_thinning_keeps_fewer_than_all(number):
+    with pytest.raises(settings.InputError, match=f"--thin {number} must lie below"):
+        settings.new_config(vars(parser().parse_args(["--thin", number])))

@@ -1,0 +1,276 @@
+"""ArviZ data: groups, dimensions, attributes, and numbers that mean what their names say."""
+
+import arviz
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import pyro_vae
+from tests.conftest import tiny_pair
+
+X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+GROUPS = {
+    "posterior",
+    "sample_stats",
+    "posterior_predictive",
+    "observed_data",
+    "prior",
+    "prior_predictive",
+    "importance_diagnostics",
+}
+DIAGNOSTICS = {
+    "elbo",
+    "bound",
+    "log_likelihood",
+    "log_likelihood_jackknife",
+    "kl_to_posterior",
+    "ess",
+    "khat",
+}
+
+
+def convert(pair=None, **settings):
+    settings = {"num_particles": 5, "num_draws": 7, "diagnostic_particles": 60, **settings}
+    return pyro_vae.to_inference_data(*(pair or tiny_pair()), X, **settings)
+
+
+@pytest.fixture(scope="module")
+def idata():
+    torch.manual_seed(0)
+    return convert(diagnostic_particles=200, num_draws=30)
+
+
+def test_groups_and_dimensions(idata):
+    assert set(idata.groups()) == GROUPS
+    shapes = {"z1": (1, 30, 4, 4), "z2": (1, 30, 4, 3)}
+    for name, shape in shapes.items():
+        level = idata.posterior[name]
+        assert level.dims == ("chain", "draw", "datum", f"{name}_unit")
+        assert level.shape == shape
+        assert idata.prior[name].dims == ("chain", "draw", f"{name}_unit")
+        assert idata.prior[name].shape == (*shape[:2], shape[3])
+    assert set(idata.posterior.data_vars) == set(idata.prior.data_vars) == set(shapes)
+    assert idata.sample_stats["log_weight"].dims == ("chain", "draw", "datum")
+    assert idata.posterior_predictive["x"].dims == ("chain", "draw", "datum", "pixel")
+    assert idata.posterior_predictive["x"].shape == (1, 30, 4, 6)
+    assert idata.prior_predictive["x"].dims == ("chain", "draw", "pixel")
+    assert idata.prior_predictive["x"].shape == (1, 30, 6)
+    assert idata.observed_data["x"].dims == ("datum", "pixel")
+    np.testing.assert_array_equal(idata.observed_data["x"], X.numpy())
+
+
+def test_coordinates(idata):
+    assert idata.posterior["chain"].values.tolist() == [0]
+    assert idata.posterior["draw"].values.tolist() == list(range(30))
+    assert idata.posterior["z2_unit"].values.tolist() == [0, 1, 2]
+    for group in (
+        "posterior",
+        "sample_stats",
+        "posterior_predictive",
+        "observed_data",
+        "importance_diagnostics",
+    ):
+        assert idata[group]["datum"].values.tolist() == [0, 1, 2, 3]
+    labelled = convert(datum=np.array([7, 3, 9, 11]))
+    for group in ("posterior", "sample_stats", "observed_data", "importance_diagnostics"):
+        assert labelled[group]["datum"].values.tolist() == [7, 3, 9, 11]
+
+
+def test_attributes_tell_how_draws_were_made(idata):
+    resampled, plain = idata.posterior.attrs, convert(num_particles=1).posterior.attrs
+    assert resampled["sampling"] == "sampling-importance-resampling per datum"
+    assert resampled["num_particles"] == 5
+    assert plain["sampling"] == "guide"
+    assert plain["num_particles"] == 1
+    assert convert(attributes={"dataset": "toy"}).posterior.attrs["dataset"] == "toy"
+    assert idata.importance_diagnostics.attrs["num_particles"] == 200
+    assert idata.importance_diagnostics.attrs["bound_particles"] == 5
+
+
+def test_netcdf_round_trip(idata, tmp_path):
+    path = tmp_path / "posterior.nc"
+    idata.to_netcdf(str(path))
+    loaded = arviz.from_netcdf(path)
+    assert set(loaded.groups()) == GROUPS
+    for group in GROUPS:
+        assert set(loaded[group].data_vars) == set(idata[group].data_vars)
+        for name, values in idata[group].data_vars.items():
+            assert loaded[group][name].dims == values.dims
+            np.testing.assert_array_equal(loaded[group][name], values)
+    for name in ("sampling", "distribution", "num_particles"):
+        assert loaded.posterior.attrs[name] == idata.posterior.attrs[name]
+    summary = arviz.summary(loaded, var_names=["z2"], kind="stats")
+    assert len(summary) == 4 * 3
+
+
+def test_arviz_plots_the_groups(idata):
+    assert arviz.extract(idata, var_names="z1").sizes["sample"] == 30
+
+
+@pytest.mark.parametrize("guide", ["topdown", "bottomup", "meanfield"])
+@pytest.mark.parametrize("num_particles", [1, 5])
+def test_log_weight_is_that_of_the_very_draw(guide, num_particles):
+    model, recognition = tiny_pair(guide)
+    idata = convert((model, recognition), num_particles=num_particles)
+    z1, z2 = (torch.tensor(idata.posterior[name].values[0]) for name in ("z1", "z2"))
+    # Written out from the parts of model and guide, without Pyro.
+    with torch.no_grad():
+        log_p = dist.Normal(0.0, 1.0).log_prob(z2).sum(-1)
+        log_p = log_p + model.conditionals[0](z2).log_prob(z1)
+        log_p = log_p + dist.Normal(model.likelihood(z1).mean, 0.4).log_prob(X).sum(-1)
+        q1, q2 = recognition.conditionals
+        if guide == "bottomup":
+            log_q = q1(X).log_prob(z1) + q2(z1).log_prob(z2)
+        else:
+            h1, h2 = recognition.encode(X)
+            lower = (h1, recognition.feedback[0](z2)) if guide == "topdown" else (h1,)
+            log_q = q1(*lower).log_prob(z1) + q2(h2).log_prob(z2)
+    found = torch.tensor(idata.sample_stats["log_weight"].values[0])
+    torch.testing.assert_close(found, log_p - log_q, rtol=1e-4, atol=1e-4)
+    assert len(found.unique()) == found.numel()  # every draw has proposals of its own
+
+
+def test_resampling_prefers_heavy_particles():
+    pair = tiny_pair()
+    plain = convert(pair, num_particles=1, num_draws=100).sample_stats["log_weight"]
+    resampled = convert(pair, num_particles=50, num_draws=100).sample_stats["log_weight"]
+    assert (resampled.mean("draw") > plain.mean("draw") + 1).all()
+
+
+def test_posterior_predictive_is_simulated(idata):
+    replicated = idata.posterior_predictive["x"].values[0]
+    assert not np.isclose(replicated, X.numpy()).any()
+    model, _ = tiny_pair()
+    z1 = torch.tensor(idata.posterior["z1"].values[0])
+    with torch.no_grad():
+        residual = replicated - model.likelihood(z1).mean.numpy()
+    # Noise of the likelihood around the mean given that very draw: 0.4, from 720 numbers.
+    assert residual.std() == pytest.approx(0.4, rel=0.15)
+    assert residual.mean() == pytest.approx(0.0, abs=0.08)
+
+
+def test_binary_data_are_replicated_as_zeros_and_ones():
+    model, guide = tiny_pair(pixels="binary")
+    idata = pyro_vae.to_inference_data(
+        model, guide, (X > 0).float(), num_draws=5, diagnostic_particles=30
+    )
+    for group in ("posterior_predictive", "prior_predictive"):
+        assert set(np.unique(idata[group]["x"])) == {0.0, 1.0}
+
+
+def test_prior_draws_follow_the_model():
+    idata = convert(num_draws=2000)
+    z2 = idata.prior["z2"].values[0]
+    assert np.abs(z2.mean(0)).max() < 0.15
+    assert np.abs(z2.std(0) - 1).max() < 0.1
+
+
+def test_diagnostics(idata):
+    table = idata.importance_diagnostics
+    assert set(table.data_vars) == DIAGNOSTICS | {
+        "kl_z1",
+        "kl_z2",
+        "reconstruction",
+        "monte_carlo_error",
+    }
+    for name, values in table.data_vars.items():
+        assert values.dims == ("datum",), name
+        assert np.isfinite(values).all(), name
+    assert (table["elbo"] < table["bound"]).all()
+    assert (table["bound"] <= table["log_likelihood"] + 0.5).all()
+    assert table["bound"].mean() < table["log_likelihood"].mean()
+    assert ((table["ess"] >= 1) & (table["ess"] <= 5)).all()
+    np.testing.assert_allclose(
+        table["kl_to_posterior"], table["log_likelihood"] - table["elbo"], rtol=1e-6
+    )
+
+
+def test_weights_spread_over_thousands_of_nats_have_figures_without_a_warning():
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(6), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(100 * z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(torch.zeros(6), 1.0).to_event(1))
+
+    figures = pyro_vae.evaluation.evaluate(model, guide, X, num_particles=60, bound_particles=5)
+    assert np.isinf(figures.khat).any()  # ArviZ's word for weights that all but a few underflow
+    table = figures.summary()
+    assert table["khat_above_0.7"]["mean"] == 1.0
+    assert table["khat"]["mean"] > 0.7
+
+
+def test_few_diagnostic_particles_are_raised_to_those_of_the_bound():
+    table = convert(num_particles=30, diagnostic_particles=2).importance_diagnostics
+    assert table.attrs["num_particles"] == 30
+    assert np.isfinite(table["khat"]).all()
+
+
+def test_the_same_seed_gives_the_same_data():
+    results = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        results.append(convert().posterior["z1"].values)
+    np.testing.assert_array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+
+
+def test_one_level_and_three_levels():
+    for levels in (1, 3):
+        idata = convert(tiny_pair(levels=levels))
+        names = {f"z{level}" for level in range(1, levels + 1)}
+        assert set(idata.posterior.data_vars) == names
+        assert {f"kl_{name}" for name in names} <= set(idata.importance_diagnostics.data_vars)
+
+
+@pytest.mark.parametrize("settings", [{"num_draws": 0}, {"num_particles": 0}])
+def test_no_draws_are_refused(settings):
+    with pytest.raises(pyro_vae.InputError, match=next(iter(settings))):
+        convert(**settings)
+
+
+def test_a_model_of_someone_else():
+    def model(x, num_data=None):
+        with pyro.plate("data", num_data or len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            return pyro.sample("y", dist.Normal(z.sum(-1), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x[:, None].expand(-1, 2) / 3, 0.8).to_event(1))
+
+    idata = pyro_vae.to_inference_data(
+        model, guide, X[:, 0], num_draws=6, diagnostic_particles=30, observed="y"
+    )
+    assert idata.posterior["z"].dims == ("chain", "draw", "datum", "z_unit")
+    assert idata.posterior_predictive["y"].shape == (1, 6, 4)
+    assert idata.observed_data["y"].dims == ("datum",)
+
+
+def test_a_pair_of_plain_functions_that_always_observe():
+    """Scalar sites, a model that cannot be called without data: x is simulated all the same."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.4 * x, 0.2**0.5))  # the exact posterior
+
+    x = torch.tensor([-3.0, 0.0, 4.0])
+    idata = pyro_vae.to_inference_data(model, guide, x, num_draws=2_000)
+    assert idata.posterior.z.dims == ("chain", "draw", "datum")
+    replicated = idata.posterior_predictive.x.values[0]
+    # x' | x ~ N(0.8 x, 4 * 0.2 + 1); standard errors of a mean of 2,000 draws and of its variance.
+    error = 1.8**0.5 / 2_000**0.5
+    assert np.abs(replicated.mean(0) - 0.8 * x.numpy()).max() < 5 * error
+    assert np.abs(replicated.mean(0) - x.numpy()).max() > 5 * error  # not the data themselves
+    assert np.abs(replicated.var(0) - 1.8).max() < 5 * 1.8 * (2 / 2_000) ** 0.5
+    drawn = idata.prior_predictive.x.values
+    assert abs(drawn.var() - 5) < 5 * 5 * (2 / 2_000) ** 0.5

@@ -1,0 +1,63 @@
+"""The real files, where a data folder is at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyro_vae.datasets import load_dataset
+
+
+@pytest.fixture(scope="module")
+def data_dir():
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    folder = Path(os.environ.get("PYRO_VAE_DATA") or beside)
+    if not folder.is_dir():
+        pytest.skip("no data folder: set PYRO_VAE_DATA")
+    return folder
+
+
+def need(folder, file):
+    if not (folder / file).exists():
+        pytest.skip(f"{file} is not in the data folder")
+
+
+def test_mnist_counts_of_burda(data_dir):
+    need(data_dir, "mnist.npz")
+    data = load_dataset("mnist", data_dir=data_dir, pixels="binary")
+    assert [tuple(s.shape) for s in (data.train, data.valid, data.test)] == [
+        (59_600, 784),
+        (400, 784),
+        (10_000, 784),
+    ]
+    assert torch.bincount(data.labels["test"]).tolist()[:3] == [980, 1135, 1032]
+    # Drawn once, the test set has the mean of its grey levels, known from the archive.
+    assert data.test.mean().item() == pytest.approx(
+        0.1325, abs=5 * (0.1 / data.test.numel()) ** 0.5
+    )
+
+
+def test_idx_and_npz_of_mnist_agree(data_dir):
+    need(data_dir, "mnist.npz")
+    need(data_dir, "mnist-idx")
+    from_npz = load_dataset(f"{data_dir / 'mnist.npz'}:x_test")
+    from_idx = load_dataset(data_dir / "mnist-idx" / "t10k-images-idx3-ubyte.gz")
+    assert torch.equal(from_npz.train, from_idx.train)
+
+
+def test_omniglot_small(data_dir):
+    need(data_dir, "omniglot_small.npz")
+    data = load_dataset("omniglot", data_dir=data_dir)
+    assert len(data.train) + len(data.valid) == 3630
+    assert len(data.labels["train"].unique()) == 242
+
+
+def test_bsds(data_dir):
+    need(data_dir, "bsds500_gray.npz")
+    data = load_dataset("bsds", data_dir=data_dir, num_train=4000, num_valid=200, num_test=1000)
+    photographs = data.info["photographs"]
+    assert [len(photographs[s]) for s in ("train", "valid", "test")] == [180, 20, 100]
+    # Photographs alike in kind: the scale fitted on train nearly fits the test.
+    assert data.test.std() == pytest.approx(1, abs=0.1)
+    assert 0.95 < data.info["variance_kept"] < 1
