@@ -78,7 +78,7 @@ class FinishedRun:
         # Where the files lie, and how training pixels are drawn, change no test image. In the named
         # digit sets the seed does not move images between the splits either.
         digits = identity["name"] in DIGIT_DATASETS
-        for setting in ("data_dir", "binarize", *(("seed",) if digits else ())):
+        for setting in ("data_dir", "binarise", *(("seed",) if digits else ())):
             identity.pop(setting, None)
         return identity
 

@@ -33,7 +33,7 @@ from pyro_vae.training.validation import validation_columns
 NUM_PARTICLES = 50
 VALID, BATCH, GRADIENTS = 1_000, 100, 200
 CASES = {
-    "burda1": ({"name": "mnist", "pixels": "binary", "binarize": "access"}, "access"),
+    "burda1": ({"name": "mnist", "pixels": "binary", "binarise": "access"}, "access"),
     "td": ({"name": "natural"}, None),
 }
 
@@ -43,7 +43,7 @@ def train(case: str, data, thin: int | None, seed: int, epochs: int) -> tuple:
     model, guide = pyro_vae.build_pair(
         case, num_pixels=data.train.shape[1], pixel_mean=data.train.mean(0), seed=seed
     )
-    batches = Batches(data.train, BATCH, seed=seed, binarize=CASES[case][1])
+    batches = Batches(data.train, BATCH, seed=seed, binarise=CASES[case][1])
     gradients = Gradients(pyro_vae.IWAE(NUM_PARTICLES, thin=thin), model, guide, BATCH * 50)
     gradients.compile(data.train[:BATCH])
     gradient_step = GradientStep([model, guide], pyro_vae.OptimiserSettings())

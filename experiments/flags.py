@@ -34,7 +34,7 @@ def parser() -> Parser:
         "--data-dir", metavar="DIR", help="folder of data files (default: $PYRO_VAE_DATA)"
     )
     data.add_argument(
-        "--binarize",
+        "--binarise",
         metavar="HOW",
         help="static, epoch or access: when pixels of Bernoulli models are drawn (default: access)",
     )

@@ -157,7 +157,7 @@ def _plan(flags, table: Table, folder: Path, device, jobs: int, threads: int | N
                 cells,
                 data,
                 flags.recipe,
-                table.binarize[flags.recipe],
+                table.binarise[flags.recipe],
                 flags.eval_particles,
                 device,
                 threads,

@@ -62,7 +62,7 @@ NOT_IN_CONFIG = {"resume", "run_dir", "quiet"}
 DEFAULTS: dict[str, Any] = {
     "dataset": "natural",
     "data_dir": None,
-    "binarize": None,
+    "binarise": None,
     "patch_size": 20,
     "intensity": "log",
     "whiten": "zca",
@@ -123,9 +123,9 @@ def new_config(given: dict[str, Any]) -> dict[str, Any]:
     if not _cuts_patches(config["dataset"]):
         _refuse_patch_flags(given, config["dataset"])
         config |= dict.fromkeys(PATCH_FLAGS)
-    if config["binarize"] is not None and arch.pixels != "binary":
+    if config["binarise"] is not None and arch.pixels != "binary":
         raise InputError(
-            f"--binarize is for models with Bernoulli pixels; {config['model']} has a Gaussian "
+            f"--binarise is for models with Bernoulli pixels; {config['model']} has a Gaussian "
             "likelihood"
         )
     check_config(config)
@@ -313,7 +313,7 @@ def data_settings(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": config["dataset"],
         "pixels": architecture(config["model"], config["preset"]).pixels,
-        "binarize": config["binarize"] or "access",
+        "binarise": config["binarise"] or "access",
         **{name: config[name] for name in ("data_dir", "seed", *patches)},
     }
 

@@ -34,6 +34,7 @@ from analysis.measures.occlusion import (
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.torch_state import flushed_denormals, own_generators
 from pyro_vae.weights import traces
+from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import guide_sites, read
 from pyro_vae.weights.resampling import sir
 
@@ -157,7 +158,7 @@ def _weighted(
     with traces.particles(num_particles):
         drawn = traces.run(guide, (x,), {})
         shown = x.masked_fill(hidden, 0.0)  # they do not count, but have to be in the support
-        scored = traces.run(model, (shown,), {}, traces.SetValues(traces.latent_values(drawn)))
+        scored = traces.run(model, (shown,), {}, SetValues(traces.latent_values(drawn)))
     terms = read(scored, drawn)
     seen = _visible_log_likelihood(scored["x"]["fn"], shown, ~hidden)
     weights = (terms.log_w - terms.log_likelihood + seen).softmax(0)  # (K, N)
@@ -303,5 +304,5 @@ def _decoded(model: Callable, x: Tensor, latents: dict[str, Tensor]) -> Tensor:
     """E[x | z] at latents (K, N, units): (K, N, D)."""
     number = len(next(iter(latents.values())))
     with traces.particles(number):
-        site = traces.run(model, (x,), {}, traces.SetValues(latents))["x"]
+        site = traces.run(model, (x,), {}, SetValues(latents))["x"]
     return site["fn"].mean.expand(number, *x.shape)

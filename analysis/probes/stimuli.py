@@ -23,6 +23,7 @@ from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.torch_state import flushed_denormals, own_generators
 from pyro_vae.weights import traces
+from pyro_vae.weights.handlers import SetValues
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Subject
@@ -71,7 +72,7 @@ def response(
         above = traces.latent_values(traces.run(guide, (source,), {}))
         if above.pop(level, None) is None:
             raise InputError(f"the guide has no level {level!r}; it has {', '.join(above)}")
-        site = traces.run(guide, (x,), {}, traces.SetValues(above))[level]
+        site = traces.run(guide, (x,), {}, SetValues(above))[level]
     mean = site["fn"].mean.expand(num_samples, len(x), *site["value"].shape[2:])
     return mean.double().mean(0).cpu().numpy()
 

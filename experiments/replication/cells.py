@@ -69,7 +69,7 @@ def load_data(table: Table, recipe: str, data_dir: str | None) -> Dataset:
         table.dataset,
         data_dir=data_dir,
         pixels="binary",
-        binarize=table.binarize[recipe],
+        binarise=table.binarise[recipe],
         seed=DATA_SEED,
     )
 
@@ -164,7 +164,7 @@ def _run(
             batch_size=recipe.batch_size,
             optimiser=recipe.optimiser,
             lr_schedule=lr_schedule,
-            binarize=table.binarize[plan.recipe],
+            binarise=table.binarise[plan.recipe],
             annealing={},
             seed=seed,
             checkpoint=directory.checkpoint,
@@ -230,7 +230,7 @@ def _figures(
 
 def _binarised(x: torch.Tensor) -> torch.Tensor:
     """Training rows, which may be probabilities, drawn once."""
-    (drawn,) = Batches(x, len(x), seed=DATA_SEED, binarize="access").epoch(0)
+    (drawn,) = Batches(x, len(x), seed=DATA_SEED, binarise="access").epoch(0)
     return drawn
 
 
@@ -287,7 +287,7 @@ def _config(
         "data_settings": {
             "name": table.dataset,
             "pixels": "binary",
-            "binarize": table.binarize[plan.recipe],
+            "binarise": table.binarise[plan.recipe],
             "data_dir": data_dir,
             "seed": DATA_SEED,
         },

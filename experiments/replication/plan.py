@@ -112,7 +112,7 @@ def measure(
     cells: Sequence[Cell],
     data: Dataset,
     recipe: str,
-    binarize: str,
+    binarise: str,
     particles: int,
     device: torch.device,
     threads: int | None,
@@ -121,7 +121,7 @@ def measure(
     with on_threads(threads):
         kinds = {(cell.levels, cell.num_particles): cell for cell in cells}
         epoch = {
-            kind: seconds_per_epoch(cell, data, recipe, binarize, device)
+            kind: seconds_per_epoch(cell, data, recipe, binarise, device)
             for kind, cell in kinds.items()
         }
         image = {
@@ -219,14 +219,14 @@ def build(cell: Cell, data: Dataset, seed: int, device: torch.device):
 
 
 def seconds_per_epoch(
-    cell: Cell, data: Dataset, recipe: str, binarize: str, device: torch.device
+    cell: Cell, data: Dataset, recipe: str, binarise: str, device: torch.device
 ) -> float:
     """Time of an epoch's plain steps."""
     chosen = named_recipe(recipe)
     model, guide, objective = build(cell, data, 0, device)
     gradients = Gradients(objective, model, guide, default_chunk_size(model))
     step = GradientStep([model, guide], chosen.optimiser)
-    batches = Batches(data.train.to(device), chosen.batch_size, seed=0, binarize=binarize)
+    batches = Batches(data.train.to(device), chosen.batch_size, seed=0, binarise=binarise)
     return seconds_of_steps(gradients, step, batches)
 
 

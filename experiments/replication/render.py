@@ -69,7 +69,7 @@ def _recipe(table: Table, plan: Plan) -> list[str]:
         f"recipe `{plan.recipe}`: batch {recipe.batch_size}, learning rates {rates} in eight "
         f"stages, Adam eps {recipe.optimiser.eps:g}, beta1 {recipe.optimiser.betas[0]:g}, "
         f"{recipe.optimiser.gradient} of the batch's gradients; binarised: "
-        f"{table.binarize[plan.recipe]}",
+        f"{table.binarise[plan.recipe]}",
         f"**{plan.epochs} of the recipe's {recipe.epochs} epochs ({100 * plan.share:.2g} %)**: "
         "every stage at its published learning rate, of "
         f"{', '.join(lengths)} epochs (published: 3^i); all cells alike. Differences from the "

@@ -65,7 +65,7 @@ class Table:
     """A published table.
 
     Attributes:
-        binarize: recipe -> when pixels are drawn.
+        binarise: recipe -> when pixels are drawn.
         sources: recipe -> whose figures stand in the published columns.
         reference: the cell against which differences on the same images are printed.
         notes: what a reader must know, what the papers got wrong included.
@@ -75,7 +75,7 @@ class Table:
     dataset: str
     rows: tuple[Row, ...]
     sources: Mapping[str, str]
-    binarize: Mapping[str, str]
+    binarise: Mapping[str, str]
     reference: Cell
     notes: tuple[str, ...] = ()
 

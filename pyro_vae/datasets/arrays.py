@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.datasets.batches import binarise
+from pyro_vae.datasets.batches import draw_binary
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.moments import chunks, mean_and_scale
 from pyro_vae.datasets.seeding import numpy_generator
@@ -100,9 +100,9 @@ def split_at_random(raw: RawArrays, seed: int) -> SplitArrays:
 
 
 def dataset_from_arrays(
-    name: str, arrays: SplitArrays, *, pixels: str, binarize: str, seed: int
+    name: str, arrays: SplitArrays, *, pixels: str, binarise: str, seed: int
 ) -> Dataset:
-    """Flatten and scale split arrays as ``load_dataset`` says for ``pixels`` and ``binarize``.
+    """Flatten and scale split arrays as ``load_dataset`` says for ``pixels`` and ``binarise``.
 
     Raises:
         InputError: values outside [0, 1] under ``pixels="binary"``, or hardly any variance.
@@ -112,9 +112,9 @@ def dataset_from_arrays(
         unit = _unit(arrays.origin, list(arrays.images.values()))
         rows = {split: _scaled(images, 0.0, unit) for split, images in arrays.images.items()}
         for split in rows:
-            if split != "train" or binarize == "static":
-                rows[split] = binarise(rows[split], numpy_generator(seed, "binarise", split))
-        return _assemble(name, arrays, rows, pixels, {"binarize": binarize, "seed": seed})
+            if split != "train" or binarise == "static":
+                rows[split] = draw_binary(rows[split], numpy_generator(seed, "binarise", split))
+        return _assemble(name, arrays, rows, pixels, {"binarise": binarise, "seed": seed})
     mean, scale = mean_and_scale(arrays.images["train"])
     if scale < MIN_SCALE:
         raise InputError(f"{arrays.origin}: training values vary by {scale:g} only: zero variance")

@@ -11,10 +11,10 @@ from torch import Tensor
 from pyro_vae.datasets.seeding import numpy_generator, torch_generator
 from pyro_vae.errors import InputError, check_choice, check_count
 
-BINARIZE = ("static", "epoch", "access")
+BINARISE = ("static", "epoch", "access")
 
 
-def binarise(probabilities: Tensor, generator: np.random.Generator) -> Tensor:
+def draw_binary(probabilities: Tensor, generator: np.random.Generator) -> Tensor:
     """Draw each pixel as 0 or 1 with the given probability of 1; keeps shape, dtype and device.
 
     Always drawn on the CPU, so that a seed means the same pixels on every device; by NumPy, whose
@@ -33,34 +33,34 @@ class Batches:
     exactly the tail of ``epoch(e)``, which is what makes a resumed run equal an unbroken one.
 
     Args:
-        data: (N, D) rows; probabilities in [0, 1] where ``binarize`` draws from them.
+        data: (N, D) rows; probabilities in [0, 1] where ``binarise`` draws from them.
         batch_size: rows in a batch; the last one of an epoch may be smaller and is kept.
         seed: whole number, not negative.
-        binarize: ``"access"`` draws 0/1 pixels anew for each batch (Burda et al.), ``"epoch"``
+        binarise: ``"access"`` draws 0/1 pixels anew for each batch (Burda et al.), ``"epoch"``
             draws the whole set anew at the start of each epoch, None or ``"static"`` gives the
             rows as they are.
 
     Raises:
-        InputError: no rows, a batch size below 1, a negative seed, an unknown ``binarize``, or
-            rows that are not probabilities although ``binarize`` should draw from them.
+        InputError: no rows, a batch size below 1, a negative seed, an unknown ``binarise``, or
+            rows that are not probabilities although ``binarise`` should draw from them.
     """
 
     def __init__(
-        self, data: Tensor, batch_size: int, *, seed: int, binarize: str | None = None
+        self, data: Tensor, batch_size: int, *, seed: int, binarise: str | None = None
     ) -> None:
         if data.ndim < 1 or len(data) == 0:
             raise InputError(f"no rows to make batches of: data has shape {tuple(data.shape)}")
         self.data = data
         self.batch_size = check_count("batch_size", batch_size)
         self.seed = check_count("seed", seed, minimum=0)
-        if binarize is not None:
-            check_choice("binarize", binarize, BINARIZE)
-        self.binarize = None if binarize == "static" else binarize
-        if self.binarize is not None:
+        if binarise is not None:
+            check_choice("binarise", binarise, BINARISE)
+        self.binarise = None if binarise == "static" else binarise
+        if self.binarise is not None:
             low, high = data.min().item(), data.max().item()
             if not (low >= 0 and high <= 1):
                 raise InputError(
-                    f"binarize={binarize!r} needs pixels in [0, 1], got {low:g} to {high:g}"
+                    f"binarise={binarise!r} needs pixels in [0, 1], got {low:g} to {high:g}"
                 )
 
     def __len__(self) -> int:
@@ -83,10 +83,10 @@ class Batches:
         generator = torch_generator(self.seed, "order", epoch)
         order = torch.randperm(len(self.data), generator=generator).to(self.data.device)
         data = self.data
-        if self.binarize == "epoch":
-            data = binarise(data, numpy_generator(self.seed, "binarise", epoch))
+        if self.binarise == "epoch":
+            data = draw_binary(data, numpy_generator(self.seed, "binarise", epoch))
         for index in range(start, len(self)):
             batch = data[order[index * self.batch_size : (index + 1) * self.batch_size]]
-            if self.binarize == "access":
-                batch = binarise(batch, numpy_generator(self.seed, "binarise", epoch, index))
+            if self.binarise == "access":
+                batch = draw_binary(batch, numpy_generator(self.seed, "binarise", epoch, index))
             yield batch

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pyro_vae.datasets.arrays import dataset_as_is, dataset_from_arrays, split_at_random, split_rows
-from pyro_vae.datasets.batches import BINARIZE
+from pyro_vae.datasets.batches import BINARISE
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.digits import load_digits
 from pyro_vae.datasets.files import read_arrays
@@ -35,7 +35,7 @@ def load_dataset(
     *,
     data_dir: str | os.PathLike | None = None,
     pixels: str = "standardised",
-    binarize: str = "access",
+    binarise: str = "access",
     seed: int = 0,
     patch_size: int = 20,
     intensity: str = "log",
@@ -65,7 +65,7 @@ def load_dataset(
         pixels: ``"standardised"``: one mean and one scale for the whole training set, for Gaussian
             likelihoods; ``"binary"``: 0/1 drawn with the grey level (uint8 / 255, or values in
             [0, 1]) as probability, for Bernoulli likelihoods; not for patches.
-        binarize: ``"static"`` draws train once; ``"epoch"`` and ``"access"`` leave train as
+        binarise: ``"static"`` draws train once; ``"epoch"`` and ``"access"`` leave train as
             probabilities for ``Batches`` to draw from. Valid and test are drawn once in any case.
         seed: of patch positions, splits and binarisation; whole, not negative.
         patch_size: side of the square patches, in pixels.
@@ -84,20 +84,20 @@ def load_dataset(
             (not finite, constant, too few, out of range), or a failed download.
     """
     check_choice("pixels", pixels, PIXELS)
-    check_choice("binarize", binarize, BINARIZE)
+    check_choice("binarise", binarise, BINARISE)
     check_count("seed", seed, minimum=0)
     folder = _data_folder(data_dir)
     name = os.fspath(name)
 
     if name in DIGIT_DATASETS:
         arrays = load_digits(name, folder)
-        return dataset_from_arrays(name, arrays, pixels=pixels, binarize=binarize, seed=seed)
+        return dataset_from_arrays(name, arrays, pixels=pixels, binarise=binarise, seed=seed)
 
     path, array = (None, None) if name in PATCH_DATASETS else _find_path(name)
     is_pickle = path is not None and path.suffix.lower() in (".pkl", ".pickle")
     if path is not None and path.is_file() and not is_pickle:
         arrays = split_at_random(read_arrays(path, array).check(), seed)
-        return dataset_from_arrays(name, arrays, pixels=pixels, binarize=binarize, seed=seed)
+        return dataset_from_arrays(name, arrays, pixels=pixels, binarise=binarise, seed=seed)
 
     if pixels == "binary":
         raise InputError(

@@ -17,6 +17,7 @@ from pyro_vae.objectives import check_objective_fits
 from pyro_vae.rows import Data, as_arguments
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights import traces
+from pyro_vae.weights.handlers import SetValues
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _parameters(model: Callable, guide: Callable, args: tuple) -> dict[str, list
     found = {"model": _StoredNames(), "guide": _StoredNames()}
     with own_generators(), torch.no_grad(), traces.particles(1):
         drawn = traces.run(guide, args, {}, found["guide"])
-        values = traces.SetValues(traces.latent_values(drawn))
+        values = SetValues(traces.latent_values(drawn))
         traces.run(model, args, {}, found["model"], values)
     store = pyro.get_param_store()
     owned: Mapping[str, list[Tensor]] = {

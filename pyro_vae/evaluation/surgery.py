@@ -16,6 +16,7 @@ from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.rows import Data, as_arguments, count_rows, pieces, split_rows
 from pyro_vae.torch_state import flushed_denormals
 from pyro_vae.weights import traces
+from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import LogWeights, log_weights, read
 from pyro_vae.weights.preconditions import check_all_rows, closed_form_is_right
 from pyro_vae.weights.unit_kl import unit_kl
@@ -71,7 +72,7 @@ def _of_units(model: Callable, guide: Callable, x: Data, size: int) -> dict[str,
     args = as_arguments(x)
     with traces.particles(size):
         drawn = traces.run(guide, args, {})
-        scored = traces.run(model, args, {}, traces.SetValues(traces.latent_values(drawn)))
+        scored = traces.run(model, args, {}, SetValues(traces.latent_values(drawn)))
     terms = read(scored, drawn)  # refuses what cannot be weighed per datum
     check_all_rows(terms.log_likelihood.shape[1], count_rows(x))
     sites = traces.sample_sites(drawn), traces.sample_sites(scored)
@@ -213,5 +214,5 @@ def _log_guide(guide: Callable, x: Data, latents: Mapping[str, Tensor]) -> Tenso
     (num_draws,) = {len(value) for value in latents.values()}
     # A draw of one datum may lie outside the support of another's guide: its density there is 0.
     with traces.particles(num_draws), pyro.validation_enabled(False):
-        sites = traces.run(guide, as_arguments(x), {}, traces.SetValues(values))
+        sites = traces.run(guide, as_arguments(x), {}, SetValues(values))
     return sum(traces.log_prob(site) for site in traces.sample_sites(sites).values()).double()

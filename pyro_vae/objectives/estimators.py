@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.weights import traces
+from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import LogWeights, read, run_pair
 from pyro_vae.weights.preconditions import check_reparameterised
 
@@ -168,7 +169,7 @@ def _along_draws(
     """
 
     def replay(program: Callable, values: Mapping[str, Tensor]):
-        return traces.run(program, args, kwargs, traces.SetValues(values))
+        return traces.run(program, args, kwargs, SetValues(values))
 
     with traces.particles(num_particles):
         drawn = traces.draw(guide, args, kwargs, redraw)
@@ -198,8 +199,8 @@ def split(
         check_reparameterised(traces.sample_sites(drawn))
         values = traces.latent_values(drawn)
         still = {name: value.detach() for name, value in values.items()}
-        for_model = read(traces.run(model, args, kwargs, traces.SetValues(still)), drawn)
-        for_guide = read(traces.run(_cut(model), args, kwargs, traces.SetValues(values)), drawn)
+        for_model = read(traces.run(model, args, kwargs, SetValues(still)), drawn)
+        for_guide = read(traces.run(_cut(model), args, kwargs, SetValues(values)), drawn)
     if not _can_cut(model):
         for_guide = replace(
             for_guide,

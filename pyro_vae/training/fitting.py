@@ -38,7 +38,7 @@ def fit(
     batch_size: int = 100,
     optimiser: OptimiserSettings | None = None,
     lr_schedule: LrSchedule | None = None,
-    binarize: str | None = None,
+    binarise: str | None = None,
     annealing: Mapping[str, Schedule] | None = None,
     seed: int = 0,
     compile: bool | None = None,
@@ -60,7 +60,7 @@ def fit(
         lr_schedule: the learning rate as a function of the share of training done, in [0, 1],
             instead of the optimiser's constant one: :func:`pyro_vae.training.schedules.stages`, or
             any function. A resume wants the same rates; their stages are those of ``epochs``.
-        binarize: None, "epoch" or "access": draw 0/1 pixels from ``train`` read as probabilities.
+        binarise: None, "epoch" or "access": draw 0/1 pixels from ``train`` read as probabilities.
         annealing: level -> schedule of beta over the share of training done; default S0's
             (z2 from 0.1 to 1 over the first half); ``{}`` for none.
         seed: of data order, binarisation and particles. The same seed gives the same numbers on the
@@ -106,7 +106,7 @@ def fit(
         chunk_size = default_chunk_size(model)
     gradient_step = GradientStep([model, guide], optimiser or OptimiserSettings(), lr_schedule)
     # The data stay on the device: batches are cut there, and nothing is copied per step.
-    batches = Batches(train.to(gradient_step.device), batch_size, seed=seed, binarize=binarize)
+    batches = Batches(train.to(gradient_step.device), batch_size, seed=seed, binarise=binarise)
     run = Run(
         gradients=Gradients(objective, model, guide, chunk_size, precision),
         batches=batches,

@@ -288,7 +288,7 @@ class Run:
             "rows of data": len(self.batches.data),
             "batch size": self.batches.batch_size,
             "seed": self.batches.seed,
-            "binarize": self.batches.binarize,
+            "binarise": self.batches.binarise,
             **self.gradient_step.plan(),
         }
 

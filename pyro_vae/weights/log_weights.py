@@ -20,6 +20,7 @@ from torch.distributions import kl_divergence
 
 from pyro_vae.rows import Data, as_arguments
 from pyro_vae.weights import traces
+from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.preconditions import (
     Sites,
     check_closed_form,
@@ -141,7 +142,7 @@ def run_pair(
         drawn = traces.draw(guide, args, kwargs, redraw)
         if reparameterised:
             check_reparameterised(traces.sample_sites(drawn))
-        scored = traces.run(model, args, kwargs, traces.SetValues(traces.latent_values(drawn)))
+        scored = traces.run(model, args, kwargs, SetValues(traces.latent_values(drawn)))
     if analytic:
         check_closed_form(guide, traces.sample_sites(drawn), traces.sample_sites(scored))
     return read(scored, drawn, analytic=analytic, per_unit=per_unit)

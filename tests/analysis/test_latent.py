@@ -346,7 +346,7 @@ def digits(path, labels=True, shape=(4, 4), top=255, classes=3):
 def write_run(path, source, model="burda1", *, kill=(), objective="iwae", particles=1, init=0):
     """The files of a finished run that a comparison reads, with a pair that was never trained."""
     pixels = "standardised" if model == "td" else "binary"
-    settings = {"name": str(source), "pixels": pixels, "binarize": "access", "seed": 0}
+    settings = {"name": str(source), "pixels": pixels, "binarise": "access", "seed": 0}
     data = pyro_vae.load_dataset(**settings)
     config = {
         "model": model,
@@ -596,7 +596,7 @@ def test_runs_on_different_data_are_refused(runs, tmp_path, capsys):
 
 
 def config(**settings):
-    made = {"name": "mnist", "pixels": "binary", "seed": 0, "data_dir": "a", "binarize": "access"}
+    made = {"name": "mnist", "pixels": "binary", "seed": 0, "data_dir": "a", "binarise": "access"}
     return {
         "num_pixels": 784,
         "data": {"counts": {"test": 10_000}},
@@ -609,7 +609,7 @@ def config(**settings):
     [
         ({"seed": 1}, None),
         ({"data_dir": "b"}, None),
-        ({"binarize": "static"}, None),
+        ({"binarise": "static"}, None),
         ({"name": "fashion_mnist"}, "name"),
         ({"pixels": "standardised"}, "pixels"),
         ({"name": "file.npz", "seed": 1}, "name"),

@@ -80,7 +80,7 @@ def test_unknown_names_list_what_is_allowed(refused, flag, allowed):
 
 
 def test_unknown_binarisation_lists_what_is_allowed(refused, images):
-    line = refused("--model", "burda1", "--dataset", images, "--binarize", "nonsense")
+    line = refused("--model", "burda1", "--dataset", images, "--binarise", "nonsense")
     assert "static, epoch, access" in line
 
 
@@ -135,7 +135,7 @@ def test_numbers_out_of_range_are_named(refused, flag, value):
         (["--anneal", "z2=a:b:c"], "z2=a:b:c"),
         (["--anneal", "z2=nan:1:1"], "z2=nan:1:1"),
         (["--anneal", "z2=0:1:1", "--no-anneal"], "exclude each other"),
-        (["--binarize", "epoch"], "--binarize is for models with Bernoulli pixels; td"),
+        (["--binarise", "epoch"], "--binarise is for models with Bernoulli pixels; td"),
         (["--guide", "bottomup", "--objective", "elbo-analytic"], "elbo-analytic"),
         (["--nonsense", "1"], "--nonsense"),
         (["stray"], "stray"),
@@ -352,7 +352,7 @@ def test_resume_wants_a_run(refused, images, tmp_path, capsys):
         ("--clip-norm", "3"),
         ("--skip-norm", "3"),
         ("--whiten", "pca"),
-        ("--binarize", "epoch"),
+        ("--binarise", "epoch"),
         ("--no-anneal", None),
         ("--anneal", "z2=0:1:1"),
     ],

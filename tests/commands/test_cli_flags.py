@@ -88,7 +88,7 @@ CASES = {
         ["--model", "burda1", "--dataset", "mnist", "--data-dir", "{digits}"],
         36,
     ),
-    "--binarize": Case(["--binarize", "static"], metric("train_objective"), DIGITS),
+    "--binarise": Case(["--binarise", "static"], metric("train_objective"), DIGITS),
     "--patch-size": Case(["--patch-size", "5"], config("num_pixels"), PATCHES, 25),
     "--intensity": Case(["--intensity", "grey"], metric("train_objective"), PATCHES),
     "--whiten": Case(["--whiten", "pca"], config("num_pixels"), PATCHES, 6),
@@ -241,7 +241,7 @@ def test_the_flag_changes_something(flag, run, capsys):
 @pytest.mark.parametrize("how", ["static", "epoch", "access"])
 def test_each_binarisation_is_its_own(how, run):
     objective = metric("train_objective")
-    values = {h: objective(run([*DIGITS, "--binarize", h])) for h in ("static", "epoch", "access")}
+    values = {h: objective(run([*DIGITS, "--binarise", h])) for h in ("static", "epoch", "access")}
     assert list(values.values()).count(values[how]) == 1
     assert objective(run(DIGITS)) == values["access"]  # the default
 

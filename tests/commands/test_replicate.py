@@ -349,7 +349,7 @@ def test_a_budget_is_planned_with_measured_times(run, tmp_path, monkeypatch):
 
 def test_every_table_has_both_recipes_and_every_cell_an_objective():
     for name, table in TABLES.items():
-        assert set(table.sources) == set(table.binarize) == set(RECIPES), name
+        assert set(table.sources) == set(table.binarise) == set(RECIPES), name
         names = [cell.name for cell in table.cells]
         assert len(set(names)) == len(names)
         assert table.reference.name in names

@@ -11,7 +11,7 @@ from pyro_vae import InputError
 from pyro_vae.objectives import make_objective, thinning
 from pyro_vae.objectives.thinning import keep, keep_probabilities
 from pyro_vae.weights import traces
-from pyro_vae.weights.handlers import anneal
+from pyro_vae.weights.handlers import RedrawValues, anneal
 from tests.conftest import tiny_pair
 from tests.linear_gaussian import LinearModel, lower, optimal_guide
 from tests.statistics import assert_mean_close, double_precision, gradients, z_score
@@ -291,7 +291,7 @@ def test_a_redraw_is_the_old_number_with_the_derivative_of_rsample(float64, fami
     fresh = drawn(guide, x)
     old = {name: value.detach() for name, value in fresh.items()}
     state = torch.get_rng_state()
-    again = drawn(guide, x, traces.RedrawValues(old))
+    again = drawn(guide, x, RedrawValues(old))
     assert torch.equal(torch.get_rng_state(), state)  # nothing is drawn
     for name in ("z2", "z1"):
         torch.testing.assert_close(again[name], fresh[name], rtol=1e-12, atol=1e-12)
@@ -309,7 +309,7 @@ def test_a_student_latent_is_refused_since_its_noise_has_a_parameter(float64):
     guide.shape = {"df": torch.tensor(3.0)}
     old = {name: value.detach() for name, value in drawn(guide, x).items()}
     with pytest.raises(ValueError, match=r"site 'z\d' in the guide is StudentT"):
-        drawn(guide, x, traces.RedrawValues(old))
+        drawn(guide, x, RedrawValues(old))
 
 
 class Skewed(nn.Module):

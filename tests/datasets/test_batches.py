@@ -34,17 +34,17 @@ def test_each_row_once_and_the_short_last_batch_is_kept(rows, batch_size, seed, 
     assert sorted(torch.cat(seen).flatten().tolist()) == list(range(rows))
 
 
-@pytest.mark.parametrize("binarize", [None, "static", "epoch", "access"])
-def test_start_gives_the_tail_of_the_epoch_bit_for_bit(binarize):
-    batches = Batches(GREY, 37, seed=3, binarize=binarize)
+@pytest.mark.parametrize("binarise", [None, "static", "epoch", "access"])
+def test_start_gives_the_tail_of_the_epoch_bit_for_bit(binarise):
+    batches = Batches(GREY, 37, seed=3, binarise=binarise)
     whole = list(batches.epoch(5))
     for start in (0, 1, 4, len(batches) - 1, len(batches)):
-        fresh = Batches(GREY, 37, seed=3, binarize=binarize)
+        fresh = Batches(GREY, 37, seed=3, binarise=binarise)
         assert same(fresh.epoch(5, start), whole[start:])
 
 
 def test_epochs_can_be_asked_for_in_any_order():
-    batches = Batches(GREY, 50, seed=0, binarize="access")
+    batches = Batches(GREY, 50, seed=0, binarise="access")
     later, earlier = batches.epoch(1), batches.epoch(0)
     mixed = [(next(later), next(earlier)) for _ in range(len(batches))]
     assert same((b for b, _ in mixed), batches.epoch(1))
@@ -57,29 +57,29 @@ def test_seed_and_epoch_change_the_order():
     assert not torch.equal(first, torch.cat(list(Batches(ROWS, 5, seed=0).epoch(1))))
 
 
-@pytest.mark.parametrize("binarize", [None, "epoch", "access"])
-def test_global_generator_and_data_are_untouched(binarize):
+@pytest.mark.parametrize("binarise", [None, "epoch", "access"])
+def test_global_generator_and_data_are_untouched(binarise):
     data, before = GREY.clone(), torch.get_rng_state()
-    list(Batches(data, 64, seed=0, binarize=binarize).epoch(0))
+    list(Batches(data, 64, seed=0, binarise=binarise).epoch(0))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(data, GREY)
 
 
-@pytest.mark.parametrize("binarize", ["epoch", "access"])
-def test_draws_are_binary_with_the_grey_level_as_mean(binarize):
-    drawn = torch.cat(list(Batches(GREY, 64, seed=0, binarize=binarize).epoch(0)))
+@pytest.mark.parametrize("binarise", ["epoch", "access"])
+def test_draws_are_binary_with_the_grey_level_as_mean(binarise):
+    drawn = torch.cat(list(Batches(GREY, 64, seed=0, binarise=binarise).epoch(0)))
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     grey = GREY[0]
     error = (grey * (1 - grey) / len(GREY)).sqrt()
     assert ((drawn.mean(0) - grey).abs() <= 5 * error + 1e-7).all()
     # ... and each epoch draws anew: the second is not the first.
-    again = torch.cat(list(Batches(GREY, 64, seed=0, binarize=binarize).epoch(1)))
+    again = torch.cat(list(Batches(GREY, 64, seed=0, binarise=binarise).epoch(1)))
     assert not torch.equal(drawn, again)
 
 
 def test_draws_by_epoch_do_not_depend_on_the_batch_size_and_draws_by_access_do():
-    def draw(size, binarize):
-        return torch.cat(list(Batches(GREY, size, seed=0, binarize=binarize).epoch(0)))
+    def draw(size, binarise):
+        return torch.cat(list(Batches(GREY, size, seed=0, binarise=binarise).epoch(0)))
 
     assert torch.equal(draw(7, "epoch"), draw(100, "epoch"))
     assert not torch.equal(draw(7, "access"), draw(100, "access"))
@@ -97,12 +97,12 @@ def test_bad_input():
         Batches(torch.empty(0, 3), 2, seed=0)
     with pytest.raises(InputError, match=r"seed .* got -1"):
         Batches(ROWS, 2, seed=-1)
-    with pytest.raises(InputError, match="unknown binarize 'always'; allowed: static, epoch"):
-        Batches(ROWS, 2, seed=0, binarize="always")
+    with pytest.raises(InputError, match="unknown binarise 'always'; allowed: static, epoch"):
+        Batches(ROWS, 2, seed=0, binarise="always")
     with pytest.raises(InputError, match=r"pixels in \[0, 1\], got 0 to 22"):
-        Batches(ROWS, 2, seed=0, binarize="access")
+        Batches(ROWS, 2, seed=0, binarise="access")
     with pytest.raises(InputError, match=r"\[0, 1\]"):
-        Batches(torch.full((3, 2), torch.nan), 2, seed=0, binarize="epoch")
+        Batches(torch.full((3, 2), torch.nan), 2, seed=0, binarise="epoch")
     batches = Batches(ROWS, 5, seed=0)
     # At the call, not at the first batch.
     with pytest.raises(InputError, match=r"start must be at most 5 .* got 6"):

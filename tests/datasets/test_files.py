@@ -228,16 +228,16 @@ def test_the_data_folder_of_the_environment_must_exist(tmp_path, monkeypatch):
 )
 def test_binary_pixels_have_the_grey_level_as_mean(tmp_path, array):
     np.save(tmp_path / "a.npy", array)
-    for binarize in ("static", "epoch", "access"):
-        data = load_dataset(tmp_path / "a.npy", pixels="binary", binarize=binarize)
+    for binarise in ("static", "epoch", "access"):
+        data = load_dataset(tmp_path / "a.npy", pixels="binary", binarise=binarise)
         assert data.pixels == "binary"
-        binary = [data.valid, data.test] + ([data.train] if binarize == "static" else [])
+        binary = [data.valid, data.test] + ([data.train] if binarise == "static" else [])
         for rows in binary:
             assert set(rows.unique().tolist()) == {0.0, 1.0}
-        grey = load_dataset(tmp_path / "a.npy", pixels="binary", binarize="epoch").train
+        grey = load_dataset(tmp_path / "a.npy", pixels="binary", binarise="epoch").train
         assert 0 <= grey.min() <= grey.max() <= 1
         assert len(grey.unique()) > 100
-        drawn = torch.cat(list(Batches(data.train, 64, seed=0, binarize=binarize).epoch(0)))
+        drawn = torch.cat(list(Batches(data.train, 64, seed=0, binarise=binarise).epoch(0)))
         assert set(drawn.unique().tolist()) == {0.0, 1.0}
         error = (grey * (1 - grey)).mean(0).div(len(grey)).sqrt()
         assert ((drawn.mean(0) - grey.mean(0)).abs() < 5 * error).all()
@@ -246,7 +246,7 @@ def test_binary_pixels_have_the_grey_level_as_mean(tmp_path, array):
 def test_held_out_rows_are_binarised_once_per_seed(tmp_path):
     np.save(tmp_path / "a.npy", images())
     first, again = (
-        load_dataset(tmp_path / "a.npy", pixels="binary", binarize=b) for b in ("static", "access")
+        load_dataset(tmp_path / "a.npy", pixels="binary", binarise=b) for b in ("static", "access")
     )
     assert torch.equal(first.valid, again.valid)
     assert torch.equal(first.test, again.test)

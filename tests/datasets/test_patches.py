@@ -213,7 +213,7 @@ def test_texture_areas_share_no_pixel():
         ({"intensity": "linear"}, "unknown intensity 'linear'; allowed: log, grey"),
         ({"pixels": "binary"}, "standardised patches need a Gaussian likelihood"),
         ({"pixels": "raw"}, "unknown pixels 'raw'; allowed: standardised, binary"),
-        ({"binarize": "never"}, "unknown binarize 'never'; allowed: static, epoch, access"),
+        ({"binarise": "never"}, "unknown binarise 'never'; allowed: static, epoch, access"),
     ],
 )
 def test_bad_settings(change, message):

@@ -255,8 +255,8 @@ def test_without_a_checkpoint_the_message_says_so():
         ({"max_minutes": 0}, "max_minutes must be positive"),
         ({"seed": -1}, "seed"),
         ({"resume": True}, "resume=True wants the checkpoint"),
-        ({"binarize": "sometimes"}, "static, epoch, access"),
-        ({"binarize": "epoch"}, r"binarize='epoch' needs pixels in \[0, 1\]"),
+        ({"binarise": "sometimes"}, "static, epoch, access"),
+        ({"binarise": "epoch"}, r"binarise='epoch' needs pixels in \[0, 1\]"),
         ({"train": X[:0]}, "no rows"),
         ({"train": X[:, :5]}, r"x has shape \(20, 5\); the model wants \(B, 6\)"),
         ({"train": X.reshape(60, 2, 3)}, r"x has shape \(20, 2, 3\); the model wants"),
@@ -328,10 +328,10 @@ def test_max_minutes_stops_and_resumes_exactly(tmp_path, name):
     equal_to_an_uninterrupted_run(result, pair, path, **settings)
 
 
-@pytest.mark.parametrize("binarize", ["epoch", "access"])
-def test_binarised_data_resume_exactly(tmp_path, binarize):
+@pytest.mark.parametrize("binarise", ["epoch", "access"])
+def test_binarised_data_resume_exactly(tmp_path, binarise):
     path = tmp_path / "c.pt"
-    settings = {"train": X.sigmoid(), "valid": None, "binarize": binarize, "epochs": 3}
+    settings = {"train": X.sigmoid(), "valid": None, "binarise": binarise, "epochs": 3}
     histories = []
     for stops in (False, True):
         pair = tiny_pair(pixels="binary")

@@ -44,8 +44,8 @@ def train(checkpoint, modules=None, *, epochs=EPOCHS, seed=7, **settings):
     model, guide = modules or pair(seed=0)
     generator = torch.Generator().manual_seed(0)
     data = torch.rand(ROWS, 6, generator=generator, dtype=torch.float64)
-    settings = {"binarize": "access", "objective": pyro_vae.DReG(3)} | settings
-    if settings["binarize"] is None:
+    settings = {"binarise": "access", "objective": pyro_vae.DReG(3)} | settings
+    if settings["binarise"] is None:
         data = data.round()
     result = pyro_vae.fit(
         model,
@@ -98,11 +98,11 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("binarize", ["access", "epoch", None])
+@pytest.mark.parametrize("binarise", ["access", "epoch", None])
 @pytest.mark.parametrize("objective", [pyro_vae.IWAE(3), pyro_vae.make_objective("renyi", 3)])
-def test_truth_21_resume_in_mid_epoch_is_exact(tmp_path, binarize, objective, recipe):
+def test_truth_21_resume_in_mid_epoch_is_exact(tmp_path, binarise, objective, recipe):
     """Parameters, Adam's state, generators and history after an interruption, with annealing."""
-    settings = {"binarize": binarize, "objective": objective, **RECIPES[recipe]}
+    settings = {"binarise": binarise, "objective": objective, **RECIPES[recipe]}
     model, guide, whole = train(tmp_path / "whole.pt", **settings)
 
     cut_model, cut_guide = pair(seed=0)

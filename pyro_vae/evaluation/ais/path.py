@@ -14,6 +14,7 @@ from pyro_vae.errors import InputError, check_choice
 from pyro_vae.evaluation.ais.hamiltonian import Point
 from pyro_vae.rows import Data, as_arguments, count_rows
 from pyro_vae.weights import traces
+from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import read
 from pyro_vae.weights.preconditions import Sites, check_all_rows, innermost
 
@@ -61,7 +62,7 @@ class AnnealingPath:
         with traces.particles(_SPREAD_DRAWS):
             drawn = traces.run(self._guide, self._arguments, {})
             _check_real(drawn, "guide")
-            values = traces.SetValues(traces.latent_values(drawn))
+            values = SetValues(traces.latent_values(drawn))
             scored = traces.run(self._model, self._arguments, {}, values)
             _check_real(scored, "model")
         terms = read(scored, drawn)
@@ -116,7 +117,7 @@ class AnnealingPath:
         """Densities and gradients at a position (K, B, D): one run of the programs."""
         position = position.detach().requires_grad_()
         with torch.enable_grad():
-            values = traces.SetValues(self._unpack(position))
+            values = SetValues(self._unpack(position))
             with traces.particles(len(position)):
                 scored = traces.run(self._model, self._arguments, {}, values)
                 if self.start == "guide":
