@@ -122,7 +122,7 @@ def test_text_and_checkpoints_stop_at_a_real_limit(tmp_path):
 def test_netcdf_files_stop_at_a_real_limit(tmp_path):
     body = """
     import arviz
-    from pyro_vae.inference_data import netcdf_bytes
+    from pyro_vae.export import netcdf_bytes
     table = arviz.from_dict({"a": np.random.default_rng(0).random((1, 50_000))})
     refused(
         "netcdf",

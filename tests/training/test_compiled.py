@@ -384,9 +384,9 @@ def test_a_run_compiles_a_fixed_number_of_graphs_before_its_first_step(uncompile
     steps = []
     model, guide = tiny_pair()
     with pytest.MonkeyPatch.context() as patch:
-        step = pyro_vae.training.run.GradientStep.__call__
+        step = pyro_vae.training.loop.GradientStep.__call__
         patch.setattr(
-            pyro_vae.training.run.GradientStep,
+            pyro_vae.training.loop.GradientStep,
             "__call__",
             lambda *args: (steps.append(1), spied.append(("step",)), step(*args))[-1],
         )

@@ -55,7 +55,7 @@ import torch.distributed as dist
 
 import pyro_vae
 from experiments import fit
-from pyro_vae.generators import reseed
+from pyro_vae.torch_state import reseed
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.parallel import joined_processes
 from tests.conftest import tiny_pair

@@ -10,7 +10,7 @@ import pyro_vae
 from experiments import settings
 from experiments.flags import parser
 from pyro_vae import InputError, LinearWarmUp, OptimiserSettings
-from pyro_vae.programs.named import GUIDES, MODELS, PRESETS
+from pyro_vae.programs.named import MODELS, PRESETS, architecture
 from pyro_vae.programs.networks import MergedLinear
 from pyro_vae.storage import load_checkpoint, save_checkpoint
 from pyro_vae.training.recipes import RECIPES, named_recipe, recipe, recipe_name
@@ -245,7 +245,7 @@ def test_the_recipes_are_those_of_the_papers():
 def test_models_have_the_recipes_of_their_papers():
     names = {(model, preset): recipe_name(model, preset) for model in MODELS for preset in PRESETS}
     for (model, preset), name in names.items():
-        digits = pyro_vae.architectures.architecture(model).pixels == "binary"
+        digits = architecture(model).pixels == "binary"
         paper, small = ("mlmi4", "minutes-digits") if digits else ("s0", "minutes-patches")
         assert name == (paper if preset == "paper" else small)
         assert recipe(model, preset) is RECIPES[name]
