@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_vae.programs.named import Architecture
+from pyro_vae.programs import Architecture
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 

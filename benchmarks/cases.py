@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import pyro_vae
 from benchmarks.bare import BareBurda1, BareBurda2, BareTD, copy_parameters_
-from pyro_vae.programs.named import Architecture, architecture, build_guide, build_model
+from pyro_vae.programs import Architecture, architecture, build_guide, build_model
 from pyro_vae.torch_state import own_generators
 
 

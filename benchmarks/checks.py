@@ -1,7 +1,7 @@
 """Does a variant compute the same bound? Asked before it is timed.
 
-The reference is ``pyro_vae.weights.log_weights`` of the same parameters. Where the noise can be injected
-numbers are compared on the same noise; else means of the bound over noise draws.
+The reference is ``pyro_vae.weights.log_weights`` of the same parameters. Where the noise can be
+injected numbers are compared on the same noise; else means of the bound over noise draws.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from experiments.commands import Parser
 from pyro_vae.datasets import DATASETS
 from pyro_vae.objectives import OBJECTIVES
 from pyro_vae.objectives.estimators import ESTIMATORS
-from pyro_vae.programs.named import GUIDES, MODELS
+from pyro_vae.programs import GUIDES, MODELS
 from pyro_vae.training.optimisation import GRADIENTS
 from pyro_vae.training.recipes import RECIPES
 

@@ -10,7 +10,7 @@ from pyro_vae.datasets import PATCH_DATASETS
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import OBJECTIVES, SETTINGS, make_objective
 from pyro_vae.objectives.thinning import default_kept
-from pyro_vae.programs.named import GUIDES, architecture
+from pyro_vae.programs import GUIDES, architecture
 from pyro_vae.runs import RunDirectory
 from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import GRADIENTS, OptimiserSettings

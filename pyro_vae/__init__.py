@@ -29,11 +29,11 @@ from pyro_vae.objectives import (
     make_objective,
 )
 from pyro_vae.objectives.svi import for_svi
+from pyro_vae.programs import Architecture, build_guide, build_model, build_pair
 from pyro_vae.programs.conditionals import LocScale
 from pyro_vae.programs.guides import BottomUpGuide, MeanFieldGuide, TopDownGuide
 from pyro_vae.programs.likelihoods import Bernoulli, FixedNoiseGaussian
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.named import Architecture, build_guide, build_model, build_pair
 from pyro_vae.programs.priors import StandardPrior
 from pyro_vae.runs import Run, load_run
 from pyro_vae.training import fit

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyro_vae.objectives import make_objective
-from pyro_vae.programs.named import Architecture, build_guide, build_model
+from pyro_vae.programs import Architecture, build_guide, build_model
 
 # The tensors of the tests are too small for a second thread to help.
 torch.set_num_threads(1)

@@ -178,7 +178,8 @@ TABLES: dict[str, Table] = {
             _ROTATED,
             _PRUNING,
             _SHORT,
-            "S3's replication: 86.72, 86.50, 86.47 (VAE, k = 1, 5, 50) and 86.72, 85.44, 84.78 (IWAE) "
+            "S3's replication: 86.72, 86.50, 86.47 (VAE, k = 1, 5, 50) and 86.72, 85.44, "
+            "84.78 (IWAE) "
             "with one level; 85.72, 84.80, 84.85 (VAE) with two.",
         ),
     ),
@@ -192,7 +193,8 @@ TABLES: dict[str, Table] = {
         (
             _ROTATED,
             _SHORT,
-            "The split is by drawing (and, from omniglot_small.npz, of 242 characters only), not that "
+            "The split is by drawing (and, from omniglot_small.npz, of 242 characters "
+            "only), not that "
             "of Burda et al.: likelihoods are not comparable with theirs.",
         ),
     ),
@@ -225,7 +227,8 @@ TABLES: dict[str, Table] = {
         _STATIC,
         Cell(1, "elbo", 50),
         (
-            "S4's table 5 cannot come from its objective: alpha = 0 is a plain autoencoder, whose NLL "
+            "S4's table 5 cannot come from its objective: alpha = 0 is a plain "
+            "autoencoder, whose NLL "
             "is several times that of a VAE, while S4 prints 88. A right implementation does not "
             "match it.",
             _NOT_LAROCHELLE,
@@ -272,8 +275,10 @@ TABLES: dict[str, Table] = {
         _AS_PAPERS,
         Cell(1, "elbo", 50),
         (
-            "beta = 1 is the VAE with k = 50, beta = 0 IWAE: KL(q || posterior) should rise from the "
-            "one to the other. S4's row beta = 0.05 (KL 5.66, NLL 87.69) contradicts its neighbours "
+            "beta = 1 is the VAE with k = 50, beta = 0 IWAE: KL(q || posterior) should "
+            "rise from the "
+            "one to the other. S4's row beta = 0.05 (KL 5.66, NLL 87.69) contradicts its "
+            "neighbours "
             "(0.25: 7.20, 0: 12.1).",
             _SHORT,
         ),

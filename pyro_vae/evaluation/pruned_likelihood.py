@@ -27,7 +27,7 @@ def pruned_log_likelihood(
     """L_K(x) with the inactive units removed from prior, guide and decoder: (B,) nats.
 
     Burda's weight chopping: units whose ``active`` is False lose their factors of p and q and are 0
-    for decoder and lower levels (:class:`pyro_vae.weights.handlers.pruned`). Removing units that a model
+    for decoder and lower levels (``weights.handlers.pruned``). Removing units that a model
     does not use costs nothing, by S4 (quoting Burda) at most 0.06 nats on MNIST. On the same seed
     the noise is that of ``log_likelihood(model, guide, x, num_particles, chunk_size)``.
 

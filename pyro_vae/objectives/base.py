@@ -46,17 +46,17 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
     """Base of this library's losses: a bound of the (K, B) log-weights, summed over the data.
 
     Works for any model and guide with one data plate at dim -1 and reparameterised latents; others
-    get a ValueError that names the site (see :mod:`pyro_vae.weights.log_weights`). A subsampled or scaled
+    get a ValueError that names the site (``weights.log_weights``). A subsampled or scaled
     data plate multiplies each datum's finished bound, never its weights. Sites scaled alike in
     model and guide (``annealing.anneal``) are annealed inside the weights.
 
     Args:
         num_particles: K.
-        estimator: of the gradient, one of ``estimators`` of the class (:mod:`pyro_vae.objectives.estimators`);
+        estimator: of the gradient, one of ``estimators`` of the class (``objectives.estimators``);
             others are refused.
         thin: None, or the number M of particles per datum whose gradient is computed. All K are
             drawn and weighed; which M are differentiated is random, with the same expected
-            gradient (:mod:`pyro_vae.objectives.thinning`). The value of the loss is not changed. Wants
+            gradient (``objectives.thinning``). The value of the loss is not changed. Wants
             location-scale latents (Normal, Laplace, ...).
     """
 

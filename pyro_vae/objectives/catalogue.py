@@ -111,7 +111,7 @@ def make_objective(
     ==============  ==========================================================  ==============
 
     Args:
-        estimator: of the gradient (:mod:`pyro_vae.objectives.estimators`); default pathwise, or the one that
+        estimator: of the gradient (``objectives.estimators``); default pathwise, or the one that
             the name says. thin: see :class:`ImportanceWeightedELBO`.
         settings: those of the objective; None stands for the default.
 

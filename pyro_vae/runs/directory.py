@@ -21,22 +21,16 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None
 
-from pyro_vae.programs.named import build_pair
-from pyro_vae.storage import load_checkpoint, load_weights, write_text
 from pyro_vae.errors import InputError, InUse
-from pyro_vae.programs.guides import Guide
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.storage import write_text
 from pyro_vae.training.progress import Row
 
 

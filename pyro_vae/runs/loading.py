@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from pyro_vae.errors import InputError
+from pyro_vae.programs import build_pair
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.named import build_pair
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.storage import load_checkpoint, load_weights
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from pyro_vae.datasets import Batches
 from pyro_vae.errors import InputError, check_count, check_positive
 from pyro_vae.objectives import IWAE
+from pyro_vae.programs import check_same_levels
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.named import check_same_levels
 from pyro_vae.torch_state import flushed_denormals, own_generators, reseed
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import stop_on_signals

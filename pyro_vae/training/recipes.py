@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pyro_vae.errors import check_choice
-from pyro_vae.programs.named import MODELS, PRESETS
+from pyro_vae.programs import MODELS, PRESETS
 from pyro_vae.training.optimisation import OptimiserSettings
 from pyro_vae.training.schedules import BURDA_RATES, MLMI4_RATES, Stages, stages
 

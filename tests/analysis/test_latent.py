@@ -13,12 +13,12 @@ import pyro_vae
 from analysis import compare, latent
 from analysis.finished import FinishedRun, check_same_data, grey_test_rows, read_run
 from pyro_vae.errors import InputError
+from pyro_vae.programs import build_pair
 from pyro_vae.programs.conditionals import LocScale
 from pyro_vae.programs.guides import BottomUpGuide
 from pyro_vae.programs.likelihoods.bernoulli import Bernoulli
 from pyro_vae.programs.likelihoods.fixed_noise import FixedNoiseGaussian
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.named import build_pair
 from pyro_vae.programs.priors import StandardPrior
 from pyro_vae.storage import save_checkpoint
 from pyro_vae.torch_state import own_generators

@@ -17,7 +17,7 @@ import pyro_vae.storage
 from experiments import fit, report
 from pyro_vae.datasets import DATASETS
 from pyro_vae.objectives import OBJECTIVES
-from pyro_vae.programs.named import GUIDES, MODELS
+from pyro_vae.programs import GUIDES, MODELS
 from tests.conftest import run_fit, write_images
 
 

@@ -14,7 +14,7 @@ import torch
 
 from experiments import report, settings
 from experiments.flags import parser
-from pyro_vae.programs.named import MODELS
+from pyro_vae.programs import MODELS
 from pyro_vae.runs import RunDirectory
 from pyro_vae.training.recipes import RECIPES
 from tests.conftest import QUICK, run_fit, write_images

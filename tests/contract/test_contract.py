@@ -12,7 +12,7 @@ import pyro_vae
 from pyro_vae import bounds
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import OBJECTIVES, make_objective
-from pyro_vae.programs.named import GUIDES, MODELS, build_pair
+from pyro_vae.programs import GUIDES, MODELS, build_pair
 from pyro_vae.programs.networks import MergedLinear
 from pyro_vae.training import Gradients
 from tests.conftest import objective_named, tiny_pair

@@ -10,7 +10,7 @@ import pyro_vae
 from experiments import settings
 from experiments.flags import parser
 from pyro_vae import InputError, LinearWarmUp, OptimiserSettings
-from pyro_vae.programs.named import GUIDES, MODELS, PRESETS, architecture
+from pyro_vae.programs import GUIDES, MODELS, PRESETS, architecture
 from pyro_vae.programs.networks import MergedLinear
 from pyro_vae.storage import load_checkpoint, save_checkpoint
 from pyro_vae.training.recipes import RECIPES, named_recipe, recipe, recipe_name

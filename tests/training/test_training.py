@@ -11,7 +11,7 @@ import torch
 import pyro_vae
 from pyro_vae import DReG, InputError, LinearWarmUp, OptimiserSettings, TrainingDiverged
 from pyro_vae.objectives import OBJECTIVES
-from pyro_vae.programs.named import GUIDES
+from pyro_vae.programs import GUIDES
 from pyro_vae.storage import load_checkpoint
 from tests.conftest import objective_named, tiny_architecture, tiny_pair
 

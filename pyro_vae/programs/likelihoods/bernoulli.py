@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -55,6 +56,7 @@ class Bernoulli(nn.Module):
     """p(x | z) = independent Bernoulli pixels with logits from a network (S4, appendix A)."""
 
     pixels = "binary"
+    settings: ClassVar = {}
 
     def __init__(
         self, in_features: int, hidden: Sequence[int], features: int, *, activation: str = "tanh"
@@ -63,6 +65,10 @@ class Bernoulli(nn.Module):
         self.features = features
         self.trunk = MLP(in_features, hidden, activation)
         self.logits = MergedLinear(self.trunk.out_features, features)
+
+    def initialise_(self, rows: Tensor) -> None:
+        """Start from the training rows (N, D): the output bias from the mean of their pixels."""
+        self.set_output_mean_(rows.mean(0))
 
     def set_output_mean_(self, mean: Tensor) -> None:
         """Set the output bias to logit(clip(mean, 0.001, 0.999)); mean of training pixels, (D,)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae.errors import check_positive
+from pyro_vae.options import Setting
 from pyro_vae.programs.networks import MLP, MergedLinear
 
 
@@ -63,6 +65,7 @@ class FixedNoiseGaussian(nn.Module):
     """
 
     pixels = "standardised"
+    settings: ClassVar = {"noise": Setting(0.4, "standard deviation of every pixel")}
 
     def __init__(
         self,

@@ -1,5 +1,12 @@
-"""Priors of the top latent: one kind a file."""
+"""Priors of the top latent: one kind a file, and the registry that ``--prior`` chooses from.
+
+A prior is a module ``made(features, family, **settings)`` that returns p(zL), of event shape
+(features,), when it is called. Its class attribute ``settings`` says what follows the colon in
+``--prior NAME:key=value``; a method ``initialise_(rows)`` lets it start from the training rows.
+"""
 
 from pyro_vae.programs.priors.standard import StandardPrior
 
-__all__ = ["StandardPrior"]
+PRIORS: dict[str, type] = {"standard": StandardPrior}
+
+__all__ = ["PRIORS", "StandardPrior"]

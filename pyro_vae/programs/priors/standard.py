@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pyro.distributions as dist
 import torch
 from torch import nn
@@ -15,6 +17,8 @@ class StandardPrior(nn.Module):
 
     The Laplace has scale b = 1 (variance 2), so "standard" means scale one for both families.
     """
+
+    settings: ClassVar = {}
 
     def __init__(self, features: int, family: str = "normal") -> None:
         super().__init__()

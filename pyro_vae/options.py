@@ -1,0 +1,89 @@
+"""Settings that say what they are: fields of a configuration, and settings of a part.
+
+One description serves the command line (flag, help, type), the JSON file and the rules of a resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyro_vae.errors import InputError, check_choice
+
+OPTION = "option"  # key of a field's metadata
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field of a configuration is to its user.
+
+    Attributes:
+        help: one line; says the default where it is not the field's own.
+        kind: reads a word of the command line.
+        metavar: how a value is called in the help.
+        nargs: as argparse has it; None for one value.
+        may_change: whether a resumed run may be given another value.
+        alias: another spelling of the flag, which is understood but not shown.
+    """
+
+    help: str
+    kind: Callable[[str], Any] = str
+    metavar: str | None = None
+    nargs: str | None = None
+    may_change: bool = False
+    alias: str | None = None
+
+
+def option(default: Any, help: str, **described: Any) -> Any:
+    """A dataclass field with its :class:`Option`; the type of the default reads its values."""
+    kind = str if default is None or isinstance(default, (bool, tuple)) else type(default)
+    described = {"kind": kind, **described}
+    return field(default=default, metadata={OPTION: Option(help, **described)})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of one part or one objective.
+
+    Attributes:
+        default: None where it must be given.
+        help: one line.
+        kind: reads its value from a word.
+        metavar: how a value is called in the help.
+    """
+
+    default: Any
+    help: str
+    kind: Callable[[str], Any] = float
+    metavar: str | None = None
+
+
+def read_part(what: str, text: str, registry: Mapping[str, type]) -> tuple[type, dict[str, Any]]:
+    """The class and the settings of ``NAME`` or ``NAME:key=value,key=value``.
+
+    Args:
+        what: the kind of part, for the errors.
+        registry: name -> class, whose ``settings`` maps names to :class:`Setting`.
+
+    Raises:
+        InputError: an unknown name or setting, or a value that its setting cannot read; the line
+            lists what is allowed.
+    """
+    name, _, rest = text.partition(":")
+    made = registry[check_choice(what, name, registry)]
+    known: Mapping[str, Setting] = getattr(made, "settings", {})
+    settings = {key: setting.default for key, setting in known.items()}
+    for item in filter(None, rest.split(",")):
+        key, _, value = item.partition("=")
+        if key not in known:
+            allowed = ", ".join(known) or "none"
+            raise InputError(f"unknown setting {key!r} of the {what} {name!r}; allowed: {allowed}")
+        try:
+            settings[key] = known[key].kind(value)
+        except ValueError as error:
+            raise InputError(f"{key} of the {what} {name!r}: cannot read {value!r}") from error
+    missing = [key for key, value in settings.items() if value is None]
+    if missing:
+        raise InputError(f"the {what} {name!r} wants {', '.join(missing)}")
+    return made, settings

@@ -1,0 +1,158 @@
+"""Named architectures: sizes, families and parts of every level of a pair.
+
+=========  ======================================================================================
+model      generative program
+=========  ======================================================================================
+td         S0: z2 standard normal (20), z1 | z2 Laplace (450), x Normal(W z1 + b, 0.4)
+sparse     z1 standard Laplace (450), x Normal(W z1 + b, 0.4): S0's lower level alone
+burda1     S4 appendix A: z1 standard normal (50), x Bernoulli; two tanh layers of 200 units
+burda2     S4 appendix A: z2 standard normal (50), z1 | z2 normal (100), x Bernoulli
+planar     burda1 with two units: z1 standard normal (2), a latent to look at (S4, figure 5)
+=========  ======================================================================================
+
+The preset ``paper`` has the published hidden sizes (for td those of the laboratory's script, see
+``docs/design.md``), ``small`` has narrower ones where they cost: in what runs per particle. Latent
+sizes, families and likelihoods are the same in both. ``sparse`` has no published sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pyro_vae.errors import InputError, check_choice
+from pyro_vae.programs.networks import ACTIVATIONS
+
+Widths = tuple[int, ...]
+# The parts of a pair that have hidden layers.
+PARTS = ("encoders", "feedback", "priors", "decoder")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of a hierarchical pair, from the data upward.
+
+    Attributes:
+        units, families: number of units and family of z1, ..., zL.
+        encoders: hidden layers of the encoding of x at levels 1, ..., L.
+        feedback: hidden layers from z_{l+1} into q(z_l | x, z_{l+1}), l = 1, ..., L-1.
+        priors: hidden layers of p(z_l | z_{l+1}), l = 1, ..., L-1.
+        decoder: hidden layers of p(x | z1); empty for a linear mean.
+        pixels: the pixel space of the data, "standardised" or "binary".
+        noise: standard deviation of the Gaussian likelihood, where ``likelihood`` says no other.
+        activation: between layers; one for all, or part -> name (:data:`PARTS`).
+        gain: how scale heads are read, see ``conditionals.LocScale``.
+        glorot: Glorot weights and zero biases instead of torch's default.
+        prior: of the top level, ``NAME`` or ``NAME:key=value`` of ``priors.PRIORS``.
+        likelihood: the same of ``likelihoods.LIKELIHOODS``; None for the one of ``pixels``.
+        network: hidden layers of encoders, feedback and decoder, of ``networks.NETWORKS``.
+    """
+
+    units: Widths
+    families: tuple[str, ...]
+    encoders: tuple[Widths, ...]
+    feedback: tuple[Widths, ...]
+    priors: tuple[Widths, ...]
+    decoder: Widths
+    pixels: str
+    noise: float = 0.4
+    activation: str | Mapping[str, str] = "softplus"
+    gain: float = 0.5
+    glorot: bool = False
+    prior: str = "standard"
+    likelihood: str | None = None
+    network: str = "mlp"
+
+    def __post_init__(self) -> None:
+        levels = len(self.units)
+        for what, wanted in (
+            ("families", levels),
+            ("encoders", levels),
+            ("feedback", levels - 1),
+            ("priors", levels - 1),
+        ):
+            if len(getattr(self, what)) != wanted:
+                raise InputError(
+                    f"{levels} levels want {wanted} {what}, got {len(getattr(self, what))}"
+                )
+        for what in ("encoders", "feedback"):
+            if not all(getattr(self, what)):
+                raise InputError(f"every level's {what} want at least one hidden layer")
+        for part in PARTS:
+            check_choice("activation", self.activation_of(part), ACTIVATIONS)
+
+    def activation_of(self, part: str) -> str:
+        """The activation of one of :data:`PARTS`."""
+        if isinstance(self.activation, str):
+            return self.activation
+        return self.activation.get(part, "softplus")
+
+
+def _td(encoders: tuple[Widths, ...], signal: Widths) -> Architecture:
+    return Architecture(
+        units=(450, 20),
+        families=("laplace", "normal"),
+        encoders=encoders,
+        feedback=(signal,),
+        priors=(signal,),
+        decoder=(),
+        pixels="standardised",
+    )
+
+
+def _sparse(encoder: Widths) -> Architecture:
+    return Architecture(
+        units=(450,),
+        families=("laplace",),
+        encoders=(encoder,),
+        feedback=(),
+        priors=(),
+        decoder=(),
+        pixels="standardised",
+    )
+
+
+_BURDA1 = Architecture(
+    units=(50,),
+    families=("normal",),
+    encoders=((200, 200),),
+    feedback=(),
+    priors=(),
+    decoder=(200, 200),
+    pixels="binary",
+    activation="tanh",
+    gain=1.0,
+    glorot=True,
+)
+_BURDA2 = Architecture(
+    units=(100, 50),
+    families=("normal", "normal"),
+    encoders=((200, 200), (100, 100)),
+    feedback=((100, 100),),
+    priors=((100, 100),),
+    decoder=(200, 200),
+    pixels="binary",
+    activation="tanh",
+    gain=1.0,
+    glorot=True,
+)
+_PLANAR = replace(_BURDA1, units=(2,))
+
+ARCHITECTURES: dict[str, dict[str, Architecture]] = {
+    "td": {
+        "small": _td(((500,), (250, 100)), (50, 100)),
+        "paper": _td(((500,), (400, 250, 100)), (100, 250, 400, 500)),
+    },
+    "sparse": {"small": _sparse((500,)), "paper": _sparse((500, 500))},
+    "burda1": {"small": _BURDA1, "paper": _BURDA1},
+    "burda2": {"small": _BURDA2, "paper": _BURDA2},
+    "planar": {"small": _PLANAR, "paper": _PLANAR},
+}
+MODELS = tuple(ARCHITECTURES)
+PRESETS = ("small", "paper")
+
+
+def architecture(model: str, preset: str = "small") -> Architecture:
+    """The named architecture; InputError lists the names there are."""
+    check_choice("model", model, MODELS)
+    return ARCHITECTURES[model][check_choice("preset", preset, PRESETS)]
