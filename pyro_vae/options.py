@@ -6,7 +6,7 @@ One description serves the command line (flag, help, type), the JSON file and th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from pyro_vae.errors import InputError, check_choice
@@ -24,7 +24,12 @@ class Option:
         metavar: how a value is called in the help.
         nargs: as argparse has it; None for one value.
         may_change: whether a resumed run may be given another value.
+        name: in JSON and on the command line, where it is not the field's.
+        flag: on the command line, where it is not the name.
         alias: another spelling of the flag, which is understood but not shown.
+        hidden: in JSON, but no flag.
+        const: the value of the flag alone, with ``nargs="?"``.
+        action: of argparse, where it is not to store the value.
     """
 
     help: str
@@ -32,7 +37,12 @@ class Option:
     metavar: str | None = None
     nargs: str | None = None
     may_change: bool = False
+    name: str | None = None
+    flag: str | None = None
     alias: str | None = None
+    hidden: bool = False
+    const: Any = None
+    action: Any = None
 
 
 def option(default: Any, help: str, **described: Any) -> Any:
@@ -40,6 +50,32 @@ def option(default: Any, help: str, **described: Any) -> Any:
     kind = str if default is None or isinstance(default, (bool, tuple)) else type(default)
     described = {"kind": kind, **described}
     return field(default=default, metadata={OPTION: Option(help, **described)})
+
+
+@dataclass(frozen=True)
+class Named:
+    """A field with an option: its group's attribute ("" at the top), its own, and its flat name."""
+
+    group: str
+    field: str
+    name: str
+    option: Option
+
+    @property
+    def flag(self) -> str:
+        return self.option.flag or f"--{self.name.replace('_', '-')}"
+
+
+def options_of(config: type, group: str = "") -> list[Named]:
+    """The options of a configuration, those of its groups (fields that are configurations) too."""
+    found = []
+    for one in fields(config):
+        described = one.metadata.get(OPTION)
+        if described is not None:
+            found.append(Named(group, one.name, described.name or one.name, described))
+        elif is_dataclass(one.default_factory):
+            found += options_of(one.default_factory, one.name)
+    return found
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyro.infer
 from torch import nn
@@ -25,6 +26,7 @@ from pyro_vae.objectives.weighted import (
     PowerMean,
     RenyiELBO,
 )
+from pyro_vae.options import Setting
 
 
 def _pyro_elbo(num_particles: int) -> pyro.infer.ELBO:
@@ -37,37 +39,70 @@ def _pyro_renyi(alpha: float, num_particles: int) -> pyro.infer.ELBO:
     )
 
 
-class Entry(NamedTuple):
-    """An objective of the catalogue.
+@dataclass(frozen=True)
+class Entry:
+    """An objective of the catalogue: all that is known of it by name.
 
     Attributes:
         make: class or function that takes the settings by name, and num_particles.
-        settings: setting -> default, or None where it must be given.
+        title: as papers name the model that it trains.
+        settings: name -> :class:`Setting`; a default of None must be given.
         weighted: whether its particles carry importance weights: posterior draws are resampled.
+        thins: whether thinning was measured to win in bound per minute, and is on by default from
+            50 particles on (benchmarks/README.md).
     """
 
     make: Callable[..., pyro.infer.ELBO]
-    settings: Mapping[str, Any] = {}
+    title: str
+    settings: Mapping[str, Setting] = field(default_factory=dict)
     weighted: bool = True
+    thins: bool = False
 
 
+_ALPHA = Setting(0.0, "order of the Renyi bound (default: 0, IWAE)")
+_INNER = Setting(None, "particles of each inner bound", int, "K1")
 CATALOGUE: dict[str, Entry] = {
-    "iwae": Entry(IWAE),
-    "dreg": Entry(DReG),
-    "stl": Entry(STL),
-    "elbo": Entry(ELBO, weighted=False),
-    "elbo-analytic": Entry(AnalyticELBO, weighted=False),
-    "renyi": Entry(RenyiELBO, {"alpha": 0.0}),
-    "power": Entry(PowerMean, {"power": None}),
-    "median": Entry(MedianWeight),
-    "ciwae": Entry(CIWAE, {"beta": None}),
-    "miwae": Entry(MIWAE, {"inner": None}),
-    "piwae": Entry(PIWAE, {"inner": None}),
-    "beta-vae": Entry(BetaELBO, {"beta": None}, weighted=False),
-    "capacity": Entry(CapacityELBO, {"capacity": None, "gamma": 1.0}, weighted=False),
-    "free-bits": Entry(FreeBitsELBO, {"free_bits": None, "groups": "level"}, weighted=False),
-    "pyro-elbo": Entry(_pyro_elbo, weighted=False),
-    "pyro-renyi": Entry(_pyro_renyi, {"alpha": 0.0}),
+    "iwae": Entry(IWAE, "IWAE", thins=True),
+    "dreg": Entry(DReG, "IWAE (DReG)", thins=True),
+    "stl": Entry(STL, "IWAE (STL)"),
+    "elbo": Entry(ELBO, "VAE", weighted=False),
+    "elbo-analytic": Entry(AnalyticELBO, "VAE (analytic KL)", weighted=False),
+    "renyi": Entry(RenyiELBO, "Renyi VAE", {"alpha": _ALPHA}, thins=True),
+    "power": Entry(PowerMean, "power mean", {"power": Setting(None, "exponent of the weights")}),
+    "median": Entry(MedianWeight, "median weight"),
+    "ciwae": Entry(CIWAE, "CIWAE", {"beta": Setting(None, "share of the ELBO")}),
+    "miwae": Entry(MIWAE, "MIWAE", {"inner": _INNER}),
+    "piwae": Entry(PIWAE, "PIWAE", {"inner": _INNER}),
+    "beta-vae": Entry(
+        BetaELBO, "beta-VAE", {"beta": Setting(None, "factor of the KL")}, weighted=False
+    ),
+    "capacity": Entry(
+        CapacityELBO,
+        "capacity VAE",
+        {
+            "capacity": Setting(
+                None,
+                "nats of KL, constant or linear over a share of training",
+                str,
+                "C|START:END:SHARE",
+            ),
+            "gamma": Setting(1.0, "weight of |KL - C| (default: 1)"),
+        },
+        weighted=False,
+    ),
+    "free-bits": Entry(
+        FreeBitsELBO,
+        "free-bits VAE",
+        {
+            "free_bits": Setting(None, "nats of KL that a group has free", metavar="NATS"),
+            "groups": Setting(
+                "level", "groups of each level (default: level)", str, "level|unit|N"
+            ),
+        },
+        weighted=False,
+    ),
+    "pyro-elbo": Entry(_pyro_elbo, "VAE", weighted=False),
+    "pyro-renyi": Entry(_pyro_renyi, "Renyi VAE", {"alpha": _ALPHA}),
 }
 OBJECTIVES = tuple(CATALOGUE)
 SETTINGS = tuple(dict.fromkeys(name for entry in CATALOGUE.values() for name in entry.settings))
@@ -130,7 +165,7 @@ def make_objective(
                 if owners
                 else f"unknown setting {key!r} of an objective; there are {', '.join(SETTINGS)}"
             )
-    values = {**entry.settings, **given}
+    values = {key: setting.default for key, setting in entry.settings.items()} | given
     for key, value in values.items():
         if value is None:
             raise InputError(f"objective {name!r} wants {key}")
