@@ -13,21 +13,10 @@ from torch import Tensor
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.datasets.load import DIGIT_DATASETS
 from pyro_vae.errors import InputError
+from pyro_vae.objectives import CATALOGUE
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.runs import RunDirectory, load_run
-
-OBJECTIVE_NAMES = {
-    "iwae": "IWAE",
-    "dreg": "IWAE (DReG)",
-    "stl": "IWAE (STL)",
-    "miwae": "MIWAE",
-    "ciwae": "CIWAE",
-    "piwae": "PIWAE",
-    "elbo": "VAE",
-    "elbo-analytic": "VAE (analytic KL)",
-    "pyro-elbo": "VAE",
-}
 
 
 @dataclass(frozen=True)
@@ -44,7 +33,7 @@ class FinishedRun:
     def name(self) -> str:
         """Objective and number of particles, as papers name a model; L_1 is the ELBO of a VAE."""
         objective, particles = self.config["objective"], self.config["num_particles"]
-        name = OBJECTIVE_NAMES.get(objective, objective)
+        name = CATALOGUE[objective].title if objective in CATALOGUE else objective
         if particles == 1 and name.startswith("IWAE"):
             name = "VAE" + name.removeprefix("IWAE")
         return f"{name}, k = {particles}"

@@ -67,7 +67,7 @@ def correlate(subject: Subject, sampling: str = "ew") -> dict[str, np.ndarray]:
     wanted = settings.weighted_patches if resampled else settings.patches
     references, rows = choose_patches(pool, wanted, settings.seed)
     units = np.flatnonzero(subject.measured("activity")["z1_active"])
-    k = subject.k if resampled else 1
+    k = subject.proposals if resampled else 1
     found = summarise(
         subject.run.model,
         subject.run.guide,

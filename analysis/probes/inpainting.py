@@ -269,8 +269,8 @@ def inpaint(
         found[f"error_{name}"] = squared_error(estimates, truth)
     found |= {"ess": ess.numpy(), "course": course, "stop": np.array(stop)}
     if subject.weighted:
-        most = min(number, max(2, WEIGHTED_WORK // subject.k))
-        swept_ew, course, stop = swept(subject.k, most)
+        most = min(number, max(2, WEIGHTED_WORK // subject.proposals))
+        swept_ew, course, stop = swept(subject.proposals, most)
         found["error_sweeps_ew"] = squared_error(swept_ew, truth[:most])
         found |= {"course_ew": course, "stop_ew": np.array(stop)}
     fills |= {"feedforward": read_off.mean(0).numpy(), "sweeps": swept_q.mean(0).numpy()}

@@ -162,7 +162,7 @@ def contours(subject: Subject) -> dict[str, NDArray]:
 
 def _weighted(subject: Subject, x: Tensor, blank: Tensor, own: Callable) -> dict[str, NDArray]:
     """Responses under q_EW: every stimulus has its own weights, so the noise is not shared."""
-    work = (len(CONDITIONS) + 1) * len(x) * subject.k
+    work = (len(CONDITIONS) + 1) * len(x) * subject.proposals
     groups = max(2, min(8 * subject.settings.weighted_groups, WEIGHTED_WORK // work))
     found, noise = [], []
     for rows in (blank, *x.unbind(1)):
@@ -170,7 +170,7 @@ def _weighted(subject: Subject, x: Tensor, blank: Tensor, own: Callable) -> dict
             subject.run.model,
             subject.run.guide,
             rows,
-            subject.k,
+            subject.proposals,
             groups,
             seed=subject.settings.seed + len(found),
         )

@@ -72,7 +72,7 @@ def _weighted_moments(which: str, subject: Subject) -> Arrays:
         subject.run.model,
         subject.run.guide,
         _rows(subject, which),
-        k=subject.k,
+        k=subject.proposals,
         num_samples=settings.weighted_groups,
         seed=settings.seed,
     )

@@ -14,10 +14,7 @@ from analysis.reporting.store import Store
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.datasets.load import PATCH_DATASETS
 from pyro_vae.errors import InputError, check_count
-
-# Objectives that fit q_EW, the guide resampled by all k weights; in others (means of bounds, say)
-# the weights have another part, and the guide itself is looked at.
-WEIGHTED = ("iwae", "dreg", "stl", "renyi", "pyro-renyi")
+from pyro_vae.objectives import num_proposals
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,15 @@ class Subject:
         return int(self.run.config["num_particles"])
 
     @property
+    def proposals(self) -> int:
+        """Proposals behind each draw of what training fitted to the posterior; 1: the guide q."""
+        config = self.run.config
+        return num_proposals(config["objective"], self.k, config)
+
+    @property
     def weighted(self) -> bool:
         """Whether q_EW, which training fitted to the posterior, differs from the guide q."""
-        return self.k > 1 and self.run.config["objective"] in WEIGHTED
+        return self.proposals > 1
 
     @cached_property
     def natural(self) -> Dataset:

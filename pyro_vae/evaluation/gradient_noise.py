@@ -13,7 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.objectives import check_objective_fits
+from pyro_vae.objectives import check_objective_fits, pyro_losses
 from pyro_vae.rows import Data, as_arguments
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights import traces
@@ -75,7 +75,7 @@ def gradient_signal_to_noise(
     """
     check_count("num_repeats", num_repeats, minimum=2)
     check_objective_fits(objective, guide)
-    if isinstance(objective, pyro.infer.RenyiELBO):
+    if not pyro_losses.differentiable(objective):
         raise InputError(f"Pyro's {type(objective).__name__} has no differentiable loss")
     args = as_arguments(x)
     owned = _parameters(model, guide, args)

@@ -13,6 +13,7 @@ from pyro_vae.objectives.catalogue import (
     can_thin,
     check_objective_fits,
     make_objective,
+    num_proposals,
 )
 from pyro_vae.objectives.controlled import BetaELBO, CapacityELBO, FreeBitsELBO
 from pyro_vae.objectives.piwae import PIWAE
@@ -53,5 +54,6 @@ __all__ = [
     "can_thin",
     "check_objective_fits",
     "make_objective",
+    "num_proposals",
     "sum_over_data",
 ]

@@ -9,8 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.objectives import ImportanceWeightedELBO, Loss, check_objective_fits, sum_over_data
-from pyro_vae.objectives.svi import for_svi, forget
+from pyro_vae.objectives import (
+    ImportanceWeightedELBO,
+    Loss,
+    check_objective_fits,
+    pyro_losses,
+    sum_over_data,
+)
 from pyro_vae.rows import pieces
 from pyro_vae.torch_state import generator_states, set_generator_states
 from pyro_vae.training.graph import CompiledGradient
@@ -133,25 +138,13 @@ class Gradients:
         if compiled is not None:
             return compiled(x, betas)
         with anneal(betas), matrix_products(self.precision, self.device):
-            if isinstance(self.objective, pyro.infer.RenyiELBO):
-                return self._by_pyro(x)
+            if not isinstance(self.objective, ImportanceWeightedELBO):
+                return pyro_losses.add_gradients(self.objective, self.model, self.guide, (x,))
             if self.particles is not None:
                 return self._in_chunks(x)
-            if isinstance(self.objective, ImportanceWeightedELBO):
-                loss = self.objective.estimate(self.model, self.guide, (x,), {})
-            else:
-                value = self.objective.differentiable_loss(self.model, self.guide, x)
-                loss = Loss(value, 1.0)
+            loss = self.objective.estimate(self.model, self.guide, (x,), {})
             loss.value.backward()
         return loss._replace(value=loss.value.detach())
-
-    def _by_pyro(self, x: Tensor) -> Loss:
-        """Pyro's RenyiELBO, which has no differentiable loss and wants registered parameters."""
-        registered = for_svi(self.model, self.guide)
-        try:
-            return Loss(x.new_tensor(self.objective.loss_and_grads(*registered, x)), 1.0)
-        finally:
-            forget(*registered)  # training leaves Pyro's store as it found it
 
     def _in_chunks(self, x: Tensor) -> Loss:
         objective, pair = self.objective, (self.model, self.guide, (x,), {})

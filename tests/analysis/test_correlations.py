@@ -67,6 +67,7 @@ def subject(k=1, seed=0, label="vanilla", active=None, num_test=60):
         natural=SimpleNamespace(test=test, whitening=None, image_shape=(2, 4)),
         settings=SimpleNamespace(patches=30, weighted_patches=12, draws=100, seed=0),
         k=k,
+        proposals=k,
         weighted=k > 1,
         label=label,
         seed=seed,

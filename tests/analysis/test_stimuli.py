@@ -298,6 +298,7 @@ def subject(model, guide, data, k=1, seed=0, label="k = 1", **measured):
         run=SimpleNamespace(model=model, guide=guide),
         natural=data,
         k=k,
+        proposals=k,
         weighted=k > 1,
         seed=seed,
         label=label,
