@@ -50,6 +50,20 @@ def assert_mean_close(samples, expected, n_se=5):
     assert score <= n_se, f"a mean is {score:.1f} standard errors from its expectation"
 
 
+def chi_square_score(counts, probabilities):
+    """Pearson's chi-square of counts in cells, in its standard errors above its mean.
+
+    With c cells chi-square has mean c - 1 and variance 2 (c - 1) where the probabilities are right.
+    """
+    counts, probabilities = (
+        torch.as_tensor(v, dtype=torch.float64) for v in (counts, probabilities)
+    )
+    expected = counts.sum() * probabilities
+    freedom = len(counts) - 1
+    chi_square = ((counts - expected).square() / expected).sum().item()
+    return (chi_square - freedom) / (2 * freedom) ** 0.5
+
+
 def slope(x, y):
     """Least-squares slope of y on x."""
     x, y = (torch.as_tensor(v, dtype=torch.float64) for v in (x, y))

@@ -1,0 +1,115 @@
+"""The published architectures: how their scale heads are read, and how their layers start."""
+
+import pyro
+import pytest
+import torch
+from torch import nn
+
+from pyro_vae.programs import GUIDES, MODELS, PRESETS, PairConfig, architecture
+from pyro_vae.programs.networks import MergedLinear, glorot_
+from tests.statistics import z_score
+
+# What a head's output s is to its unit's scale, from the papers and their authors' code:
+# sqrt(exp(s)), a log-variance (Vas 2024), or exp(s), a log-scale (Arnal et al. 2021, appendix D).
+SCALES = {
+    "td": lambda s: torch.exp(s).sqrt(),
+    "sparse": lambda s: torch.exp(s).sqrt(),
+    "burda1": torch.exp,
+    "burda2": torch.exp,
+    "planar": torch.exp,
+}
+
+
+def test_every_named_model_is_pinned():
+    assert set(SCALES) == set(MODELS)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("guide_name", GUIDES)
+@pytest.mark.parametrize("name", MODELS)
+def test_scale_heads_are_read_as_published(name, guide_name, preset):
+    """With heads that give s whatever their input, every unit has the scale of s."""
+    model, guide = PairConfig(name, guide_name, preset).build(6)
+    s, heads = torch.tensor(0.7), 0
+    for part in (*model.modules(), *guide.modules()):
+        if isinstance(getattr(part, "log_scale", None), MergedLinear):
+            heads += 1
+            for parameter in part.log_scale.parameters():
+                nn.init.zeros_(parameter)
+            nn.init.constant_(part.log_scale.parts[0].bias, s.item())
+    x = torch.zeros(2, 6)
+    drawn = pyro.poutine.trace(guide).get_trace(x)
+    scored = pyro.poutine.trace(pyro.poutine.replay(model, drawn)).get_trace(x)
+    levels = model.num_levels
+    assert heads == 2 * levels - 1  # q of every level, p of all but the top
+    sites = [drawn.nodes[f"z{level}"] for level in range(1, levels + 1)]
+    sites += [scored.nodes[f"z{level}"] for level in range(1, levels)]
+    for site in sites:
+        scale = site["fn"].base_dist.scale
+        torch.testing.assert_close(scale, SCALES[name](s).expand_as(scale))
+    top = scored.nodes[f"z{levels}"]["fn"].base_dist.scale
+    assert torch.equal(top, torch.ones_like(top))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_presets_differ_in_hidden_layers_alone(name):
+    small, paper = (architecture(name, preset) for preset in PRESETS)
+    for field in ("units", "families", "pixels", "noise", "activation", "gain", "glorot"):
+        assert getattr(small, field) == getattr(paper, field), field
+
+
+# Wide enough that the bound of one part alone would lie far from that of the whole.
+WIDTHS = [(400,), (100, 300), (300, 100), (50, 150, 200)]
+OUT = 200
+
+
+def assert_uniform(weights, bound):
+    """Numbers uniform in [-bound, bound]: mean and mean square within 5 standard errors."""
+    weights = weights.detach().flatten()
+    assert z_score(weights, 0) < 5
+    assert z_score(weights.square(), bound**2 / 3) < 5
+    largest = weights.abs().max().item()
+    # The largest of n falls short of the bound by a share of 20 / n once in e^20 times.
+    assert bound * (1 - 20 / len(weights)) < largest <= bound * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_a_merged_layer_starts_as_the_layer_on_the_concatenation(widths):
+    torch.manual_seed(3)
+    merged, joint = MergedLinear(widths, OUT), nn.Linear(sum(widths), OUT)
+    bound = sum(widths) ** -0.5  # of torch's own layer, which starts alike
+    assert_uniform(joint.weight, bound)
+    for part in merged.parts:
+        assert_uniform(part.weight, bound)
+    assert_uniform(merged.parts[0].bias, bound)
+    assert [part.bias is None for part in merged.parts[1:]] == [True] * (len(widths) - 1)
+    if len(widths) > 1:  # the bound of one part alone would be noticed
+        squares = merged.parts[0].weight.detach().square()
+        assert all(z_score(squares.flatten(), 1 / width / 3) > 8 for width in widths)
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_glorot_weights_are_those_of_the_joint_layer(widths):
+    torch.manual_seed(3)
+    merged = glorot_(MergedLinear(widths, OUT))
+    for part in merged.parts:
+        assert_uniform(part.weight, (6 / (sum(widths) + OUT)) ** 0.5)
+    assert torch.equal(merged.parts[0].bias, torch.zeros(OUT))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_start_as_their_papers_say(name):
+    """Glorot weights and zero biases (Arnal et al. 2021, appendix A), or torch's own."""
+    model, guide = PairConfig(name, "topdown", "paper").build(300, seed=1)
+    layers = [m for m in (*model.modules(), *guide.modules()) if isinstance(m, MergedLinear)]
+    assert layers
+    for layer in layers:
+        inputs = sum(part.in_features for part in layer.parts)
+        outputs = layer.parts[0].out_features
+        glorot = name in ("burda1", "burda2", "planar")
+        bound = (6 / (inputs + outputs)) ** 0.5 if glorot else inputs**-0.5
+        for part in layer.parts:
+            assert part.weight.abs().max() <= bound * (1 + 1e-6)
+            if part.weight.numel() > 1000:
+                assert_uniform(part.weight, bound)
+        assert bool((layer.parts[0].bias == 0).all()) is glorot
