@@ -1,5 +1,6 @@
 """Shared fixtures: a clean Pyro, tiny pairs, tiny image files, and fit.py run in this process."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,11 @@ from pyro_vae.programs import Architecture, build_guide, build_model
 
 # The tensors of the tests are too small for a second thread to help.
 torch.set_num_threads(1)
+
+# Tests send Ctrl-C to themselves and to their children, which both would ignore it where pytest was
+# started with it ignored (by nohup, or in the background of a script).
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Small settings of fit.py; flags given later in a command win.
 QUICK = [

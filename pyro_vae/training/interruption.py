@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+UNTOUCHED = (signal.SIG_IGN, None)
+
 
 class StopRequest:
     """Why the work should stop, or None; asked between steps."""
@@ -30,13 +32,17 @@ class StopRequest:
 def stop_on_signals(max_minutes: float | None = None) -> Iterator[StopRequest]:
     """Turn the first SIGINT or SIGTERM into a request; a second one acts as usual.
 
-    Outside the main thread only the limit of minutes works, since Python delivers signals there.
+    A signal that this process was started to ignore, as a shell does for ``nohup`` or a background
+    job of a script, goes on being ignored. Outside the main thread only the limit of minutes
+    works, since Python delivers signals there.
     """
     request = StopRequest(max_minutes)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # None stands for a handler that was not installed from Python, which could not be put back.
+    previous = {n: handler for n, handler in previous.items() if handler not in UNTOUCHED}
 
     def note(number: int, frame: object) -> None:
         request.signal = number

@@ -20,7 +20,7 @@ from torch import nn
 from pyro_vae.options import read_part
 from pyro_vae.programs import LocScale
 from pyro_vae.programs.conditionals import FAMILIES
-from pyro_vae.programs.likelihoods import LIKELIHOODS
+from pyro_vae.programs.likelihoods import LIKELIHOODS, BernoulliPixels, FixedNoiseNormal
 from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS
 from pyro_vae.programs.priors import PRIORS
 from tests.statistics import chi_square_score, double_precision, z_score
@@ -384,6 +384,35 @@ def test_values_that_it_cannot_have_are_refused_where_asked(part):
         unchecked = module(*h)
         assert unchecked.log_prob(bad).shape == (5,)
         assert unchecked.expand((5,)).log_prob(bad).shape == (5,)
+
+
+# The distributions that are written by hand: (parameters, validate_args=...) -> distribution.
+OWN = {
+    "FixedNoiseNormal": lambda loc, **settings: FixedNoiseNormal(loc, 0.4, **settings),
+    "BernoulliPixels": BernoulliPixels,
+}
+
+
+def test_every_distribution_of_our_own_has_a_row():
+    classes = [dist.TorchDistribution]
+    for one in classes:
+        classes.extend(one.__subclasses__())
+    ours = {one.__name__ for one in classes if one.__module__.startswith("pyro_vae.")}
+    assert ours == set(OWN)
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_a_distribution_was_asked_to_check_its_copies_check(name, asked):
+    bad = torch.full((2, 5, 3), torch.nan)
+    with pyro.validation_enabled(not asked):
+        distribution = OWN[name](torch.zeros(5, 3), validate_args=asked)
+        for copied in (distribution, distribution.expand((2, 5))):
+            if asked:
+                with pytest.raises(ValueError, match="support"):
+                    copied.log_prob(bad)
+            else:
+                assert copied.log_prob(bad).shape == (2, 5)
 
 
 @every_part

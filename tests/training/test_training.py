@@ -372,6 +372,17 @@ def test_a_second_signal_acts_as_usual(tmp_path):
         fit(checkpoint=tmp_path / "c.pt", on_epoch=interrupt)
 
 
+def test_a_signal_that_is_ignored_at_start_goes_on_being_ignored():
+    """As under nohup, or in the background of a script whose user presses Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result = fit(on_epoch=lambda history: os.kill(os.getpid(), signal.SIGINT))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.stopped, result.signal) == ("finished", None)
+
+
 def test_a_signal_in_the_last_step_is_not_lost():
     def interrupt(history):
         if len(history) == 3:
