@@ -157,7 +157,7 @@ class Comparison:
         drawn = np.stack([np.stack(both) for _, both in found])
         drawn = drawn.reshape(len(found), 2, -1, SAMPLE_COLUMNS, drawn.shape[-1]).swapaxes(1, 2)
         images = self._images(drawn.reshape(len(found), -1, *drawn.shape[-2:]))
-        binary = self.data.pixels == "binary"
+        binary = self.data.pixels.drawn
         names = ["mean", "binary draw" if binary else "with noise"] * (SAMPLES // SAMPLE_COLUMNS)
         figure, axes = _panels(len(found), 5.0, 7.2)
         for ax, (run, _), rows in zip(axes, found, images, strict=True):

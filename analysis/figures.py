@@ -115,15 +115,12 @@ def unit_effects(model, step: float = 1.0) -> torch.Tensor:
 
 def as_images(rows: np.ndarray, data: Dataset) -> np.ndarray:
     """Rows (N, D) as images (N, H, W) for display."""
-    if data.whitening is not None:
-        # Also maps PCA coefficients to pixels.
-        return data.whitening.filters(torch.as_tensor(rows.T)).numpy()
-    return rows.reshape(-1, *data.image_shape)
+    return data.preprocessing.shown(rows)
 
 
 def grey_limit(images: np.ndarray, data: Dataset) -> float | None:
     """Symmetric grey scale for standardised pixels, none (0 to 1) for binary ones."""
-    return None if data.pixels == "binary" else float(np.quantile(np.abs(images), 0.99))
+    return data.pixels.grey_limit(images)
 
 
 def main(arguments: list[str] | None = None) -> int:

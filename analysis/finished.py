@@ -113,7 +113,7 @@ def grey_test_rows(run: FinishedRun, data: Dataset, rows: np.ndarray) -> tuple[T
         pixels are standardised, nor where the images are black and white in the first place.
     """
     shown = data.test[rows]
-    if data.pixels != "binary":
+    if not data.pixels.drawn:
         return shown, False
     source = load_dataset(**{**run.config["data_settings"], "pixels": "standardised"})
     levels = [

@@ -55,7 +55,7 @@ class Case:
 
     def data(self, num_data: int) -> Tensor:
         """(num_data, num_pixels): random bits, or natural patches cut from bundled photographs."""
-        if self.arch.pixels == "binary":
+        if self.arch.pixels.drawn:
             generator = torch.Generator().manual_seed(0)
             pixels = torch.full((num_data, self.num_pixels), 0.3)
             return torch.bernoulli(pixels, generator=generator)

@@ -88,7 +88,7 @@ def _run(given: dict[str, Any], processes: Processes) -> int:
             batch_size=config["batch_size"],
             optimiser=settings.optimiser(config),
             lr_schedule=settings.lr_schedule(config),
-            binarise=(config["binarise"] or "access") if data.pixels == "binary" else None,
+            binarise=(config["binarise"] or "access") if data.pixels.drawn else None,
             annealing=settings.schedules(config),
             seed=config["seed"],
             compile=config["compile"],

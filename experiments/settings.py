@@ -123,10 +123,10 @@ def new_config(given: dict[str, Any]) -> dict[str, Any]:
     if not _cuts_patches(config["dataset"]):
         _refuse_patch_flags(given, config["dataset"])
         config |= dict.fromkeys(PATCH_FLAGS)
-    if config["binarise"] is not None and arch.pixels != "binary":
+    if config["binarise"] is not None and not arch.pixels.drawn:
         raise InputError(
-            f"--binarise is for models with Bernoulli pixels; {config['model']} has a Gaussian "
-            "likelihood"
+            f"--binarise is for models with Bernoulli pixels; {config['model']} has a "
+            f"{arch.pixels.likelihoods[0]} likelihood"
         )
     check_config(config)
     return config

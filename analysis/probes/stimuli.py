@@ -88,7 +88,7 @@ def stimulus_rows(images: NDArray, data: Dataset) -> Tensor:
     """
     whitening = data.whitening
     shape = data.image_shape if whitening is None else whitening.image_shape
-    if len(shape) != 2 or data.pixels != "standardised":
+    if len(shape) != 2 or not data.pixels.standardised:
         raise InputError(
             f"gratings want standardised grey images; {data.name} has {data.pixels} rows of shape "
             f"{tuple(data.image_shape)}"

@@ -59,7 +59,7 @@ class Programs:
                 z = numpyro.sample(f"z{level}", q)
 
     def _likelihood(self, h: jax.Array) -> dist.Distribution:
-        if self.arch.pixels == "binary":
+        if self.arch.pixels.drawn:
             return dist.Bernoulli(logits=self._linear("model.likelihood.logits", h))
         return dist.Normal(self._linear("model.likelihood.loc", h), self.arch.noise)
 

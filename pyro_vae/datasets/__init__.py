@@ -6,6 +6,23 @@ the seed, the epoch and the batch index alone, so that a resumed run sees what t
 
 from pyro_vae.datasets.batches import Batches
 from pyro_vae.datasets.dataset import Dataset
+from pyro_vae.datasets.identity import Fingerprint, describe_difference
 from pyro_vae.datasets.load import DATASETS, PATCH_DATASETS, load_dataset
+from pyro_vae.datasets.patches import tiles
+from pyro_vae.datasets.pixel_space import PIXEL_SPACES, PixelSpace, pixel_space
+from pyro_vae.datasets.preprocessing import Preprocessing
 
-__all__ = ["DATASETS", "PATCH_DATASETS", "Batches", "Dataset", "load_dataset"]
+__all__ = [
+    "DATASETS",
+    "PATCH_DATASETS",
+    "PIXEL_SPACES",
+    "Batches",
+    "Dataset",
+    "Fingerprint",
+    "PixelSpace",
+    "Preprocessing",
+    "describe_difference",
+    "load_dataset",
+    "pixel_space",
+    "tiles",
+]

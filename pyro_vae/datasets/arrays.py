@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.datasets.batches import draw_binary
-from pyro_vae.datasets.dataset import Dataset
-from pyro_vae.datasets.moments import chunks, mean_and_scale
+from pyro_vae.datasets.dataset import SPLITS, Dataset
+from pyro_vae.datasets.moments import mean_and_scale
+from pyro_vae.datasets.pixel_space import STANDARDISED, PixelSpace
+from pyro_vae.datasets.preprocessing import ArrayPreprocessing
 from pyro_vae.datasets.seeding import numpy_generator
+from pyro_vae.datasets.shapes import image_shape
 from pyro_vae.errors import InputError
 
 MIN_ROWS = 10
@@ -100,51 +103,61 @@ def split_at_random(raw: RawArrays, seed: int) -> SplitArrays:
 
 
 def dataset_from_arrays(
-    name: str, arrays: SplitArrays, *, pixels: str, binarise: str, seed: int
+    name: str, arrays: SplitArrays, *, pixels: PixelSpace, binarise: str, seed: int
 ) -> Dataset:
     """Flatten and scale split arrays as ``load_dataset`` says for ``pixels`` and ``binarise``.
 
     Raises:
-        InputError: values outside [0, 1] under ``pixels="binary"``, or hardly any variance.
+        InputError: values outside the interval of ``pixels``, or hardly any variance.
     """
-    if pixels == "binary":
-        # Judged over all splits, so that one split of dark images is not read on its own scale.
-        unit = _unit(arrays.origin, list(arrays.images.values()))
-        rows = {split: _scaled(images, 0.0, unit) for split, images in arrays.images.items()}
-        for split in rows:
-            if split != "train" or binarise == "static":
-                rows[split] = draw_binary(rows[split], numpy_generator(seed, "binarise", split))
-        return _assemble(name, arrays, rows, pixels, {"binarise": binarise, "seed": seed})
-    mean, scale = mean_and_scale(arrays.images["train"])
-    if scale < MIN_SCALE:
-        raise InputError(f"{arrays.origin}: training values vary by {scale:g} only: zero variance")
-    rows = {split: _scaled(images, mean, scale) for split, images in arrays.images.items()}
-    return _assemble(name, arrays, rows, pixels, {"mean": mean, "scale": scale})
+    shape = image_shape(arrays.images["train"].shape[1:])
+    if pixels.standardised:
+        mean, scale = mean_and_scale(arrays.images["train"])
+        if scale < MIN_SCALE:
+            raise InputError(
+                f"{arrays.origin}: training values vary by {scale:g} only: zero variance"
+            )
+        white = _white(list(arrays.images.values()))
+        how = ArrayPreprocessing(pixels, shape, mean, scale, white, seed)
+        return _assemble(name, arrays, how, {"mean": mean, "scale": scale})
+    white = pixels.white(arrays.origin, list(arrays.images.values()))
+    how = ArrayPreprocessing(pixels, shape, 0.0, white, white, seed)
+    if not pixels.drawn:
+        return _assemble(name, arrays, how, {"scale": white})
+    drawn = ("valid", "test") if binarise != "static" else SPLITS
+    return _assemble(name, arrays, how, {"binarise": binarise, "seed": seed}, drawn)
 
 
 def dataset_as_is(name: str, arrays: SplitArrays) -> Dataset:
     """Split rows, already whitened and standardised by whoever wrote the file, unchanged."""
-    rows = {split: _scaled(images, 0.0, 1.0) for split, images in arrays.images.items()}
-    return _assemble(name, arrays, rows, "standardised", {})
+    shape = image_shape(arrays.images["train"].shape[1:])
+    return _assemble(name, arrays, ArrayPreprocessing(STANDARDISED, shape, 0.0, 1.0), {})
 
 
 def _assemble(
-    name: str, arrays: SplitArrays, rows: dict[str, Tensor], pixels: str, scaling: dict
+    name: str,
+    arrays: SplitArrays,
+    preprocessing: ArrayPreprocessing,
+    scaling: dict,
+    drawn: Sequence[str] = (),
 ) -> Dataset:
-    row_shape = arrays.images["train"].shape[1:]
+    rows = {split: preprocessing.scaled(images) for split, images in arrays.images.items()}
+    for split in drawn:
+        rows[split] = preprocessing.draw(rows[split], split)
     info = {
         "origin": arrays.origin,
         "counts": {split: len(rows[split]) for split in rows},
-        "row_shape": list(row_shape),
+        "row_shape": list(arrays.images["train"].shape[1:]),
         **scaling,
     }
     return Dataset(
         name,
         **rows,
-        image_shape=_image_shape(row_shape),
-        pixels=pixels,
+        image_shape=preprocessing.image_shape,
+        pixels=preprocessing.pixels,
         labels=arrays.labels,
         label_names=arrays.label_names,
+        preprocessing=preprocessing,
         info=info,
     )
 
@@ -195,27 +208,9 @@ def _flat_labels(origin: str, labels: np.ndarray, rows: int) -> np.ndarray:
     return labels.reshape(-1)
 
 
-def _unit(origin: str, tables: list[np.ndarray]) -> float:
-    """The value that stands for white: 255 for grey bytes, 1 for fractions and 0/1 of any type."""
+def _white(tables: list[np.ndarray]) -> float | None:
+    """The value of white where the numbers are bytes or fractions; None where they are others."""
     low, high = min(t.min() for t in tables), max(t.max() for t in tables)
-    if tables[0].dtype == np.uint8 and high > 1:
-        return 255.0
-    if low < 0 or high > 1:
-        raise InputError(
-            f"{origin}: pixels='binary' needs values in [0, 1] (or uint8 0..255), "
-            f"got {low:g} to {high:g}"
-        )
-    return 1.0
-
-
-def _scaled(images: np.ndarray, mean: float, scale: float) -> Tensor:
-    """(N, ...) numbers to (N, D) float32 rows ``(images - mean) / scale``."""
-    done = [((chunk - mean) / scale).astype(np.float32) for chunk in chunks(images)]
-    return torch.from_numpy(np.concatenate(done).reshape(len(images), -1))
-
-
-def _image_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(H, W) of grey images; (D,) of vectors and of colour images, which no grey plot can show."""
-    if len(row_shape) == 3 and 1 in (row_shape[0], row_shape[2]):
-        row_shape = row_shape[1:] if row_shape[0] == 1 else row_shape[:2]
-    return row_shape if len(row_shape) == 2 else (int(np.prod(row_shape)),)
+    if low >= 0 and high <= 1:
+        return 1.0
+    return 255.0 if tables[0].dtype.kind in "ui" and low >= 0 and high <= 255 else None

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
+from pyro_vae.datasets.identity import Fingerprint, fingerprint
+from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
+from pyro_vae.datasets.preprocessing import (
+    ArrayPreprocessing,
+    PatchPreprocessing,
+    Preprocessing,
+)
 from pyro_vae.datasets.whitening import Whitening
 
 SPLITS = ("train", "valid", "test")
@@ -20,13 +28,15 @@ class Dataset:
         train: (N, D) float32, what the model is fitted to.
         valid: held-out rows, watched during training.
         test: held-out rows, read at the end only.
-        image_shape: (H, W), or (D,) where rows are not grey images.
+        image_shape: (H, W) of grey images, (H, W, 3) or (3, H, W) of colour images in the order in
+            which a row holds them; (D,) of rows that are no images, other shapes as they are.
         pixels: ``"standardised"``: one mean and one scale for the whole training set, for Gaussian
             likelihoods; ``"binary"``: 0 or 1, or a training set of probabilities that ``Batches``
-            draws from, for Bernoulli likelihoods.
+            draws from, for Bernoulli likelihoods. A ``PixelSpace``, equal to its name.
         labels: split name -> (N,) int64, or None.
         label_names: the name of label 0, 1, ..., where known.
-        whitening: the fitted preprocessing of patches, or None.
+        whitening: the fitted whitening of patches, or None.
+        preprocessing: turns new images into rows, as these were, and rows into images.
         info: what JSON can hold: origin, photographs of each split, settings, counts.
     """
 
@@ -35,8 +45,36 @@ class Dataset:
     valid: torch.Tensor
     test: torch.Tensor
     image_shape: tuple[int, ...]
-    pixels: str
+    pixels: PixelSpace
     labels: dict[str, torch.Tensor] | None = None
     label_names: tuple[str, ...] = ()
     whitening: Whitening | None = None
     info: dict = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+
+    def __post_init__(self) -> None:
+        # Datasets built by hand may name the pixel space, and their rows are taken as they are.
+        object.__setattr__(self, "pixels", pixel_space(self.pixels))
+        if self.preprocessing is None:
+            object.__setattr__(self, "preprocessing", self._as_it_is())
+
+    def _as_it_is(self) -> Preprocessing:
+        if self.whitening is None:
+            return ArrayPreprocessing(self.pixels, self.image_shape, 0.0, 1.0)
+        shape = self.whitening.image_shape
+        return PatchPreprocessing(self.pixels, shape, "grey", self.whitening)
+
+    @property
+    def picture_shape(self) -> tuple[int, ...] | None:
+        """(H, W) where rows can be drawn as grey images, (H, W, 3) as colour ones, else None."""
+        return self.preprocessing.picture_shape
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What tells whether other rows are these; computed when first asked for."""
+        return fingerprint({split: getattr(self, split) for split in SPLITS})
+
+    @property
+    def checksum(self) -> str:
+        """Hexadecimal SHA-256 digest of all rows, their order, shape and dtype."""
+        return self.fingerprint.checksum

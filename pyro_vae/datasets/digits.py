@@ -8,7 +8,8 @@ import numpy as np
 
 from pyro_vae.datasets.arrays import RawArrays, SplitArrays, split_rows
 from pyro_vae.datasets.downloads import cache_folder, fetch
-from pyro_vae.datasets.files import read_idx, read_npz, readable
+from pyro_vae.datasets.files import read_idx, read_npz
+from pyro_vae.datasets.reading import readable
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.errors import InputError
 

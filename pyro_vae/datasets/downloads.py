@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyro_vae.datasets.files import one_line
+from pyro_vae.datasets.reading import one_line
 from pyro_vae.errors import InputError
 
 TIMEOUT_S = 30

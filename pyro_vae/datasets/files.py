@@ -5,32 +5,15 @@ from __future__ import annotations
 import gzip
 import math
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from pyro_vae.datasets.arrays import RawArrays
+from pyro_vae.datasets.reading import readable
 from pyro_vae.errors import InputError
 
 IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-
-@contextmanager
-def readable(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a decoder raises on a damaged file into one InputError naming the file."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # decoders raise all sorts: zlib.error, SyntaxError, struct.error
-        raise InputError(f"{path} is not a readable {what}: {one_line(error)}") from error
-
-
-def one_line(error: BaseException) -> str:
-    """The error's type and message without line breaks."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def is_idx(path: Path) -> bool:

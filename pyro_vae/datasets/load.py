@@ -19,6 +19,7 @@ from pyro_vae.datasets.photographs import (
     folder_photographs,
     natural_photographs,
 )
+from pyro_vae.datasets.pixel_space import STANDARDISED, pixel_space
 from pyro_vae.datasets.safe_pickle import read_patch_pickle
 from pyro_vae.datasets.textures import load_textures
 from pyro_vae.errors import InputError, check_choice, check_count
@@ -26,7 +27,6 @@ from pyro_vae.errors import InputError, check_choice, check_count
 PATCH_DATASETS = ("natural", "bsds", "textures")
 DIGIT_DATASETS = ("mnist", "fashion_mnist", "omniglot")
 DATASETS = PATCH_DATASETS + DIGIT_DATASETS
-PIXELS = ("standardised", "binary")
 DATA_DIR_VARIABLE = "PYRO_VAE_DATA"
 
 
@@ -83,7 +83,7 @@ def load_dataset(
         InputError: an unknown name or option, a missing or damaged file, data that cannot be used
             (not finite, constant, too few, out of range), or a failed download.
     """
-    check_choice("pixels", pixels, PIXELS)
+    space = pixel_space(pixels)
     check_choice("binarise", binarise, BINARISE)
     check_count("seed", seed, minimum=0)
     folder = _data_folder(data_dir)
@@ -91,19 +91,16 @@ def load_dataset(
 
     if name in DIGIT_DATASETS:
         arrays = load_digits(name, folder)
-        return dataset_from_arrays(name, arrays, pixels=pixels, binarise=binarise, seed=seed)
+        return dataset_from_arrays(name, arrays, pixels=space, binarise=binarise, seed=seed)
 
     path, array = (None, None) if name in PATCH_DATASETS else _find_path(name)
     is_pickle = path is not None and path.suffix.lower() in (".pkl", ".pickle")
     if path is not None and path.is_file() and not is_pickle:
         arrays = split_at_random(read_arrays(path, array).check(), seed)
-        return dataset_from_arrays(name, arrays, pixels=pixels, binarise=binarise, seed=seed)
+        return dataset_from_arrays(name, arrays, pixels=space, binarise=binarise, seed=seed)
 
-    if pixels == "binary":
-        raise InputError(
-            f"{name} holds grey patches, for which pixels='binary' is no likelihood; allowed: "
-            "standardised (standardised patches need a Gaussian likelihood)"
-        )
+    if not space.standardised:
+        raise space.refused(f"{name} holds grey patches", STANDARDISED)
     if is_pickle:
         return _load_patch_pickle(name, path)
     settings = PatchSettings(

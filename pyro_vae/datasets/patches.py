@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from pyro_vae.datasets.dataset import SPLITS, Dataset
+from pyro_vae.datasets.intensity import INTENSITY, LOG_OFFSET, intensities
+from pyro_vae.datasets.pixel_space import STANDARDISED
+from pyro_vae.datasets.preprocessing import PatchPreprocessing
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.datasets.whitening import Whitening, check_whitening, fit_whitening
 from pyro_vae.errors import InputError, check_choice, check_count
 
-INTENSITY = ("log", "grey")
-# log(grey + offset), grey in [0, 1]. Thirteen of 255 grey levels: a smaller offset turns the
-# quantisation noise of dark areas into the strongest contrasts of a photograph.
-LOG_OFFSET = 0.05
 # A patch is flat, and dropped, when its pixel standard deviation is below this fraction of the
 # mean over training patches. Whitened sky is compression noise, not structure.
 FLAT_FRACTION = 0.1
@@ -95,6 +94,12 @@ class PatchPipeline:
         patches, source = cut_split(photographs, split, self.settings, self.min_contrast)
         return self.whitening.transform(patches), torch.from_numpy(source)
 
+    @property
+    def preprocessing(self) -> PatchPreprocessing:
+        """What is applied to every patch."""
+        shape, intensity = self.whitening.image_shape, self.settings.intensity
+        return PatchPreprocessing(STANDARDISED, shape, intensity, self.whitening)
+
     def dataset(
         self,
         name: str,
@@ -125,12 +130,34 @@ class PatchPipeline:
             name,
             **rows,
             image_shape=self.whitening.row_shape,
-            pixels="standardised",
+            pixels=STANDARDISED,
             labels=labels if label_names else None,
             label_names=label_names,
             whitening=self.whitening,
+            preprocessing=self.preprocessing,
             info=info,
         )
+
+
+def tiles(photograph: np.ndarray, size: int) -> np.ndarray:
+    """Cut a photograph (H, W) or (H, W, 3) into patches (N, size, size[, 3]) side by side.
+
+    What is left over at the right and at the bottom is dropped; row by row, from the top left.
+
+    Raises:
+        InputError: the photograph is smaller than a patch, or of another shape.
+    """
+    photograph = np.asarray(photograph)
+    check_count("size", size)
+    if photograph.ndim not in (2, 3) or min(photograph.shape[:2]) < size:
+        raise InputError(
+            f"a photograph (H, W) or (H, W, 3) of at least {size} x {size} pixels is needed, got "
+            f"shape {photograph.shape}"
+        )
+    down, across = (length // size for length in photograph.shape[:2])
+    whole = photograph[: down * size, : across * size]
+    cut = whole.reshape(down, size, across, size, *photograph.shape[2:]).swapaxes(1, 2)
+    return cut.reshape(down * across, size, size, *photograph.shape[2:])
 
 
 def contrast(patches: np.ndarray) -> np.ndarray:
@@ -195,8 +222,7 @@ def _cut(
         top = rng.integers(windows.shape[0], size=missing)
         left = rng.integers(windows.shape[1], size=missing)
         patches = windows[top, left].reshape(missing, size * size)
-        if settings.intensity == "log":
-            patches = np.log(patches + np.float32(LOG_OFFSET))
+        patches = intensities(patches, settings.intensity)
         drawn += missing
         patches = patches[contrast(patches) >= min_contrast]
         kept.append(patches)

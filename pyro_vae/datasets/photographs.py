@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pyro_vae.datasets.files import read_npz, readable
+from pyro_vae.datasets.files import read_npz
+from pyro_vae.datasets.intensity import grey_levels
 from pyro_vae.datasets.patches import Photograph
+from pyro_vae.datasets.reading import readable
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.errors import InputError
 
@@ -113,7 +115,6 @@ def read_photograph(path: Path) -> Photograph:
         InputError: not an image, or not grey, RGB or RGBA.
     """
     import imageio.v3 as imageio
-    from skimage import color, util
 
     # Named plugins: left to search, imageio tries formats that need more than one grey picture.
     plugin = "tifffile" if path.suffix.lower() in (".tif", ".tiff") else "pillow"
@@ -124,11 +125,6 @@ def read_photograph(path: Path) -> Photograph:
         raise InputError(
             f"{path} must be one grey or colour image (H, W[, channels]), got shape {image.shape}"
         )
-    if image.dtype.kind == "f" and not (image.min() >= 0 and image.max() <= 1):
-        raise InputError(
-            f"{path}: float pixels must lie in [0, 1], got {image.min():g} to {image.max():g}"
-        )
-    image = util.img_as_float(image)
     if image.ndim == 3:
-        image = color.rgb2gray(image[..., :3]) if channels >= 3 else image[..., 0]
-    return Photograph(path.name, image.astype(np.float32))
+        image = image[..., :3] if channels >= 3 else image[..., 0]
+    return Photograph(path.name, grey_levels(str(path), image, colour=channels >= 3))

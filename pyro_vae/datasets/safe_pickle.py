@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pyro_vae.datasets.arrays import RawArrays
-from pyro_vae.datasets.files import readable
+from pyro_vae.datasets.reading import readable
 from pyro_vae.errors import InputError
 
 PATCH_KEYS = ("train_images", "train_labels", "test_images", "test_labels")

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
 from pyro_vae.errors import InputError, check_choice
 from pyro_vae.programs.networks import ACTIVATIONS
 
@@ -54,7 +55,7 @@ class Architecture:
     feedback: tuple[Widths, ...]
     priors: tuple[Widths, ...]
     decoder: Widths
-    pixels: str
+    pixels: PixelSpace
     noise: float = 0.4
     activation: str | Mapping[str, str] = "softplus"
     gain: float = 0.5
@@ -64,6 +65,7 @@ class Architecture:
     network: str = "mlp"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", pixel_space(self.pixels))
         levels = len(self.units)
         for what, wanted in (
             ("families", levels),

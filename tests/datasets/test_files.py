@@ -89,11 +89,27 @@ def test_labels_follow_their_rows(tmp_path):
         fails(path, message)
 
 
-@pytest.mark.parametrize("shape", [(7,), (2, 2), (4, 5, 3), (3, 5, 4)])
-def test_rows_that_are_not_grey_images_are_vectors(tmp_path, shape):
+@pytest.mark.parametrize(
+    ("shape", "drawn"),
+    [
+        ((7,), None),
+        ((2, 2), (2, 2)),
+        ((4, 5, 3), (4, 5, 3)),
+        ((3, 5, 4), (5, 4, 3)),
+        ((4, 5, 2), None),
+        ((4, 5, 4), None),
+    ],
+)
+def test_images_keep_their_shape_and_say_how_they_can_be_drawn(tmp_path, shape, drawn):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).random((20, *shape)))
-    expected = shape if len(shape) == 2 else (int(np.prod(shape)),)
-    assert load_dataset(tmp_path / "a.npy").image_shape == expected
+    data = load_dataset(tmp_path / "a.npy")
+    assert data.image_shape == shape
+    assert data.picture_shape == drawn
+    if drawn is None:
+        with pytest.raises(InputError, match=r"cannot be drawn: images of shape .* are wanted"):
+            data.preprocessing.shown(data.test)
+    else:
+        assert data.preprocessing.shown(data.test).shape == (len(data.test), *drawn)
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 1), (1, 4, 5)])

@@ -1,0 +1,50 @@
+"""Grey levels of images of any kind, and the intensities of patches cut from them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pyro_vae.errors import InputError
+
+INTENSITY = ("log", "grey")
+# log(grey + offset), grey in [0, 1]. Thirteen of 255 grey levels: a smaller offset turns the
+# quantisation noise of dark areas into the strongest contrasts of a photograph.
+LOG_OFFSET = 0.05
+
+
+def grey_levels(origin: str, pixels: np.ndarray, *, colour: bool) -> np.ndarray:
+    """Numbers (..., H, W), or (..., H, W, 3) of ``colour``, as grey levels in [0, 1], float32.
+
+    Whole numbers are divided by the largest one of their type (uint8, uint16; bool); RGB becomes
+    luminance, 0.2125 R + 0.7154 G + 0.0721 B (scikit-image's ``rgb2gray``).
+
+    Raises:
+        InputError: other types of number, or fractions outside [0, 1]; ``origin`` is named.
+    """
+    from skimage import color, util
+
+    if pixels.dtype.kind == "f":
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise InputError(
+                f"{origin}: float pixels must lie in [0, 1], got {pixels.min():g} to "
+                f"{pixels.max():g}"
+            )
+    elif pixels.dtype not in (np.uint8, np.uint16, np.bool_):
+        raise InputError(
+            f"{origin}: whole numbers must be uint8 (0..255) or uint16 (0..65535), got "
+            f"{pixels.dtype}"
+        )
+    levels = util.img_as_float(pixels)
+    if colour:
+        levels = color.rgb2gray(levels)
+    return levels.astype(np.float32)
+
+
+def intensities(grey: np.ndarray, kind: str) -> np.ndarray:
+    """Grey levels in [0, 1] as log(grey + 0.05) for ``"log"``, as they are for ``"grey"``."""
+    return np.log(grey + np.float32(LOG_OFFSET)) if kind == "log" else grey
+
+
+def grey_of_intensities(values: np.ndarray, kind: str) -> np.ndarray:
+    """Inverse of :func:`intensities`; not cut at black and white."""
+    return np.exp(values) - LOG_OFFSET if kind == "log" else values
