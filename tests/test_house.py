@@ -8,9 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import house
+
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("pyro_vae", "experiments", "analysis")
-MAX_LINES = 300
+ROOMS = house.ROOMS
+OURS = house.ours()
+MAX_LINES, MAX_PARAMETERS, MAX_LOOSE, MAX_SKIPS = 300, 10, 8, 3
+
+# Programs make weights, weights make objectives, objectives train, evaluation judges, runs keep:
+# a room may import those that stand before it here.
+ORDER = (
+    "programs",
+    "weights",
+    "objectives",
+    "evaluation",
+    "training",
+    "export",
+    "runs",
+    "cli",
+)
+# The ground floor and the data sets stand beside: all rooms may use them, they use no room.
+GROUND = ("errors", "options", "rows", "storage", "torch_state", "version")
+BESIDE = "datasets"
+DOORS = ("__init__", "__main__")  # which give everything out
 
 
 def sources(*rooms):
@@ -112,6 +132,80 @@ def test_the_library_knows_neither_commands_nor_pictures():
             assert top != "matplotlib", path
 
 
+def room_of(name):
+    """programs of pyro_vae/programs/guides.py or of pyro_vae.programs.guides."""
+    return name.removesuffix(".py").replace(".", "/").split("/")[1]
+
+
+def rooms_imported(path):
+    """Rooms and loose modules of the library that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "pyro_vae":
+            names = [f"pyro_vae.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = ["pyro_vae." * (node.level > 0) + (node.module or "")]
+        else:
+            continue
+        for name in names:
+            if name == "pyro_vae" or name.startswith("pyro_vae."):
+                yield room_of(f"{name}.__init__")
+
+
+def test_imports_go_one_way():
+    for path in sources("pyro_vae"):
+        here = room_of(path.relative_to(ROOT).as_posix())
+        if here in DOORS:
+            continue
+        if here in ORDER:
+            allowed = {here, *ORDER[: ORDER.index(here)], *GROUND, BESIDE}
+        else:
+            assert here in (*GROUND, BESIDE), f"say where {here} stands"
+            allowed = {here, *GROUND}
+        found = set(rooms_imported(path))
+        assert found <= allowed, f"{path}: {sorted(found - allowed)}"
+
+
+def test_few_files_lie_loose():
+    assert len(OURS.loose) <= MAX_LOOSE, OURS.loose
+    assert set(OURS.loose) == {f"{name}.py" for name in GROUND}
+
+
+def test_tables_alone_are_kept_from_the_formatter():
+    folders = [ROOT / room for room in (*ROOMS, "tests", "benchmarks")]
+    assert house.House("all", folders).skips <= MAX_SKIPS
+
+
+def test_facades_are_what_they_are_listed_for():
+    places = {one.place: one for one in OURS.functions}
+    for place, reason in house.FACADES.items():
+        assert places[place].parameters > MAX_PARAMETERS, place
+        assert reason
+
+
+def test_the_counts_of_the_house(tmp_path):
+    (tmp_path / "room" / "one").mkdir(parents=True)
+    (tmp_path / "room" / "two").mkdir()
+    text = '''"""See https://arxiv.org/abs/1509.00519."""
+class A:
+    def method(self, a, b, *, c, **d):
+        x["written"] = x["read"]
+        del x["deleted"]
+        return x[0], x[a], f(x)["read"]["read"]
+'''
+    for name in ("loose", "__init__", "one/same", "two/same", "two/other"):
+        (tmp_path / "room" / f"{name}.py").write_text(text if name == "loose" else "\n")
+    found = house.House("room", [tmp_path / "room"])
+    assert found.key_reads() == pytest.approx(1000 * 3 / 10)
+    assert found.shared_names() == {"same.py": ["room/one", "room/two"]}
+    assert found.shared_names(["room/one", "room/two"]) == {}
+    assert found.loose == ["loose.py"]
+    assert str(found.functions[0]) == "4 (room/loose.py:A.method)"
+    assert [found.sources[1].links, found.sources[1].classes] == [1, 1]
+    assert '| `x["key"]` reads per 1000 lines | 300.0 |' in house.table([found])
+
+
 def test_analysis_never_trains():
     for path in sources("analysis"):
         for module in imported_modules(path):
@@ -130,7 +224,8 @@ def test_pyro_runs_in_one_file_and_arviz_is_made_in_one():
 
 @pytest.mark.parametrize("path", sources(*ROOMS), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_is_too_long(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    length = len(path.read_text(encoding="utf-8").splitlines())
+    assert length <= MAX_LINES
 
 
 def test_every_module_says_what_it_is_for():
