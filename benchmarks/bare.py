@@ -1,8 +1,8 @@
 """The same models in bare PyTorch: no Pyro, no library, one eager loss as a careful user writes it.
 
-They are the reference of ``benchmarks/compare.py``: same layers, same densities, same noise. The
-first layer that merges x and z is split, ``W [h, s] = W_x h + W_z s``, with the product of x once
-per datum; location and scale are two heads; the fixed noise is a number. The Bernoulli term is
+They are the reference of ``benchmarks/training_step.py``: same layers, same densities, same noise.
+The first layer that merges x and z is split, ``W [h, s] = W_x h + W_z s``, with the product of x
+once per datum; location and scale are two heads; the fixed noise is a number. The Bernoulli term is
 ``(x * logits).sum() - softplus(logits).sum()``, which is faster on CPUs at every k than torch's
 ``binary_cross_entropy_with_logits`` (measured: 9.4 against 12.2 ms for 50 x 100 x 784 numbers).
 """
@@ -121,7 +121,7 @@ class BareBurda2(_TwoLevels):
 
 
 class BareTD(_TwoLevels):
-    """S0's two-level pair: z2 normal (20), z1 Laplace (450), linear mean; softplus."""
+    """The two-level pair of Vas 2024: z2 normal (20), z1 Laplace (450), linear mean; softplus."""
 
     def forward(self, x: Tensor, num_particles: int) -> Tensor:
         shape = (num_particles, len(x))

@@ -74,7 +74,7 @@ def in_subprocess(case: str, batch: int, num_particles: int, variant: str) -> di
     command = [sys.executable, __file__, case, str(batch), str(num_particles), variant]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        print(f"    {variant}: no memory figure: {done.stderr.strip().splitlines()[-1:]}")
+        print(f"    {variant}: no peak memory: {done.stderr.strip().splitlines()[-1:]}")
         return None
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.cases import CASES, Case
 from benchmarks.machine import description, flush_denormals
-from benchmarks.timing import Spread, interleave
+from benchmarks.turns import Spread, interleave
 from benchmarks.variants import VARIANTS
 
 PARTICLES, AT_BATCH = (1, 5, 10, 25, 50, 100, 200), 100
@@ -165,8 +165,8 @@ def _flags() -> argparse.Namespace:
     parser.add_argument(
         "--max-seconds", type=float, default=5.0, help="few rounds where a step takes longer"
     )
-    parser.add_argument("--figure", type=Path, help="write the figure to this file")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--figure", type=Path, help="write the picture to this file")
+    parser.add_argument("--json", type=Path, help="write all results to this file")
     return parser.parse_args()
 
 

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 import pyro_vae
 from benchmarks.cases import Case
-from pyro_vae.objectives.thinning import default_kept
-from pyro_vae.training import Gradients
-from pyro_vae.training.fitting import default_chunk_size
-from pyro_vae.training.optimisation import GradientStep
+from pyro_vae.objectives import default_kept
+from pyro_vae.training import Gradients, GradientStep, default_chunk_size
 
 Step = Callable[[Tensor], object]
 

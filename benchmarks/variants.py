@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import Tensor
 
-from benchmarks import checks, steps
+from benchmarks import same_bound, steps
 from benchmarks.cases import Case
 
 Prepared = Callable[[], object]  # one training step on data fixed before
@@ -29,7 +29,7 @@ class Variant:
     """
 
     prepare: Callable[[Case, int, Tensor], Prepared]
-    check: checks.Checks | None = None
+    check: same_bound.Checks | None = None
     package: str = "torch"
     supports: Callable[[Case], bool] = lambda case: True
     modules: tuple[str, ...] = ()
@@ -64,18 +64,20 @@ def _pythae(case: Case, num_particles: int, x: Tensor) -> Prepared:
 
 _COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
 VARIANTS = {
-    "bare": Variant(_torch(steps.bare), checks.bare),
-    "bare-compiled": Variant(_torch(steps.bare_compiled), checks.bare_compiled, modules=_COMPILER),
+    "bare": Variant(_torch(steps.bare), same_bound.bare),
+    "bare-compiled": Variant(
+        _torch(steps.bare_compiled), same_bound.bare_compiled, modules=_COMPILER
+    ),
     "ours": Variant(_torch(steps.ours)),
     "ours-compiled": Variant(_torch(steps.ours, compiled=True), modules=_COMPILER),
     "ours-thinned": Variant(_torch(steps.ours, compiled=True, thin=True), modules=_COMPILER),
-    "pyro-renyi": Variant(_torch(steps.pyro_renyi), checks.pyro_renyi),
+    "pyro-renyi": Variant(_torch(steps.pyro_renyi), same_bound.pyro_renyi),
     "numpyro": Variant(
-        _numpyro, checks.numpyro, "numpyro", modules=("benchmarks.peers.numpyro_peer",)
+        _numpyro, same_bound.numpyro, "numpyro", modules=("benchmarks.peers.numpyro_peer",)
     ),
     "pythae-iwae": Variant(
         _pythae,
-        checks.pythae,
+        same_bound.pythae,
         "pythae",
         lambda case: case.name == "burda1",
         ("benchmarks.peers.pythae_peer",),

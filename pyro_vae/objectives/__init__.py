@@ -17,6 +17,7 @@ from pyro_vae.objectives.catalogue import (
 )
 from pyro_vae.objectives.controlled import BetaELBO, CapacityELBO, FreeBitsELBO
 from pyro_vae.objectives.piwae import PIWAE
+from pyro_vae.objectives.thinning import default_kept
 from pyro_vae.objectives.weighted import (
     CIWAE,
     ELBO,
@@ -53,6 +54,7 @@ __all__ = [
     "RenyiELBO",
     "can_thin",
     "check_objective_fits",
+    "default_kept",
     "make_objective",
     "num_proposals",
     "sum_over_data",

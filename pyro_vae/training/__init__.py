@@ -1,8 +1,15 @@
 """Training: the loop, the gradient it follows, the optimiser, and what a run can survive."""
 
-from pyro_vae.training.fitting import fit
+from pyro_vae.training.fitting import default_chunk_size, fit
 from pyro_vae.training.gradients import Gradients
-from pyro_vae.training.optimisation import OptimiserSettings
+from pyro_vae.training.optimisation import GradientStep, OptimiserSettings
 from pyro_vae.training.progress import FitResult
 
-__all__ = ["FitResult", "Gradients", "OptimiserSettings", "fit"]
+__all__ = [
+    "FitResult",
+    "GradientStep",
+    "Gradients",
+    "OptimiserSettings",
+    "default_chunk_size",
+    "fit",
+]

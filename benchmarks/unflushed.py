@@ -19,7 +19,6 @@ import pyro_vae
 from benchmarks.cases import Case
 from benchmarks.steps import step_of_loss
 from benchmarks.variants import VARIANTS, Prepared
-from pyro_vae.weights.diagnostics import effective_sample_size
 
 UNFLUSHED = ("bare", "pyro-renyi", "ours")
 
@@ -40,11 +39,11 @@ def effective_particles(case: Case, num_particles: int, x: Tensor) -> float:
     """Mean over data of the effective sample size: how concentrated the weights are."""
     with torch.no_grad():
         log_w = pyro_vae.log_weights(*case.pair(), x, num_particles).log_w
-    return effective_sample_size(log_w).mean().item()
+    return pyro_vae.diagnostics.effective_sample_size(log_w).mean().item()
 
 
 @contextmanager
-def unflushed(variant: str, case: Case, num_particles: int, x: Tensor) -> Iterator[Prepared]:
+def in_own_process(variant: str, case: Case, num_particles: int, x: Tensor) -> Iterator[Prepared]:
     """The variant's step in a process that does not flush; called, it waits for one step."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()

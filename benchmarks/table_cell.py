@@ -11,9 +11,9 @@ import torch
 
 from benchmarks import memory, steps
 from benchmarks.cases import Case
-from benchmarks.checks import Check
 from benchmarks.machine import flops
-from benchmarks.timing import Spread, interleave
+from benchmarks.same_bound import Check
+from benchmarks.turns import Spread, interleave
 from benchmarks.variants import VARIANTS, Prepared
 
 BASE = "bare"

@@ -1,7 +1,7 @@
 """Time of one training step: this library, bare PyTorch, Pyro, NumPyro and pythae.
 
-    python benchmarks/compare.py
-    python benchmarks/compare.py --cases burda1 td --batches 100 --particles 1 50 --memory
+    python benchmarks/training_step.py
+    python benchmarks/training_step.py --cases burda1 td --batches 100 --particles 1 50 --memory
 
 A step is loss, gradient and optimiser. Variants take their steps in turns; ``x1.10`` is the median
 over rounds of the time over that of the bare loop in the same round, with quartiles. Before timing,
@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pyro
 import torch
 
-from benchmarks import denormals
+from benchmarks import unflushed
 from benchmarks.cases import CASES
-from benchmarks.cells import Limits, Row, print_rows, run_cell
 from benchmarks.machine import description, flush_denormals, matmul_peak
+from benchmarks.table_cell import Limits, Row, print_rows, run_cell
 from benchmarks.variants import VARIANTS
 
 DENORMALS = {"case": "td", "batch": 100, "particles": (10, 50)}
@@ -79,8 +79,8 @@ def _denormals(names: list[str], limits: Limits, peak: float) -> list[dict]:
     table = []
     batch = DENORMALS["batch"]
     for num_particles in DENORMALS["particles"]:
-        case = denormals.trained(CASES[DENORMALS["case"]], num_particles, batch)
-        effective = denormals.effective_particles(case, num_particles, case.data(batch))
+        case = unflushed.trained(CASES[DENORMALS["case"]], num_particles, batch)
+        effective = unflushed.effective_particles(case, num_particles, case.data(batch))
         print(
             f"denormals: {case.name} after 100 steps, batch {batch}, k = {num_particles}, "
             f"effective sample size {effective:.2f}",
@@ -89,9 +89,9 @@ def _denormals(names: list[str], limits: Limits, peak: float) -> list[dict]:
         with ExitStack() as stack:
             extra = {
                 f"{name} unflushed": stack.enter_context(
-                    denormals.unflushed(name, case, num_particles, case.data(batch))
+                    unflushed.in_own_process(name, case, num_particles, case.data(batch))
                 )
-                for name in denormals.UNFLUSHED
+                for name in unflushed.UNFLUSHED
             }
             cell = run_cell(case, batch, num_particles, names, limits, peak, extra=extra)
         print_rows(cell)
@@ -121,7 +121,7 @@ def _flags() -> argparse.Namespace:
         action="store_false",
         help="without the table of the trained pair",
     )
-    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    parser.add_argument("--json", type=Path, help="also write all results to this file")
     return parser.parse_args()
 
 
