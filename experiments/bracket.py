@@ -78,9 +78,9 @@ def _main(arguments: list[str] | None) -> int:
     summary = {
         "simulated": _simulated(bracket, sampled[0]),
         "test": {
-            "AIS, lower": mean_and_error(below.lower),
-            "L_K": mean_and_error(sampled[1].log_likelihood),
-            "AIS over L_K": mean_and_error(below.lower - sampled[1].log_likelihood),
+            "AIS, lower": mean_and_error(below.lower).as_dict(),
+            "L_K": mean_and_error(sampled[1].log_likelihood).as_dict(),
+            "AIS over L_K": mean_and_error(below.lower - sampled[1].log_likelihood).as_dict(),
         },
         "acceptance": {
             "simulated": float(bracket.acceptance.mean()),
@@ -97,14 +97,15 @@ def _main(arguments: list[str] | None) -> int:
 
 
 def _simulated(bracket: Bracket, sampled: Evaluation) -> dict[str, Any]:
-    return {
-        "AIS, lower": mean_and_error(bracket.lower),
-        "L_K": mean_and_error(sampled.log_likelihood),
-        "L_K, jackknife": mean_and_error(sampled.log_likelihood_jackknife),
-        "reverse AIS, upper": mean_and_error(bracket.upper),
-        "gap, upper - lower": mean_and_error(bracket.gap),
-        "upper - L_K": mean_and_error(bracket.upper - sampled.log_likelihood),
+    columns = {
+        "AIS, lower": bracket.lower,
+        "L_K": sampled.log_likelihood,
+        "L_K, jackknife": sampled.log_likelihood_jackknife,
+        "reverse AIS, upper": bracket.upper,
+        "gap, upper - lower": bracket.gap,
+        "upper - L_K": bracket.upper - sampled.log_likelihood,
     }
+    return {name: mean_and_error(values).as_dict() for name, values in columns.items()}
 
 
 def _print(summary: dict[str, Any], flags) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.statistics import mean_and_error
 
 CONDITIONS = ("full", "illusory", "rotated", "one end", "other end")
 FULL, ILLUSORY, ROTATED, ONE, OTHER = range(len(CONDITIONS))
@@ -166,7 +167,8 @@ def contrasts(found: Mapping[str, NDArray]) -> pd.DataFrame:
     }
     rows = []
     for name, difference in differences.items():
-        mean, error = difference.mean(), difference.std(ddof=1) / np.sqrt(len(difference))
+        apart = mean_and_error(difference)
+        mean, error = apart.mean, apart.standard_error
         # Differences at the level of rounding are none, NaN is no prediction: nothing to test.
         varies = error > 1e-6 * np.abs(full).mean()
         t, p = stats.ttest_1samp(difference, 0.0) if varies else (np.nan, np.nan)
@@ -189,7 +191,7 @@ def _driven(response: NDArray, what: str) -> NDArray[np.float64]:
     if not np.isfinite(response).all():
         raise InputError(f"{what} has entries that are not finite")
     full = response[:, FULL].astype(float)
-    error = full.std(ddof=1) / np.sqrt(len(full))
+    error = mean_and_error(full).standard_error
     if not full.mean() > MIN_RESPONSE * error:
         raise InputError(
             f"the {what} to gratings through the fields of {len(full)} units is {full.mean():.2g} "

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.statistics import mean_and_error
 
 LEVEL = 0.95  # of the intervals
 # Differences that vary by less than this share of the figures are equal up to rounding.
@@ -163,8 +164,8 @@ def _spread(figures: NDArray) -> tuple[float, float, float]:
     n = len(figures)
     if n < 2:
         return (float(figures[0]) if n else math.nan), math.nan, math.nan
-    sd = float(figures.std(ddof=1))
-    return float(figures.mean()), sd, sd / math.sqrt(n)
+    found = mean_and_error(figures)
+    return found.mean, float(figures.std(ddof=1)), found.standard_error
 
 
 def _paired_test(ours: NDArray, theirs: NDArray, baseline: str) -> dict[str, float | str]:

@@ -6,10 +6,10 @@ ArviZ makes pyplot figures where it is given no axes; given them, it leaves pypl
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib import MatplotlibDeprecationWarning
@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from pyro_vae.errors import InputError, check_count
+from pyro_vae.export import per_datum
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
 
 if TYPE_CHECKING:
@@ -190,8 +191,7 @@ def plot_khat(ax: Axes, idata: arviz.InferenceData) -> Axes:
 
 def khats(idata: arviz.InferenceData) -> xarray.DataArray:
     """Finite k-hat of the patches, dim (datum); InputError where there are none."""
-    groups: Mapping[str, Any] = idata
-    table = groups["importance_diagnostics"] if "importance_diagnostics" in idata.groups() else {}
+    table = per_datum(idata)
     if "khat" not in table:
         raise InputError("the run's ArviZ data hold no k-hat (importance_diagnostics.khat)")
     values = table["khat"].astype(float)

@@ -240,7 +240,7 @@ def _pruning_cost(model, guide, x: torch.Tensor, active: dict[str, np.ndarray]) 
     for masks in ({}, active):
         torch.manual_seed(0)
         values.append(pruned_log_likelihood(model, guide, x, masks, PRUNING_PARTICLES))
-    return mean_and_error((values[0] - values[1]).double().numpy())
+    return mean_and_error((values[0] - values[1]).double().numpy()).as_dict()
 
 
 class _Clock:

@@ -154,8 +154,8 @@ def _paired(results, reference) -> str:
     if not gains:
         return ""
     per_image = np.mean(gains, axis=0)
-    figure = mean_and_error(per_image)
-    text = f"{figure['mean']:+.2f} +- {figure['standard_error']:.2f}"
+    gain = mean_and_error(per_image)
+    text = f"{gain.mean:+.2f} +- {gain.standard_error:.2f}"
     if len(gains) > 1:
         text += f" (sd {np.std([gain.mean() for gain in gains], ddof=1):.2f})"
     return text

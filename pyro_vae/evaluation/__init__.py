@@ -1,4 +1,4 @@
-"""Held-out figures of a trained pair: likelihoods, KL terms, weights and gradients."""
+"""Held-out estimates of a trained pair: likelihoods, KL terms, weights and gradients."""
 
 from pyro_vae.evaluation.ais import AnnealedEstimate, Bracket, ais, bidirectional, simulate
 from pyro_vae.evaluation.estimates import (

@@ -1,4 +1,8 @@
-"""Active units: latent units whose posterior mean moves with the data."""
+"""Active units: latent units whose posterior mean moves with the data.
+
+Sources: Burda et al. 2016 (https://arxiv.org/abs/1509.00519); Arnal et al. 2021 (MLMI4 report), who
+count with test images, and along principal directions.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_choice, check_positive
+from pyro_vae.errors import InputError, check_choice, check_count, check_positive
+from pyro_vae.rows import Data, as_data, count_rows, first_rows, split_rows
 from pyro_vae.weights.log_weights import guide_sites
 
-ACTIVITY_THRESHOLD = 0.01  # Burda et al. 2015
+ACTIVITY_THRESHOLD = 0.01  # of Burda et al. 2016
 BURDA_DATA = 500  # training images that the definition of Burda et al. looks at
 DEFINITIONS = ("test", "burda", "pca")
+MIN_ROWS = 2  # activity is a variance over the data
 
 
 @dataclass(frozen=True)
@@ -35,15 +41,27 @@ class PosteriorMeans:
         """A_u = Var_x( E_q[z_u | x] ), (D,), with the Monte Carlo variance of the means removed.
 
         Without the correction the estimate is too large by E_x[Var_q(z_u)] / S, as large as the
-        usual threshold itself for a unit-variance posterior and S = 100.
+        usual threshold itself for a unit-variance posterior and S = 100. InputError for the means
+        of a single datum, which have no variance.
         """
+        check_rows(len(self.mean))
         return self.mean.var(0, unbiased=True) - self.noise_covariance.diagonal()
+
+
+def check_rows(number: int, definition: str = "") -> None:
+    """InputError unless there are rows enough for a variance over the data."""
+    if number < MIN_ROWS:
+        of = f" of definition {definition!r}" if definition else ""
+        raise InputError(
+            f"activity{of} is a variance over the data, which wants at least {MIN_ROWS} rows and "
+            f"some hundred to be worth reading; got {number}"
+        )
 
 
 @torch.no_grad()
 def posterior_means(
     guide: Callable,
-    x: Tensor,
+    x: Data,
     *,
     num_samples: int = 100,
     method: str = "conditional",
@@ -52,30 +70,32 @@ def posterior_means(
     """Posterior means of every level under the guide.
 
     Args:
-        guide: Pyro program with one data plate at dim -1. x: (N, D_x).
+        guide: Pyro program with one data plate at dim -1.
+        x: (N, D_x), or the tuple of the guide's arguments; anything that
+            :func:`pyro_vae.rows.as_data` takes.
         num_samples: draws S per datum.
         method: "conditional" averages each level's conditional mean over the draws of its parents
             (exact for a level without latent parents); "sample" averages the draws themselves.
         chunk_size: draws times data run at once.
     """
-    if num_samples < 2:
-        raise InputError(f"num_samples must be at least 2, got {num_samples}")
-    if method not in ("conditional", "sample"):
-        raise InputError(f"unknown method {method!r}; allowed: conditional, sample")
+    check_count("num_samples", num_samples, minimum=2)
+    check_choice("method", method, ("conditional", "sample"))
+    x = as_data(x, guide)
     means: dict[str, list[Tensor]] = {}
     scatter: dict[str, Tensor] = {}
-    for rows in x.split(max(1, chunk_size // num_samples)):
+    for rows in split_rows(x, max(1, chunk_size // num_samples)):
+        size = count_rows(rows)
         for name, site in guide_sites(guide, rows, num_samples).items():
             values = site["fn"].mean if method == "conditional" else site["value"]
             units = site["value"].shape[2:]
-            values = values.expand(num_samples, len(rows), *units)
-            values = values.reshape(num_samples, len(rows), -1)
+            values = values.expand(num_samples, size, *units)
+            values = values.reshape(num_samples, size, -1)
             mean = values.mean(0)
             errors = (values - mean).flatten(0, 1)
             means.setdefault(name, []).append(mean.double())
             scatter[name] = scatter.get(name, 0.0) + (errors.T @ errors).double()
     # Covariance of one draw, pooled over the data, over S for the mean of S draws.
-    per_draw = len(x) * (num_samples - 1)
+    per_draw = count_rows(x) * (num_samples - 1)
     return {
         name: PosteriorMeans(torch.cat(parts), scatter[name] / (per_draw * num_samples))
         for name, parts in means.items()
@@ -90,14 +110,15 @@ def active_units(means: PosteriorMeans, threshold: float = ACTIVITY_THRESHOLD) -
 def pca_active_units(means: PosteriorMeans, threshold: float = ACTIVITY_THRESHOLD) -> int:
     """Number of principal directions of the posterior means with variance above the threshold.
 
-    Unlike the count of active units it does not change when the latent space is rotated (S4). The
-    Monte Carlo covariance of the means is removed from theirs.
+    Unlike the count of active units it does not change when the latent space is rotated (Arnal et
+    al. 2021). The Monte Carlo covariance of the means is removed from theirs.
     """
     return int((_principal_variances(means) > threshold).sum())
 
 
 def _principal_variances(means: PosteriorMeans) -> Tensor:
     """Variances (D,) along the principal directions of the posterior means, falling."""
+    check_rows(len(means.mean), "pca")
     covariance = torch.cov(means.mean.T).reshape(means.noise_covariance.shape)
     return torch.linalg.eigvalsh(covariance - means.noise_covariance).flip(0)
 
@@ -120,7 +141,7 @@ class ActiveUnits:
 
 def count_active_units(
     guide: Callable,
-    x: Tensor,
+    x: Data,
     *,
     definition: str = "test",
     num_samples: int = 100,
@@ -133,26 +154,30 @@ def count_active_units(
     definition  variance over the data, compared with the threshold
     ==========  ====================================================================================
     test        of E_q[z_u | x], from ``num_samples`` draws per datum, the Monte Carlo variance of
-                these means removed (S4 with test images, but corrected)
+                these means removed (Arnal et al. 2021 with test images, but corrected)
     burda       of the conditional mean of z_u at a single draw of its parents, for the first 500
-                rows of x (Burda et al.'s code, with training images). Too large by the variance
-                that the drawn parents add: right for levels without latent parents only
-    pca         along each principal direction of the means of "test" (S4): the same for a rotated
-                latent space, where the other two count anew
+                rows of x (the code of Burda et al. 2016, with training images). Too large by the
+                variance that the drawn parents add: right for levels without latent parents only
+    pca         along each principal direction of the means of "test" (Arnal et al. 2021): the same
+                for a rotated latent space, where the other two count anew. N rows span N - 1
+                directions, so it counts no more
     ==========  ====================================================================================
 
     Args:
-        guide: Pyro program with one data plate at dim -1. x: (N, D_x), test images for "test" and
-            "pca", training images for "burda". num_samples, chunk_size: of :func:`posterior_means`;
-            not used by "burda".
+        guide: Pyro program with one data plate at dim -1.
+        x: (N, D_x), test images for "test" and "pca", training images for "burda"; or the tuple of
+            the guide's arguments, and anything that :func:`pyro_vae.rows.as_data` takes.
+        num_samples, chunk_size: of :func:`posterior_means`; not used by "burda".
 
     Raises:
-        InputError: another definition; a threshold that is not positive.
+        InputError: another definition; a threshold that is not positive; fewer than two rows.
     """
     check_choice("definition", definition, DEFINITIONS)
     check_positive("threshold", threshold)
+    x = as_data(x, guide)
+    check_rows(count_rows(x), definition)
     if definition == "burda":
-        activities = _single_sample_activities(guide, x[:BURDA_DATA])
+        activities = _single_sample_activities(guide, first_rows(x, BURDA_DATA))
     else:
         means = posterior_means(guide, x, num_samples=num_samples, chunk_size=chunk_size)
         measure = _principal_variances if definition == "pca" else lambda level: level.activity
@@ -166,9 +191,9 @@ def count_active_units(
 
 
 @torch.no_grad()
-def _single_sample_activities(guide: Callable, x: Tensor) -> dict[str, Tensor]:
+def _single_sample_activities(guide: Callable, x: Data) -> dict[str, Tensor]:
     activities = {}
     for name, site in guide_sites(guide, x, 1).items():
         mean = site["fn"].mean.expand(site["value"].shape)
-        activities[name] = mean.reshape(len(x), -1).double().var(0, unbiased=True)
+        activities[name] = mean.reshape(count_rows(x), -1).double().var(0, unbiased=True)
     return activities

@@ -1,4 +1,4 @@
-"""Held-out figures from many particles: bounds, log-likelihood, KL terms and weight diagnostics."""
+"""Held-out estimates from many particles: bounds, log-likelihood, KL terms, weight diagnostics."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_count, check_positive
-from pyro_vae.evaluation.statistics import error_of_mean, mean_and_error
-from pyro_vae.rows import Data
+from pyro_vae.evaluation.statistics import mean_and_error
+from pyro_vae.rows import Data, as_data
 from pyro_vae.torch_state import flushed_denormals
 from pyro_vae.weights import bounds
 from pyro_vae.weights.diagnostics import (
@@ -27,7 +27,7 @@ from pyro_vae.weights.passes import CHUNK_SIZE, weight_tables
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures per datum, float64 arrays of shape (B,), nats unless said otherwise.
+    """Estimates per datum, float64 arrays of shape (B,), nats unless said otherwise.
 
     Attributes:
         num_particles: K, particles behind ``log_likelihood``, ``elbo`` and the terms.
@@ -55,7 +55,7 @@ class Evaluation:
     khat: np.ndarray
 
     def first(self, count: int) -> Evaluation:
-        """The figures of the first ``count`` data."""
+        """The estimates of the first ``count`` data."""
         per_datum = {
             name: value[:count] for name, value in vars(self).items() if np.ndim(value) == 1
         }
@@ -92,7 +92,7 @@ class Evaluation:
         return khat_warning(self.khat)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Every figure by name, (B,) each."""
+        """Every estimate by name, (B,) each."""
         return {
             "elbo": self.elbo,
             "bound": self.bound,
@@ -107,15 +107,21 @@ class Evaluation:
         }
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Mean over the data and its standard error (data and Monte Carlo together) per figure."""
+        """Mean over the data and its standard error per estimate, as ``summary.json`` holds them.
+
+        The standard error is of data and Monte Carlo together; ``monte_carlo_error`` of the
+        log-likelihood is the part that more particles would take away.
+        """
         columns = self.columns()
         errors, khat = columns.pop("monte_carlo_error"), columns.pop("khat")
-        table = {name: mean_and_error(values) for name, values in columns.items()}
-        table["log_likelihood"]["monte_carlo_error"] = error_of_mean(errors)
         if not np.isnan(khat).all():
-            table["khat_above_0.7"] = mean_and_error(np.asarray(khat > KHAT_LIMIT, float))
-            table["khat"] = mean_and_error(khat)
-        return table
+            columns["khat_above_0.7"] = np.asarray(khat > KHAT_LIMIT, float)
+            columns["khat"] = khat
+        errors_of = {"log_likelihood": errors}
+        return {
+            name: mean_and_error(values, errors_of.get(name)).as_dict()
+            for name, values in columns.items()
+        }
 
 
 def log_likelihood(
@@ -130,12 +136,14 @@ def log_likelihood(
     """L_K(x) = log mean_k w_k from K particles per datum: (B,) nats, a lower estimate of log p(x).
 
     Args:
-        x: (B, D), or the tuple of the programs' arguments. num_particles: K.
+        x: (B, D), or the tuple of the programs' arguments; anything that
+            :func:`pyro_vae.rows.as_data` takes. num_particles: K.
         chunk_size: particles times data run at once; memory does not grow with K or B beyond the
             (K, 1) column of weights. The estimate is exact for chunks of any size.
         jackknife: remove the first-order bias (``bounds.jackknife``); no longer a lower estimate.
     """
     estimate = bounds.jackknife if jackknife else bounds.iwae
+    x = as_data(x, model, guide)
     with flushed_denormals():
         tables = weight_tables(model, guide, x, num_particles, chunk_size)
         return torch.cat([estimate(table.log_w) for table in tables])
@@ -152,10 +160,12 @@ def evaluate(
     khat: bool = True,
     on_progress: Callable[[int], None] = lambda num_data: None,
 ) -> Evaluation:
-    """All figures of :class:`Evaluation` for data x (B, D), in memory that B does not change.
+    """All estimates of :class:`Evaluation` for data x (B, D), in memory that B does not change.
 
-    Reported bounds are never annealed. Raises InputError where K < k.
+    Reported bounds are never annealed. Raises InputError where K < k, and for data that
+    :func:`pyro_vae.rows.as_data` cannot read.
     """
+    x = as_data(x, model, guide)
     check_positive("bound_particles", bound_particles)
     if num_particles < bound_particles:
         raise InputError(
@@ -211,7 +221,7 @@ class BoundCurve:
     @property
     def standard_error(self) -> np.ndarray:
         """Its standard error, data and Monte Carlo together. Neighbours share data and noise."""
-        return np.array([mean_and_error(row)["standard_error"] for row in self.values])
+        return np.array([mean_and_error(row).standard_error for row in self.values])
 
 
 def bound_curve(
@@ -226,13 +236,16 @@ def bound_curve(
     """The curve of L_k for k up to K: how much a bound gains from more particles.
 
     Each L_k is the mean over the K // k disjoint groups of k particles (``bounds.miwae``), so that
-    E[L_k] rises with k from the ELBO to L_K, towards log p(x). Memory does not grow with B.
+    E[L_k] rises with k from the ELBO to L_K, towards log p(x) (Burda et al. 2016,
+    https://arxiv.org/abs/1509.00519). Memory does not grow with B.
 
     Args:
-        x: (B, D), or the tuple of the programs' arguments. num_particles: K.
+        x: (B, D), or the tuple of the programs' arguments; anything that
+            :func:`pyro_vae.rows.as_data` takes. num_particles: K.
         particles: the numbers k; by default 1, 2, 5, 10, 20, 50, ... and K. InputError where one
             is not within 1 .. K.
     """
+    x = as_data(x, model, guide)
     check_count("num_particles", num_particles)
     if particles is None:
         steps = (

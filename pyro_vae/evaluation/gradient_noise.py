@@ -1,4 +1,8 @@
-"""Signal-to-noise ratio of an objective's gradients, for model and guide apart."""
+"""Signal-to-noise ratio of an objective's gradients, for model and guide apart.
+
+Sources: Rainforth et al. 2018 (https://arxiv.org/abs/1802.04537); Tucker et al. 2019
+(https://arxiv.org/abs/1810.04152).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.objectives import check_objective_fits, pyro_losses
-from pyro_vae.rows import Data, as_arguments
+from pyro_vae.rows import Data, as_arguments, as_data
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import SetValues
@@ -67,7 +71,8 @@ def gradient_signal_to_noise(
         objective: this library's, or an ``ELBO`` of Pyro with a ``differentiable_loss``; what
             stands around the call (``annealing.anneal``) counts.
         model, guide: modules, or functions that keep their parameters in Pyro's store.
-        x: (B, D), or the tuple of the programs' arguments.
+        x: (B, D), or the tuple of the programs' arguments; anything that
+            :func:`pyro_vae.rows.as_data` takes.
 
     Raises:
         InputError: fewer than 2 repeats; an objective that is wrong for the guide, or that has no
@@ -77,7 +82,8 @@ def gradient_signal_to_noise(
     check_objective_fits(objective, guide)
     if not pyro_losses.differentiable(objective):
         raise InputError(f"Pyro's {type(objective).__name__} has no differentiable loss")
-    args = as_arguments(x)
+    # Programs that hold their data themselves are called with None.
+    args = (None,) if x is None else as_arguments(as_data(x, model, guide))
     owned = _parameters(model, guide, args)
     if not any(owned.values()):
         raise InputError("neither model nor guide has parameters that could have gradients")

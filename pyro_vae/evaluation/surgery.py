@@ -1,4 +1,9 @@
-"""The KL term taken apart: unit by unit, and into mutual information and marginal KL."""
+"""The KL term taken apart: unit by unit, and into mutual information and marginal KL.
+
+Sources: Hoffman and Johnson 2016
+(http://approximateinference.org/2016/accepted/HoffmanJohnson2016.pdf); Isachenko 2019 (lecture
+slides) for the split over all levels at once.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from torch import Tensor
 
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation.statistics import mean_and_error
-from pyro_vae.rows import Data, as_arguments, count_rows, pieces, split_rows
+from pyro_vae.rows import Data, as_arguments, as_data, count_rows, pieces, split_rows
 from pyro_vae.torch_state import flushed_denormals
 from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import SetValues
@@ -43,12 +48,14 @@ def kl_per_unit(
     order of its sites.
 
     Args:
-        x: (N, D), or the tuple of the programs' arguments. num_samples: draws per datum.
+        x: (N, D), or the tuple of the programs' arguments; anything that
+            :func:`pyro_vae.rows.as_data` takes. num_samples: draws per datum.
         chunk_size: draws times data run at once. per_datum: return (N, D_l) instead of means.
 
     Raises:
         InputError: a level whose units are not independent given their parents (it is named).
     """
+    x = as_data(x, model, guide)
     check_count("num_samples", num_samples)
     check_count("chunk_size", chunk_size)
     columns: dict[str, list[Tensor]] = {}
@@ -89,7 +96,7 @@ class ElboSurgery:
         mutual_information: I_q(n; z) between a datum's number and its code, in [0, log N].
         marginal_kl: KL(q(z) || p(z)) of the aggregate q(z) = 1/N sum_n q(z | x_n).
         distortion: -E_q log p(x | z).
-        standard_errors: figure -> standard error of the mean over the data, data and Monte Carlo
+        standard_errors: term -> standard error of the mean over the data, data and Monte Carlo
             together, for q(z) as it is.
         num_data: N. num_samples: draws per datum.
     """
@@ -119,7 +126,8 @@ def elbo_surgery(
 ) -> ElboSurgery:
     """Splits the KL of the ELBO into mutual information and marginal KL (Hoffman and Johnson 2016).
 
-    With q(z) = 1/N sum_n q(z | x_n) over the given data and z = (z1, ..., zL) of all levels (S1)::
+    With q(z) = 1/N sum_n q(z | x_n) over the given data and z = (z1, ..., zL) of all levels, as on
+    the slides of Isachenko 2019::
 
         rate = E[sum_m q(m | z) (log q(z | x_m) - log p(z))]
         I_q(n; z) = log N - E H[q(n | z)] = E[sum_m q(m | z) log q(m | z)] + log N
@@ -133,9 +141,11 @@ def elbo_surgery(
     memory. The prior must not depend on x.
 
     Args:
-        x: (N, D), or the tuple of the programs' arguments.
+        x: (N, D), or the tuple of the programs' arguments; anything that
+            :func:`pyro_vae.rows.as_data` takes.
         chunk_size: draws times data scored at once.
     """
+    x = as_data(x, model, guide)
     check_count("num_samples", num_samples)
     check_count("chunk_size", chunk_size)
     side = math.isqrt(chunk_size)
@@ -147,24 +157,24 @@ def elbo_surgery(
             count = count_rows(rows)
             sums: dict[str, Tensor] = {}
             for size in pieces(num_samples, side):
-                terms = log_weights(model, guide, rows, size)
-                check_all_rows(terms.log_likelihood.shape[1], count)
-                for name, values in _cut(terms, guide, x, done, side).items():
+                weights = log_weights(model, guide, rows, size)
+                check_all_rows(weights.log_likelihood.shape[1], count)
+                for name, values in _cut(weights, guide, x, done, side).items():
                     sums[name] = sums.get(name, 0.0) + values.sum(0).cpu()
             for name, total in sums.items():
                 columns.setdefault(name, []).append(total / num_samples)
             done += count
-    figures = {name: mean_and_error(torch.cat(parts).numpy()) for name, parts in columns.items()}
+    terms = {name: mean_and_error(torch.cat(parts).numpy()) for name, parts in columns.items()}
     return ElboSurgery(
-        **{name: figure["mean"] for name, figure in figures.items()},
-        standard_errors={name: figure["standard_error"] for name, figure in figures.items()},
+        **{name: term.mean for name, term in terms.items()},
+        standard_errors={name: term.standard_error for name, term in terms.items()},
         num_data=num_data,
         num_samples=num_samples,
     )
 
 
 def _cut(terms: LogWeights, guide: Callable, x: Data, first: int, side: int) -> dict[str, Tensor]:
-    """The figures of each draw, (S, b), for draws of the data ``first`` .. ``first + b - 1``."""
+    """The terms of each draw, (S, b), for draws of the data ``first`` .. ``first + b - 1``."""
     shape = terms.log_likelihood.shape
     own = sum(terms.log_guide.values()).double()
     log_prior = sum(terms.log_prior.values()).double()

@@ -25,6 +25,7 @@ from pyro_vae.errors import InputError, check_data
 class Guide(nn.Module):
     """What the three guides share: one conditional per level, from z1 upward."""
 
+    reads_numbers = True  # integers given as data are pixels or counts, not labels
     analytic_kl = True  # whether sum_l KL(q_l || p_l) at sampled parents is the KL of the pair
 
     def __init__(self, conditionals: Sequence[nn.Module]) -> None:

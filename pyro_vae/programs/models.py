@@ -25,6 +25,8 @@ class HierarchicalVAE(nn.Module):
     ``num_data`` images from the model. Raises InputError where x has another shape.
     """
 
+    reads_numbers = True  # integers given as data are pixels or counts, not labels
+
     def __init__(self, prior: nn.Module, conditionals: Sequence[nn.Module], likelihood: nn.Module):
         super().__init__()
         self.prior = prior

@@ -111,10 +111,10 @@ def log_weights(model: Callable, guide: Callable, x: Data, num_particles: int = 
     return run_pair(model, guide, as_arguments(x), {}, num_particles)
 
 
-def guide_sites(guide: Callable, x: Tensor, num_particles: int) -> dict[str, Mapping]:
+def guide_sites(guide: Callable, x: Data, num_particles: int) -> dict[str, Mapping]:
     """Draw from the guide: site -> its ``fn`` and ``value``, with leading (K, B)."""
     with traces.particles(num_particles):
-        return traces.sample_sites(traces.run(guide, (x,), {}))
+        return traces.sample_sites(traces.run(guide, as_arguments(x), {}))
 
 
 def run_pair(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import check_positive
-from pyro_vae.rows import Data, count_rows, split_rows
+from pyro_vae.rows import Data, as_data, count_rows, split_rows
 from pyro_vae.weights.log_weights import log_weights
 from pyro_vae.weights.preconditions import check_all_rows
 
@@ -44,13 +44,15 @@ def sir(
     correlations. One particle returns the guide itself; many, the posterior.
 
     Args:
-        x: (B, D), or the tuple of the programs' arguments.
+        x: (B, D), or the tuple of the programs' arguments; anything that
+            :func:`pyro_vae.rows.as_data` takes.
         num_particles: proposals k per draw. num_draws: draws per datum.
         chunk_size: proposals times data run at once (memory; the draws' law does not depend on it).
 
     Returns:
         :class:`Draws` with leading shape (num_draws, B).
     """
+    x = as_data(x, model, guide)
     check_positive("num_particles", num_particles)
     check_positive("num_draws", num_draws)
     columns = []

@@ -6,8 +6,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+import xarray
 
 import pyro_vae
+from pyro_vae.errors import InputError
+from pyro_vae.export import inference_data, netcdf_bytes, per_datum
 from tests.conftest import tiny_pair
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
@@ -105,8 +108,185 @@ def test_netcdf_round_trip(idata, tmp_path):
     assert len(summary) == 4 * 3
 
 
-def test_arviz_plots_the_groups(idata):
-    assert arviz.extract(idata, var_names="z1").sizes["sample"] == 30
+def reopened(idata, tmp_path):
+    """The export as a reader of ``posterior.nc`` gets it."""
+    path = tmp_path / f"{id(idata)}.nc"
+    path.write_bytes(netcdf_bytes(idata))
+    return arviz.from_netcdf(path)
+
+
+@pytest.fixture(params=["in memory", "from netCDF"])
+def two_exports(request, tmp_path):
+    """Two exports of the same data by two seeds."""
+    exports = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        exports.append(convert(num_draws=8))
+    if request.param == "from netCDF":
+        exports = [reopened(idata, tmp_path) for idata in exports]
+    return exports
+
+
+@pytest.mark.filterwarnings("ignore:The (inplace|copy) keyword")  # ArviZ's, of pandas
+def test_arviz_reads_the_export(two_exports):
+    """What ArviZ offers over whole exports: frames, selections, tables and joined runs."""
+    first, second = two_exports
+    frame = first.to_dataframe()
+    assert len(frame) == 8
+    khat = [column for column in frame.columns if "khat[2]" in str(column)]
+    assert (frame[khat[0]] == per_datum(first).khat.values[2]).all()
+    assert arviz.extract(first, var_names="z1").sizes["sample"] == 8
+    assert first.sel(draw=5, datum=[1, 3]).posterior.z1.shape == (1, 2, 4)
+    assert first.isel(draw=slice(None, None, 2)).importance_diagnostics.sizes["draw"] == 4
+    assert len(arviz.summary(first, var_names=["z2"], kind="stats")) == 4 * 3
+    assert len(arviz.summary(first, group="importance_diagnostics", kind="stats")) == 4 * 11
+    for dim, size in (("chain", 2), ("draw", 16)):
+        joined = arviz.concat(first, second, dim=dim)
+        assert set(joined.groups()) == GROUPS
+        assert joined.posterior.sizes[dim] == joined.importance_diagnostics.sizes[dim] == size
+        assert len(joined.to_dataframe()) == 16
+        xarray.testing.assert_equal(per_datum(joined), per_datum(first))
+    whole = arviz.concat(first, second, dim="chain").importance_diagnostics.khat.values
+    np.testing.assert_array_equal(whole[:, 0], [per_datum(one).khat for one in two_exports])
+
+
+@pytest.mark.filterwarnings("ignore")  # ArviZ's, of matplotlib and of few draws
+def test_arviz_plots_the_export(idata):
+    import matplotlib.pyplot as plt
+
+    one = {"datum": [0], "z2_unit": [0, 1]}
+    arviz.plot_trace(idata, var_names=["z2"], coords=one)
+    arviz.plot_posterior(idata, var_names=["z2"], coords=one)
+    arviz.plot_forest(idata, var_names=["z2"])
+    arviz.plot_pair(idata, var_names=["z2"], coords=one)
+    arviz.plot_ppc(idata, num_pp_samples=5)
+    arviz.plot_khat(per_datum(idata).khat)
+    plt.close("all")
+
+
+def test_the_table_per_datum_is_found_in_old_files_and_missed_where_there_is_none(idata):
+    table = per_datum(idata)
+    assert dict(table.sizes) == {"datum": 4}
+    assert table.attrs["num_particles"] == 200
+    old = arviz.InferenceData(posterior=idata.posterior, importance_diagnostics=table)
+    xarray.testing.assert_identical(per_datum(old), table)
+    with pytest.raises(InputError, match="no group importance_diagnostics"):
+        per_datum(arviz.InferenceData(posterior=idata.posterior))
+
+
+def pair_with_sites(latent="z", observed="x"):
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample(latent, dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            loc = z.sum(-1, keepdim=True) * torch.ones(6)
+            pyro.sample(observed, dist.Normal(loc, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample(latent, dist.Normal(x[:, :2] / 3, 0.8).to_event(1))
+
+    return model, guide
+
+
+@pytest.mark.filterwarnings("ignore:The (inplace|copy) keyword")  # ArviZ's, of pandas
+@pytest.mark.parametrize(
+    ("latent", "observed"),
+    [
+        ("guide/z", "x"),
+        ("z", "images/of cats"),
+        ("log_weight", "pixel"),
+        ("x", "x_unit"),
+        ("z.unit", "z"),
+        ("pixel", "khat"),
+        ("elbo", "values"),
+    ],
+)
+def test_sites_of_any_name_are_exported(latent, observed, tmp_path):
+    idata = convert(pair_with_sites(latent, observed), num_particles=2)
+    name, seen = latent.replace("/", "."), observed.replace("/", ".")
+    for found in (idata, reopened(idata, tmp_path)):
+        assert found.posterior[name].shape == (1, 7, 4, 2)
+        assert found.posterior[name].dims[:3] == ("chain", "draw", "datum")
+        assert found.prior[name].shape == (1, 7, 2)
+        assert found.posterior_predictive[seen].shape == (1, 7, 4, 6)
+        assert found.prior_predictive[seen].shape == (1, 7, 6)
+        np.testing.assert_array_equal(found.observed_data[seen], X)
+        assert found.sample_stats["log_weight"].dims == ("chain", "draw", "datum")
+        assert f"kl_{name}" in found.importance_diagnostics
+        assert found.posterior[name].attrs.get("site", name) == latent
+        assert found.observed_data[seen].attrs.get("site", seen) == observed
+        assert len(found.to_dataframe()) == 7
+
+
+def never(*args, **kwargs):
+    raise AssertionError("something was drawn before the refusal")
+
+
+REFUSED = {
+    "chain": (pair_with_sites("chain"), {}, "'chain' has the name of an axis .*call it otherwise"),
+    "draw": (pair_with_sites("draw"), {}, "'draw' has the name of an axis"),
+    "datum": (pair_with_sites("z", "datum"), {}, "'datum' has the name of an axis"),
+    "twins": (pair_with_sites("a/b", "a.b"), {}, "both be exported as 'a.b'"),
+    "other": (pair_with_sites(), {"observed": "y"}, "no observed site 'y'.*sites: x"),
+    "labels": (pair_with_sites(), {"datum": np.arange(3)}, "datum is for 3 data, but x has 4"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_exported_is_refused_before_anything_is_drawn(case, monkeypatch):
+    pair, settings, message = REFUSED[case]
+    for name in ("sir", "evaluate"):
+        monkeypatch.setattr(inference_data, name, never)
+    with pytest.raises(InputError, match=message):
+        convert(pair, **settings)
+
+
+def test_diagnostics_of_other_data_are_refused():
+    pair = tiny_pair()
+    found = pyro_vae.evaluation.evaluate(*pair, X[:3], num_particles=50)
+    with pytest.raises(InputError, match="diagnostics is for 3 data, but x has 4 rows"):
+        convert(pair, diagnostics=found)
+
+
+def test_a_model_that_observes_nothing_is_refused():
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(InputError, match="observes no site"):
+        pyro_vae.to_inference_data(model, model, X)
+
+
+def test_finding_the_sites_leaves_the_noise_as_it_was():
+    """The draws are those of ``sir`` alone on the same seed."""
+    pair = tiny_pair()
+    torch.manual_seed(3)
+    alone = pyro_vae.resampling.sir(*pair, X, 5, 7).latents["z1"]
+    torch.manual_seed(3)
+    np.testing.assert_array_equal(convert(pair).posterior["z1"][0], alone)
+
+
+def test_a_program_of_two_arguments_with_two_observed_sites():
+    def model(t, y):
+        with pyro.plate("data", len(t), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("t", dist.Normal(z, 1.0), obs=t)
+            pyro.sample("y", dist.Normal(z[..., None] * torch.ones(6), 1.0).to_event(1), obs=y)
+
+    def guide(t, y):
+        with pyro.plate("data", len(t), dim=-1):
+            pyro.sample("z", dist.Normal(t / 2, 0.7))
+
+    data = (X[:, 0].numpy(), X)
+    settings = {"num_draws": 3, "diagnostic_particles": 30}
+    idata = pyro_vae.to_inference_data(model, guide, data, **settings)
+    np.testing.assert_array_equal(idata.observed_data["t"], X[:, 0])
+    np.testing.assert_array_equal(idata.observed_data["y"], X)
+    assert idata.posterior_predictive["y"].dims == ("chain", "draw", "datum", "y_unit")
+    assert idata.prior_predictive["t"].shape == (1, 3)
+    one = pyro_vae.to_inference_data(model, guide, data, observed="y", **settings)
+    assert set(one.observed_data.data_vars) == set(one.posterior_predictive.data_vars) == {"y"}
+    assert one.observed_data["y"].dims == ("datum", "pixel")
 
 
 @pytest.mark.parametrize("guide", ["topdown", "bottomup", "meanfield"])
@@ -168,13 +348,18 @@ def test_prior_draws_follow_the_model():
 
 
 def test_diagnostics(idata):
-    table = idata.importance_diagnostics
-    assert set(table.data_vars) == DIAGNOSTICS | {
-        "kl_z1",
-        "kl_z2",
-        "reconstruction",
-        "monte_carlo_error",
-    }
+    table = per_datum(idata)
+    assert (
+        set(table.data_vars)
+        == set(idata.importance_diagnostics.data_vars)
+        == DIAGNOSTICS
+        | {
+            "kl_z1",
+            "kl_z2",
+            "reconstruction",
+            "monte_carlo_error",
+        }
+    )
     for name, values in table.data_vars.items():
         assert values.dims == ("datum",), name
         assert np.isfinite(values).all(), name
@@ -187,7 +372,7 @@ def test_diagnostics(idata):
     )
 
 
-def test_weights_spread_over_thousands_of_nats_have_figures_without_a_warning():
+def test_weights_spread_over_thousands_of_nats_have_estimates_without_a_warning():
     def model(x):
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("z", dist.Normal(torch.zeros(6), 1.0).to_event(1))
@@ -197,9 +382,9 @@ def test_weights_spread_over_thousands_of_nats_have_figures_without_a_warning():
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", dist.Normal(torch.zeros(6), 1.0).to_event(1))
 
-    figures = pyro_vae.evaluation.evaluate(model, guide, X, num_particles=60, bound_particles=5)
-    assert np.isinf(figures.khat).any()  # ArviZ's word for weights that all but a few underflow
-    table = figures.summary()
+    found = pyro_vae.evaluation.evaluate(model, guide, X, num_particles=60, bound_particles=5)
+    assert np.isinf(found.khat).any()  # ArviZ's word for weights that all but a few underflow
+    table = found.summary()
     assert table["khat_above_0.7"]["mean"] == 1.0
     assert table["khat"]["mean"] > 0.7
 

@@ -217,7 +217,7 @@ def test_the_definition_of_burda_looks_at_500_rows():
     [
         ({"definition": "PCA"}, "unknown definition 'PCA'; allowed: test, burda, pca"),
         ({"threshold": 0.0}, "threshold must be positive"),
-        ({"num_samples": 1}, "num_samples must be at least 2"),
+        ({"num_samples": 1}, "num_samples must be a whole number of at least 2, got 1"),
     ],
 )
 def test_definitions_that_do_not_exist_are_refused(settings, message):

@@ -18,6 +18,7 @@ from analysis.pictures.style import note
 from analysis.reporting.item import Entry, Item
 from analysis.reporting.over_runs import tables
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.statistics import mean_and_error
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Study, Subject
@@ -66,9 +67,9 @@ def error_table(found: dict[str, np.ndarray]) -> pd.DataFrame:
     for method in METHODS:
         values = found.get(f"error_{method}")
         if values is not None:
-            error = values.std(ddof=1) / np.sqrt(len(values))
+            error = mean_and_error(values)
             median = float(np.median(values))
-            rows.append((method, float(values.mean()), float(error), median, len(values)))
+            rows.append((method, error.mean, error.standard_error, median, len(values)))
     return pd.DataFrame(rows, columns=["method", "error", "standard_error", "median", "patches"])
 
 
@@ -86,8 +87,8 @@ def difference_table(found: dict[str, np.ndarray]) -> pd.DataFrame:
             number = min(len(first), len(second))  # q_EW is asked about the first patches only
             difference = first[:number] - second[:number]
             t, p = stats.ttest_1samp(difference, 0.0)
-            error = difference.std(ddof=1) / np.sqrt(number)
-            rows.append((ours, theirs, difference.mean(), error, t, p, number))
+            mean = mean_and_error(difference)
+            rows.append((ours, theirs, mean.mean, mean.standard_error, t, p, number))
     return pd.DataFrame(
         rows,
         columns=["method", "against", "difference", "standard_error", "t", "p", "patches"],

@@ -5,11 +5,12 @@ path of :mod:`pyro_vae.evaluation.ais.path`, with one Hamiltonian transition aft
 
     log w = sum_i (t_i - t_{i-1}) slope(z_{i-1})
 
-forward chains have E[w] = p(x), so log mean_k w_k is below log p(x) on average (Neal 2001). Chains
-that go backwards from an exact draw of the posterior have E[1 / w] = 1 / p(x), so
--log mean_k 1 / w_k is above it (bidirectional Monte Carlo: Grosse, Ghahramani and Adams 2015; for
-decoders Wu, Burda, Salakhutdinov and Grosse 2017). Exact draws exist for data that the model itself
-made: the latents they were made from.
+forward chains have E[w] = p(x), so log mean_k w_k is below log p(x) on average (Neal 2001,
+https://arxiv.org/abs/physics/9803008). Chains that go backwards from an exact draw of the posterior
+have E[1 / w] = 1 / p(x), so -log mean_k 1 / w_k is above it (bidirectional Monte Carlo: Grosse et
+al. 2015, https://arxiv.org/abs/1511.02543; for decoders Wu et al. 2017,
+https://arxiv.org/abs/1611.04273). Exact draws exist for data that the model itself made: the
+latents they were made from.
 
 Step sizes are learnt in a pilot run and then frozen, so both expectations hold exactly.
 
@@ -20,8 +21,9 @@ units) leave 15 nats, or 1.5 with 1000 temperatures and 10 leapfrog steps: read 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +32,8 @@ from torch import Tensor
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation.ais.chains import Chains, Plan, pilot, weigh
 from pyro_vae.evaluation.ais.path import AnnealingPath
-from pyro_vae.evaluation.statistics import error_of_mean, mean_and_error
-from pyro_vae.rows import Data, count_rows, split_rows
+from pyro_vae.evaluation.statistics import mean_and_error
+from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
 from pyro_vae.torch_state import flushed_denormals
 from pyro_vae.weights import bounds, traces
 from pyro_vae.weights.diagnostics import effective_sample_size, log_mean_standard_error
@@ -61,11 +63,9 @@ class AnnealedEstimate:
     acceptance_by_temperature: np.ndarray
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Mean over the data and its standard error (data and Monte Carlo together) per figure."""
-        table = {name: mean_and_error(getattr(self, name)) for name in ("lower", "ess")}
-        table["acceptance"] = mean_and_error(self.acceptance)
-        table["lower"]["monte_carlo_error"] = error_of_mean(self.lower_error)
-        return table
+        """Mean over the data and its standard error, data and Monte Carlo together, by name."""
+        errors = {"lower": self.lower_error}
+        return _summary(self, ("lower", "ess", "acceptance"), errors)
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,17 @@ class Bracket:
         return self.upper - self.lower
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Mean over the data and its standard error (data and Monte Carlo together) per figure."""
-        names = ("lower", "upper", "gap", "acceptance")
-        table = {name: mean_and_error(getattr(self, name)) for name in names}
-        table["lower"]["monte_carlo_error"] = error_of_mean(self.lower_error)
-        table["upper"]["monte_carlo_error"] = error_of_mean(self.upper_error)
-        return table
+        """Mean over the data and its standard error, data and Monte Carlo together, by name."""
+        errors = {"lower": self.lower_error, "upper": self.upper_error}
+        return _summary(self, ("lower", "upper", "gap", "acceptance"), errors)
+
+
+def _summary(
+    estimate: AnnealedEstimate | Bracket, names: Sequence[str], errors: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    return {
+        name: mean_and_error(getattr(estimate, name), errors.get(name)).as_dict() for name in names
+    }
 
 
 def ais(
@@ -125,12 +130,13 @@ def ais(
 
     Args:
         model, guide: Pyro programs with one data plate; every latent a real number with a density.
-        x: (B, D), or the tuple of the programs' arguments.
+        x: (B, D), or the tuple of the programs' arguments; anything that
+            :func:`pyro_vae.rows.as_data` takes.
         num_particles: chains K per datum. num_temperatures: steps T of the path; one step is plain
             importance sampling. num_leapfrog: leapfrog steps per transition.
         start: "guide": from q(z | x). "prior": from p(z); the guide then only tells how large the
             steps of each latent should be, and a bad one biases nothing.
-        schedule: "linear" or "sigmoid" (``annealed_chains.temperatures``); by default the first
+        schedule: "linear" or "sigmoid" (``ais.chains.temperatures``); by default the first
             from the guide and the second from the prior.
         chunk_size: chains times data run at once (memory; the law does not depend on it).
         on_progress: called after each temperature with the number of data that its work amounts
@@ -140,6 +146,7 @@ def ais(
         InputError: a latent that is not a real number (the message names it), a bad argument.
         ValueError: programs that ``log_weights`` refuses, or that subsample their data.
     """
+    x = as_data(x, model, guide)
     plan = Plan(num_particles, num_temperatures, num_leapfrog, start, schedule, chunk_size)
     parts = []
     with flushed_denormals():
@@ -194,6 +201,9 @@ def bidirectional(
         raise InputError("give x together with the latents it was made from, or neither")
     if x is None or latents is None:
         x, latents = simulate(model, num_data)
+    else:
+        x = as_data(x, model, guide)
+        latents = {name: _exact(name, value, model, guide) for name, value in latents.items()}
     forward, backward = [], []
     with flushed_denormals():
         for rows, exact in _split(x, latents, plan.rows):
@@ -246,6 +256,11 @@ def simulate(model: Callable, num_data: int) -> tuple[Tensor, dict[str, Tensor]]
         raise InputError(f"the model drew no site 'x', but {drawn or 'nothing'}. {instead}")
     values = {name: site["value"] for name, site in sites.items()}
     return values.pop("x"), values
+
+
+def _exact(name: str, value: Any, model: Callable, guide: Callable) -> Tensor:
+    what = f"latents[{name!r}]"
+    return as_arguments(as_data(value, model, guide, what=what))[0]
 
 
 def _split(

@@ -1,4 +1,8 @@
-"""Chains along an annealing path: temperatures, step sizes from a pilot run, weighed runs."""
+"""Chains along an annealing path: temperatures, step sizes from a pilot run, weighed runs.
+
+The sigmoid schedule is that of Wu et al. 2017 (https://arxiv.org/abs/1611.04273); the aim of the
+pilot run is that of Neal 2011 (https://arxiv.org/abs/1206.1901).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from pyro_vae.rows import pieces
 
 SCHEDULES = ("linear", "sigmoid")
 
-# Wu et al. 2017: temperatures are those of sigmoid(4 s), s from -1 to 1.
+# Temperatures are those of sigmoid(4 s), s from -1 to 1 (Wu et al. 2017).
 _SIGMOID_REACH = 4.0
 
 _TARGET_ACCEPTANCE = 0.65  # near the best for Hamiltonian dynamics (Neal 2011, section 5.4.4)

@@ -2,6 +2,8 @@
 
 The targets are the members f_t of a path of densities, ``log f_t = log f_0 + t slope``. A
 :class:`Point` keeps both parts and their gradients, so that moving on to another t costs nothing.
+
+The transition is that of Neal 2011, section 5.3.2 (https://arxiv.org/abs/1206.1901).
 """
 
 from __future__ import annotations
