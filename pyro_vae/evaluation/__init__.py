@@ -1,5 +1,6 @@
 """Held-out estimates of a trained pair: likelihoods, KL terms, weights and gradients."""
 
+from pyro_vae.evaluation import activity
 from pyro_vae.evaluation.ais import AnnealedEstimate, Bracket, ais, bidirectional, simulate
 from pyro_vae.evaluation.estimates import (
     CHUNK_SIZE,
@@ -26,6 +27,7 @@ __all__ = [
     "Evaluation",
     "GradientNoise",
     "SignalToNoise",
+    "activity",
     "ais",
     "bidirectional",
     "bound_curve",

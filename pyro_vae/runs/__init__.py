@@ -1,6 +1,23 @@
-"""Runs: their settings, their directories, and how they are read back."""
+"""Runs: their configuration and directories, how they are trained and read back."""
 
+from pyro_vae.runs.config import Facts, RunConfig
 from pyro_vae.runs.directory import RunDirectory
+from pyro_vae.runs.job import Finished, Hooks, Outcome, resume_config, train
 from pyro_vae.runs.loading import Run, load_run
+from pyro_vae.runs.resolving import new_config
+from pyro_vae.runs.summary import Summary
 
-__all__ = ["Run", "RunDirectory", "load_run"]
+__all__ = [
+    "Facts",
+    "Finished",
+    "Hooks",
+    "Outcome",
+    "Run",
+    "RunConfig",
+    "RunDirectory",
+    "Summary",
+    "load_run",
+    "new_config",
+    "resume_config",
+    "train",
+]

@@ -3,10 +3,10 @@
 ==================  ===============================================================================
 file                content
 ==================  ===============================================================================
-config.json         every setting of the run, its data, its seed and the versions of its libraries
+config.json         every setting of the run, its data, its seed, its command and the versions
 metrics.csv         one row per epoch, row 0 before training; nats per datum on held-out data
 checkpoint.pt       parameters, optimiser, position and generators: what a resume needs
-summary.json        figures on the test data after training
+summary.json        estimates on the test data after training
 posterior.nc        ArviZ data
 figures/            pictures
 ==================  ===============================================================================
@@ -22,7 +22,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     import fcntl
@@ -30,8 +30,14 @@ except ImportError:  # not on Windows
     fcntl = None
 
 from pyro_vae.errors import InputError, InUse
-from pyro_vae.storage import write_text
+from pyro_vae.export import netcdf_bytes
+from pyro_vae.runs.config import RunConfig
+from pyro_vae.runs.migrations import read_config
+from pyro_vae.storage import write_text, write_whole
 from pyro_vae.training.progress import Row
+
+if TYPE_CHECKING:
+    import arviz
 
 
 class RunDirectory:
@@ -72,8 +78,12 @@ class RunDirectory:
         writer.writerows(history)
         write_text(self.metrics, stream.getvalue())
 
-    def write_config(self, config: dict[str, Any]) -> None:
-        write_text(self.config, json.dumps(config, indent=2) + "\n")
+    def write_config(self, config: RunConfig) -> None:
+        write_text(self.config, json.dumps(config.entries(), indent=2) + "\n")
+
+    def write_posterior(self, posterior: arviz.InferenceData) -> None:
+        """Write ``posterior.nc``, which ``arviz.from_netcdf`` opens."""
+        write_whole(self.posterior, netcdf_bytes(posterior))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         self.write_json(self.summary, summary)
@@ -83,8 +93,14 @@ class RunDirectory:
         """Write JSON; numbers that are not finite become null, which every parser reads."""
         write_text(path, json.dumps(_without_nan(content), indent=2) + "\n")
 
-    def read_config(self) -> dict[str, Any]:
-        return _read_json(self.config)
+    def read_config(self) -> RunConfig:
+        """The configuration, whatever version wrote it."""
+        return self.read_config_file(self.config)
+
+    @staticmethod
+    def read_config_file(path: Path) -> RunConfig:
+        """The configuration of a ``config.json``, wherever it lies."""
+        return read_config(_read_json(path), path)
 
     def read_summary(self) -> dict[str, Any]:
         return _read_json(self.summary)

@@ -1,28 +1,25 @@
-"""A run directory read back: the trained pair with its settings."""
+"""A run directory read back: the trained pair with its configuration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from pyro_vae.errors import InputError
-from pyro_vae.programs import build_pair
-from pyro_vae.programs.guides import Guide
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs import Guide, HierarchicalVAE
+from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.storage import load_checkpoint, load_weights
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained pair with the settings it was trained with; see :func:`load_run`."""
+    """A trained pair with the configuration it was trained with; see :func:`load_run`."""
 
     model: HierarchicalVAE
     guide: Guide
-    config: dict[str, Any]
+    config: RunConfig
 
     def __iter__(self):
         """Unpacks as ``model, guide, config``."""
@@ -30,7 +27,7 @@ class Run:
 
 
 def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
-    """Rebuild the trained pair of a run directory.
+    """Rebuild the trained pair of a run directory, of this version or an earlier one.
 
     Returns:
         :class:`Run`; ``model, guide, config = load_run(run_dir)`` works too.
@@ -41,17 +38,7 @@ def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
     """
     directory = RunDirectory(run_dir)
     config = directory.read_config()
-    try:
-        model, guide = build_pair(
-            config["model"],
-            config["guide"],
-            num_pixels=config["num_pixels"],
-            preset=config["preset"],
-        )
-    except KeyError as error:
-        raise InputError(f"{directory.config} lacks the entry {error}") from error
-    except TypeError as error:
-        raise InputError(f"{directory.config} is damaged: {error}") from error
+    model, guide = config.pair.build(config.facts.num_pixels)
     content = load_checkpoint(directory.checkpoint, parts=("model", "guide"))
     load_weights(model, content["model"], "model", directory.checkpoint)
     load_weights(guide, content["guide"], "guide", directory.checkpoint)

@@ -1,5 +1,6 @@
 """Training: the loop, the gradient it follows, the optimiser, and what a run can survive."""
 
+from pyro_vae.training import schedules as annealing
 from pyro_vae.training.fitting import default_chunk_size, fit
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.optimisation import GradientStep, OptimiserSettings
@@ -10,6 +11,7 @@ __all__ = [
     "GradientStep",
     "Gradients",
     "OptimiserSettings",
+    "annealing",
     "default_chunk_size",
     "fit",
 ]

@@ -266,6 +266,7 @@ class Run:
         load_weights(self.model, content["model"], "model", self.checkpoint)
         load_weights(self.guide, content["guide"], "guide", self.checkpoint)
         plan = ADDED_TO_PLAN | content["plan"]
+        plan.setdefault("binarise", plan.get("binarize"))  # as 0.4 spelled it
         for name, value in self._plan().items():
             stored = plan.get(name)
             if value != stored:

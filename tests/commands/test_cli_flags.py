@@ -11,9 +11,9 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
+from experiments.flags import parser
 
 from experiments import report, settings
-from experiments.flags import parser
 from pyro_vae.programs import MODELS
 from pyro_vae.runs import RunDirectory
 from pyro_vae.training.recipes import RECIPES

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from experiments.flags import parser
 
 import pyro_vae
 from experiments import settings
-from experiments.flags import parser
 from pyro_vae import InputError, LinearWarmUp, OptimiserSettings
 from pyro_vae.programs import GUIDES, MODELS, PRESETS, architecture
 from pyro_vae.programs.networks import MergedLinear

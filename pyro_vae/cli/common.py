@@ -1,9 +1,8 @@
-"""What the commands share: their parser, the device, and exit codes with one line of reason."""
+"""What the commands share: their parser, and exit codes with one line of reason."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from pyro_vae.errors import InputError, TrainingDiverged, check_choice
+from pyro_vae.errors import InputError, TrainingDiverged
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,15 +42,3 @@ def exit_code(name: str, run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-
-
-def device_named(name: str) -> torch.device:
-    """The device of ``--device``; of several processes on one machine each has its own GPU."""
-    check_choice("device", name, ("auto", "cpu", "cuda"))
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no CUDA device here; allowed: auto, cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    return torch.device(name)

@@ -1,0 +1,39 @@
+"""The table that ends a run or an evaluation."""
+
+from __future__ import annotations
+
+from pyro_vae.runs import Summary
+
+_LABELS = {
+    "elbo": "ELBO",
+    "log_likelihood": "log-likelihood",
+    "log_likelihood_jackknife": "the same, jackknife (no bound)",
+    "kl_to_posterior": "KL(q || posterior), estimate",
+    "reconstruction": "reconstruction, E log p(x | z)",
+    "ess": "effective sample size",
+    "khat_above_0.7": "share of data with k-hat > 0.7",
+}
+
+
+def print_table(summary: Summary) -> None:
+    """Print the summary: figure, mean over test data, standard error."""
+    chosen = summary.settings
+    print(f"\ntest data: {chosen.test_data}, particles: {chosen.particles}, nats per datum")
+    print(f"{'':34} {'mean':>10}  {'s.e.':>8}")
+    for name, row in summary.test.items():
+        label = _LABELS.get(name, name)
+        if name == "bound":
+            label = f"L_{chosen.bound_particles}"
+        elif name.startswith("kl_z"):
+            label = f"KL of {name[3:]}"
+        elif name == "ess":
+            label += f" of {chosen.bound_particles}"
+        elif name == "khat":
+            label = f"Pareto k-hat of {chosen.particles} weights"
+        print(f"{label:34} {row['mean']:>10.3f}  {row['standard_error']:>8.3f}")
+    error = summary.test["log_likelihood"]["monte_carlo_error"]
+    print(f"{'Monte Carlo part of the log-likelihood error':>44} {error:>10.4f}")
+    for name, level in summary.active_units.items():
+        print(f"active units of {name}: {level.active} of {level.units} (PCA {level.pca_active})")
+    if summary.warning:
+        print(f"warning: {summary.warning}")

@@ -1,0 +1,220 @@
+"""train(): the one body behind the command, the tables, the study and the estimator."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+
+from pyro_vae.datasets import Dataset, load_dataset
+from pyro_vae.errors import InputError
+from pyro_vae.objectives import check_objective_fits
+from pyro_vae.programs import Guide, HierarchicalVAE
+from pyro_vae.runs.config import RunConfig
+from pyro_vae.runs.directory import RunDirectory
+from pyro_vae.runs.judging import PosteriorMeans, judge
+from pyro_vae.runs.loading import load_run
+from pyro_vae.runs.resolving import resumed_config
+from pyro_vae.runs.summary import RunSummary, Summary
+from pyro_vae.training import FitResult, fit
+from pyro_vae.training.parallel import Processes
+from pyro_vae.training.progress import Row
+from pyro_vae.version import __version__
+
+if TYPE_CHECKING:
+    import arviz
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that was trained and judged, for whoever draws or exports it."""
+
+    directory: RunDirectory
+    config: RunConfig
+    model: HierarchicalVAE
+    guide: Guide
+    data: Dataset
+    posterior: arviz.InferenceData
+    means: dict[str, PosteriorMeans]
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the caller wants to hear of, and to add.
+
+    Attributes:
+        say: lines of progress.
+        on_epoch: called with the history after every epoch, once the files are written.
+        on_finish: called once the run is judged, before ``summary.json`` is written: pictures.
+        progress: show bars.
+    """
+
+    say: Callable[[str], None] = lambda line: None
+    on_epoch: Callable[[list[Row]], None] = lambda history: None
+    on_finish: Callable[[Finished], None] = lambda finished: None
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How :func:`train` ended.
+
+    Attributes:
+        fitted: what the training loop returned.
+        summary: of ``summary.json``; None where a signal stopped the training, or in a process of
+            several that is not the first.
+    """
+
+    fitted: FitResult
+    summary: Summary | None = None
+
+
+def train(
+    config: RunConfig,
+    directory: RunDirectory | str | Path,
+    hooks: Hooks | None = None,
+    *,
+    data: Dataset | None = None,
+    resume: bool = False,
+) -> Outcome:
+    """Train, judge and write a run directory.
+
+    Args:
+        config: of :func:`pyro_vae.runs.new_config`, or of :func:`resume_config` for ``resume``.
+        directory: of the run; see :mod:`pyro_vae.runs.directory` for its files.
+        hooks: what is told and added.
+        data: the data that ``config`` names, where they are loaded already.
+        resume: go on with the run that the directory holds, bit for bit on the CPU.
+
+    Raises:
+        InputError: a setting, the data or the directory cannot be used; nothing was written.
+        TrainingDiverged: see :func:`pyro_vae.fit`.
+    """
+    hooks = hooks or Hooks()
+    directory = directory if isinstance(directory, RunDirectory) else RunDirectory(directory)
+    processes = Processes()
+    if not resume and (directory.checkpoint.exists() or directory.config.exists()):
+        raise InputError(
+            f"{directory.path} holds a run already; continue it with --resume or name another "
+            "--run-dir"
+        )
+    device = device_named(config.speed.device)
+    data = load_dataset(**config.data_arguments) if data is None else data
+    config = _with_facts(config, data, directory)
+    rows = data.train
+    model, guide = config.pair.build(rows.shape[1], rows=rows, seed=config.seed)
+    objective = config.objective.make()
+    check_objective_fits(objective, guide)
+    hooks.say(_describe(config, data, directory, device))
+    with directory.locked() if processes.first else contextlib.nullcontext():
+
+        def on_start() -> None:
+            if processes.first:
+                directory.write_config(config)
+
+        def on_epoch(history: list[Row]) -> None:
+            directory.write_metrics(history)
+            hooks.on_epoch(history)
+
+        fitted = fit(
+            model.to(device),
+            guide.to(device),
+            rows,
+            valid=data.valid[: config.evaluation.valid_size],
+            objective=objective,
+            epochs=config.training.epochs,
+            batch_size=config.training.batch_size,
+            optimiser=config.training.optimiser,
+            lr_schedule=config.training.lr_schedule,
+            binarise=(config.data.binarise or "access") if data.pixels == "binary" else None,
+            annealing=config.training.schedules,
+            seed=config.seed,
+            compile=config.speed.compile,
+            chunk_size=config.speed.chunk_size,
+            precision=config.speed.precision,
+            max_minutes=config.training.max_minutes,
+            checkpoint=directory.checkpoint,
+            resume=resume,
+            on_start=on_start,
+            on_epoch=on_epoch,
+            progress=hooks.progress,
+        )
+        if not processes.first:
+            return Outcome(fitted)
+        directory.write_metrics(fitted.history)
+        if fitted.signal is not None:
+            return Outcome(fitted)
+        hooks.say(
+            f"training {fitted.stopped}: {fitted.minutes:.1f} minutes; evaluating on test data"
+        )
+        judged = judge(model.eval(), guide.eval(), data, config, device, hooks.progress)
+        directory.write_posterior(judged.posterior)
+        summary = judged.summary(RunSummary.of(fitted))
+        hooks.on_finish(
+            Finished(directory, config, model, guide, data, judged.posterior, judged.means, summary)
+        )
+        directory.write_summary(summary.entries())
+    return Outcome(fitted, summary)
+
+
+def resume_config(run_dir: str | Path, given: dict[str, Any]) -> RunConfig:
+    """The configuration of a run that goes on, with the settings that a resume may change.
+
+    Raises:
+        InputError: the run's files are damaged, or a setting cannot change.
+    """
+    stored = load_run(run_dir).config  # checks the files before anything of the run is written
+    metrics = RunDirectory(run_dir).read_metrics()
+    return resumed_config(stored, given, int(metrics["epoch"][-1]))
+
+
+def with_command(config: RunConfig, words: list[str]) -> RunConfig:
+    """The configuration that remembers the command line that began the run."""
+    return config.with_facts(command=shlex.join(words))
+
+
+def device_named(name: str) -> torch.device:
+    """The device of ``--device``; of several processes on one machine each has its own GPU."""
+    import os
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no CUDA device here; allowed: auto, cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    return torch.device(name)
+
+
+def _with_facts(config: RunConfig, data: Dataset, directory: RunDirectory) -> RunConfig:
+    """The configuration with what is known once the data are loaded."""
+    config = config.with_facts(num_pixels=data.train.shape[1], data=data.info)
+    if config.facts.versions:  # of the call that began the run
+        return config
+    versions = {
+        "pyro_vae": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pyro": pyro.__version__,
+    }
+    return config.with_facts(versions=versions, platform=platform.platform())
+
+
+def _describe(
+    config: RunConfig, data: Dataset, directory: RunDirectory, device: torch.device
+) -> str:
+    pair, objective = config.pair, config.objective
+    return (
+        f"{pair.model} ({pair.preset}) with a {pair.guide} guide, objective {objective.name}, "
+        f"k = {objective.num_particles}, on {device}\n"
+        f"{data.name}: {len(data.train)} train, {len(data.valid)} valid and {len(data.test)} test "
+        f"rows of {data.train.shape[1]} ({data.pixels})\nrun directory {directory.path}"
+    )

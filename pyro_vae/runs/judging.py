@@ -1,0 +1,109 @@
+"""What is found out about a run after training: test estimates, active units, posterior draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
+
+from pyro_vae.datasets import Dataset
+from pyro_vae.evaluation import Evaluation, evaluate
+from pyro_vae.evaluation.activity import (
+    ACTIVITY_THRESHOLD,
+    PosteriorMeans,
+    active_units,
+    pca_active_units,
+    posterior_means,
+)
+from pyro_vae.export import to_inference_data
+from pyro_vae.objectives import IMPORTANCE_WEIGHTED
+from pyro_vae.programs import Guide, HierarchicalVAE
+from pyro_vae.runs.config import RunConfig
+from pyro_vae.runs.summary import Judged, LevelActivity, RunSummary, Summary
+from pyro_vae.torch_state import own_generators
+
+if TYPE_CHECKING:
+    import arviz
+
+ACTIVITY_DATA = 1_000
+ACTIVITY_SAMPLES = 100
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What :func:`judge` found."""
+
+    estimates: Evaluation
+    means: dict[str, PosteriorMeans]
+    posterior: arviz.InferenceData
+    settings: Judged
+
+    def summary(self, run: RunSummary) -> Summary:
+        """The content of ``summary.json``."""
+        return Summary(
+            test=self.estimates.summary(),
+            warning=self.estimates.warning,
+            active_units={
+                name: LevelActivity(
+                    active=int(active_units(level).sum()),
+                    pca_active=pca_active_units(level),
+                    units=level.mean.shape[1],
+                )
+                for name, level in sorted(self.means.items())
+            },
+            settings=self.settings,
+            run=run,
+        )
+
+
+def judge(
+    model: HierarchicalVAE,
+    guide: Guide,
+    data: Dataset,
+    config: RunConfig,
+    device: torch.device,
+    progress: bool = False,
+) -> Judgement:
+    """Evaluate a pair on the test data; the noise follows the run's seed."""
+    wanted, num_particles = config.evaluation, config.objective.num_particles
+    with own_generators():
+        torch.manual_seed(config.seed)
+        test = data.test.to(device)
+        judged = test[: wanted.test_size]
+        with tqdm(total=len(judged), desc="test data", disable=not progress, leave=False) as bar:
+            estimates = evaluate(
+                model,
+                guide,
+                judged,
+                num_particles=wanted.eval_particles,
+                bound_particles=num_particles,
+                on_progress=bar.update,
+            )
+        means = posterior_means(guide, test[:ACTIVITY_DATA], num_samples=ACTIVITY_SAMPLES)
+        resampled = config.objective.name in IMPORTANCE_WEIGHTED
+        posterior = to_inference_data(
+            model,
+            guide,
+            judged[: wanted.posterior_data],
+            num_particles=num_particles if resampled else 1,
+            num_draws=wanted.posterior_draws,
+            diagnostics=estimates.first(wanted.posterior_data),
+            attributes={
+                "model": config.pair.model,
+                "guide": config.pair.guide,
+                "objective": config.objective.name,
+                "dataset": data.name,
+                "seed": config.seed,
+            },
+        )
+    settings = Judged(
+        test_data=len(judged),
+        particles=wanted.eval_particles,
+        bound_particles=num_particles,
+        activity_threshold=ACTIVITY_THRESHOLD,
+        activity_data=min(ACTIVITY_DATA, len(test)),
+        activity_samples=ACTIVITY_SAMPLES,
+    )
+    return Judgement(estimates, means, posterior, settings)

@@ -1,0 +1,57 @@
+"""What older versions wrote into ``config.json``, read as this version writes it: the one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pyro_vae.errors import InputError
+from pyro_vae.runs.config import FORMAT, OPTIONS, Facts, RunConfig
+
+# Entries that runs of older versions lack, as those runs had them.
+_BEFORE_FORMAT_2 = {
+    "thin": None,
+    "adam_beta1": 0.9,
+    "gradient": "mean",
+    "second_moment": 0.0,
+}
+_NAMES = {"binarize": "binarise"}
+_DERIVED = {"data_settings", "format"}  # written for readers, not read back
+_WANTED = ("model", "guide", "preset", "num_pixels")
+
+
+def read_config(content: Mapping[str, Any], source: object) -> RunConfig:
+    """The configuration that a ``config.json`` of any version holds.
+
+    Args:
+        content: of the file. source: its path, for the errors.
+
+    Raises:
+        InputError: an entry that every version wrote is missing or damaged, or a later version
+            wrote the file.
+    """
+    version = content.get("format", 1)
+    if version not in (1, FORMAT):
+        raise InputError(
+            f"{source} was written by a later version (format {version}, this one reads up to "
+            f"{FORMAT}); update pyro_vae"
+        )
+    for name in _WANTED:
+        if name not in content:
+            raise InputError(f"{source} lacks the entry {name!r}")
+    entries = {_NAMES.get(name, name): value for name, value in content.items()}
+    if version == 1:
+        entries = _BEFORE_FORMAT_2 | entries
+    known = {one.name for one in dataclasses.fields(Facts)} - {"other"}
+    facts = {name: value for name, value in entries.items() if name in known}
+    try:
+        if "earlier_objectives" in facts:
+            facts["earlier_objectives"] = tuple(facts["earlier_objectives"])
+        config = RunConfig.from_settings(entries, Facts(**facts))
+        _ = config.pair.architecture  # names a part that is not there
+    except TypeError as error:
+        raise InputError(f"{source} is damaged: {error}") from error
+    settings = {named.name for named in OPTIONS} | config.settings.keys()
+    other = entries.keys() - settings - known - _DERIVED
+    return config.with_facts(other={name: entries[name] for name in entries if name in other})

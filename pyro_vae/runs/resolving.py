@@ -1,0 +1,259 @@
+"""Settings that a user gave, resolved into a configuration: new, or for a run that goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pyro_vae.datasets import PATCH_DATASETS
+from pyro_vae.errors import InputError, check_choice, check_positive
+from pyro_vae.objectives import CATALOGUE, OBJECTIVES, SETTINGS
+from pyro_vae.objectives.thinning import default_kept
+from pyro_vae.programs import PairConfig
+from pyro_vae.runs.config import OPTIONS, RunConfig
+from pyro_vae.training.fitting import CPU_CHUNK
+from pyro_vae.training.optimisation import GRADIENTS
+from pyro_vae.training.precision import PRECISIONS
+from pyro_vae.training.recipes import Recipe, named_recipe, recipe_name
+from pyro_vae.training.schedules import LinearWarmUp, default_annealing
+
+PATCH_SETTINGS = ("patch_size", "intensity", "whiten", "components", "num_train")
+_THIN_FROM = 50  # particles from which benchmarks/thinning.py found that thinning pays
+_FLAGS = {named.name: named.flag for named in OPTIONS}
+_FLAGS |= {name: f"--{name.replace('_', '-')}" for name in SETTINGS}
+_MAY_CHANGE = {named.name for named in OPTIONS if named.option.may_change} | {*SETTINGS}
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting, as errors name it."""
+    return _FLAGS[name]
+
+
+def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
+    """Defaults, the recipe and the given settings (by flat name), checked by name and range.
+
+    Args:
+        given: settings of the user; a name that is none raises InputError.
+        base: a configuration whose settings stand where none is given, such as that of another
+            run. What follows from a setting that is given anew (recipe, model, data set,
+            objective) is decided anew.
+    """
+    for name in given:
+        check_choice("setting", name, _FLAGS)
+    values = RunConfig().settings | ({} if base is None else _kept(base, given)) | dict(given)
+    pair = RunConfig.from_settings(values).pair
+    arch = pair.architecture
+    if values["recipe"] is None:
+        values["recipe"] = recipe_name(pair.model, pair.preset)
+    plan = named_recipe(values["recipe"])
+    if values["lr"] is None and values["lr_stages"] is None and plan.stages:
+        values["lr_stages"] = tuple(plan.stages)
+    for name, value in _entries_of(plan).items():
+        if values[name] is None and not (name == "lr" and values["lr_stages"]):
+            values[name] = value
+    values["thin"] = _thin(values, values["thin"])
+    values["annealing"] = _annealing(values["annealing"], len(arch.units))
+    if not cuts_patches(values["dataset"]):
+        _refuse_patch_settings(given, values["dataset"])
+        values |= dict.fromkeys(PATCH_SETTINGS)
+    if values["binarise"] is not None and arch.pixels != "binary":
+        raise InputError(
+            f"--binarise is for models with Bernoulli pixels; {pair.model} has a Gaussian "
+            "likelihood"
+        )
+    config = RunConfig.from_settings(values)
+    check_config(config)
+    return config
+
+
+def _kept(base: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of ``base`` that do not follow from what is given anew."""
+    kept = base.settings
+    dropped: set[str] = set()
+    if given.keys() & {"model", "preset"}:
+        dropped |= {"recipe", "annealing", *(one.name for one in dataclasses.fields(PairConfig))}
+    if given.keys() & {"recipe"} or "recipe" in dropped:
+        dropped |= {"lr_stages", "recipe", *_entries_of(named_recipe("burda"))}
+    if "lr" in given:
+        dropped.add("lr_stages")
+    if "dataset" in given:
+        dropped |= {*PATCH_SETTINGS, "binarise"}
+    if "objective" in given:
+        dropped |= {*SETTINGS, "estimator"}
+    if given.keys() & {"num_particles", "objective", "chunk_size"}:
+        dropped.add("thin")
+    return {name: value for name, value in kept.items() if name not in dropped}
+
+
+def _entries_of(plan: Recipe) -> dict[str, Any]:
+    """What a recipe says about settings that a user may give as well."""
+    adam = plan.optimiser
+    return {
+        "epochs": plan.epochs,
+        "batch_size": plan.batch_size,
+        "lr": None if plan.stages else adam.lr,
+        "adam_beta1": adam.betas[0],
+        "adam_eps": adam.eps,
+        "gradient": adam.gradient,
+        "second_moment": adam.second_moment,
+        "clip_norm": adam.clip_norm,
+        "skip_norm": adam.skip_norm,
+    }
+
+
+def resumed_config(stored: RunConfig, given: Mapping[str, Any], epochs_done: int) -> RunConfig:
+    """The stored configuration with those of the given settings that a resume may change.
+
+    Args:
+        epochs_done: of the run; one that has ended is not renamed by another objective.
+
+    Raises:
+        InputError: a setting that belongs to the run is given another value.
+    """
+    values = stored.settings
+    for name, value in given.items():
+        check_choice("setting", name, _FLAGS)
+        if name == "annealing":
+            value = _annealing(value, len(stored.pair.architecture.units))
+        if name not in _MAY_CHANGE and values[name] != value:
+            kept = values[name]
+            if name == "lr" and values["lr_stages"]:
+                kept = f"the stages {', '.join(f'{rate:.2g}' for rate in values['lr_stages'])}"
+            raise InputError(
+                f"{flag_of(name)} {value} cannot change on --resume: the run has {kept}"
+            )
+    values |= given
+    if values["objective"] != stored.objective.name:
+        # Settings and estimator belong to the objective that was; those of the new one are given.
+        values |= {name: given.get(name) for name in (*SETTINGS, "estimator")}
+    if given.keys() & {"thin", "num_particles", "objective", "chunk_size"}:
+        values["thin"] = _thin(values, given.get("thin", "auto"))
+    values["annealing"] = stored.training.annealing
+    config = RunConfig.from_settings(values, stored.facts)
+    check_config(config)
+    return _with_history(stored, config, epochs_done)
+
+
+def _with_history(stored: RunConfig, config: RunConfig, epochs_done: int) -> RunConfig:
+    """Write down until where another objective trained; refuse to rename a finished run."""
+    before, now = _identity(stored), _identity(config)
+    if before == now:
+        return config
+    if epochs_done >= config.training.epochs:
+        raise InputError(
+            f"the run has finished its {epochs_done} epochs with objective "
+            f"{stored.objective.name} and k = {stored.objective.num_particles}; to go on with "
+            f"another one give --epochs above {epochs_done}"
+        )
+    earlier = (*config.facts.earlier_objectives, {"until_epoch": epochs_done, **before})
+    return config.with_facts(earlier_objectives=earlier)
+
+
+def _identity(config: RunConfig) -> dict[str, Any]:
+    values = config.settings
+    names = ("objective", "num_particles", "estimator", *SETTINGS)
+    return {name: values[name] for name in names if values[name] is not None}
+
+
+def check_config(config: RunConfig) -> None:
+    """Names and ranges that hold for new and resumed runs."""
+    values = config.settings
+    check_choice("objective", config.objective.name, OBJECTIVES)
+    check_choice("device", config.speed.device, ("auto", "cpu", "cuda"))
+    for name in (
+        "num_particles",
+        "epochs",
+        "batch_size",
+        "adam_eps",
+        "clip_norm",
+        "skip_norm",
+        "test_size",
+        "valid_size",
+        "eval_particles",
+        "posterior_data",
+        "posterior_draws",
+    ):
+        check_positive(flag_of(name), values[name])
+    for name in ("max_minutes", "chunk_size"):
+        if values[name] is not None:
+            check_positive(flag_of(name), values[name])
+    training = config.training
+    if training.lr_stages is None:
+        check_positive("--lr", training.lr)
+    if not 0 <= training.adam_beta1 < 1:
+        raise InputError(f"--adam-beta1 must lie in [0, 1), got {training.adam_beta1}")
+    if not 0 <= training.second_moment < float("inf"):
+        raise InputError(
+            f"--second-moment must be finite and at least 0, got {training.second_moment}"
+        )
+    check_choice("--gradient", training.gradient, GRADIENTS)
+    if not 0 <= config.seed < 2**63:
+        raise InputError(f"--seed must lie in 0 .. 2^63 - 1, got {config.seed}")
+    config.objective.make()
+    check_choice("precision", config.speed.precision, PRECISIONS)
+    if config.evaluation.eval_particles < config.objective.num_particles:
+        raise InputError(
+            f"--eval-particles {config.evaluation.eval_particles} is fewer than --num-particles "
+            f"{config.objective.num_particles}"
+        )
+
+
+def _thin(values: Mapping[str, Any], kept: int | str | None) -> int | None:
+    """Particles per datum that are differentiated; None for all.
+
+    Where nothing is given they are thinned where that was measured to win in bound per minute.
+    """
+    num_particles = values["num_particles"]
+    if kept == "auto":
+        # Thinned particles are run at once, so they must fit into a chunk.
+        at_once = values["chunk_size"] or CPU_CHUNK
+        pays = CATALOGUE[values["objective"]].thins and _THIN_FROM <= num_particles <= at_once
+        return default_kept(num_particles) if pays else None
+    if kept is None:
+        return None
+    if kept == 0:  # --thin without a number
+        kept = default_kept(num_particles)
+    if not 1 <= kept < num_particles:
+        raise InputError(
+            f"--thin {kept} must lie below the number of particles, {num_particles}, and above 0"
+        )
+    return kept
+
+
+def cuts_patches(dataset: str) -> bool:
+    """Whether the data are photographs that patches are cut from."""
+    return dataset in PATCH_DATASETS or Path(dataset).expanduser().is_dir()
+
+
+def _refuse_patch_settings(given: Mapping[str, Any], dataset: str) -> None:
+    for name in PATCH_SETTINGS:
+        if given.get(name) is not None:
+            raise InputError(
+                f"{flag_of(name)} is for data that are cut into patches "
+                f"({', '.join(PATCH_DATASETS)}, or a folder of photographs), not {dataset}"
+            )
+
+
+def _annealing(given: Any, num_levels: int) -> dict[str, tuple[float, float, float]]:
+    """Level -> (start, end, share); from a table, from words LEVEL=START:END:SHARE, or defaults."""
+    if given is None:
+        return {
+            name: (ramp.start, ramp.end, ramp.fraction)
+            for name, ramp in default_annealing(num_levels).items()
+        }
+    if not isinstance(given, Mapping):
+        given = dict(_ramp(word) for word in given)
+    levels = [f"z{level + 1}" for level in range(num_levels)]
+    return {check_choice("level", name, levels): tuple(ramp) for name, ramp in given.items()}
+
+
+def _ramp(word: str) -> tuple[str, tuple[float, float, float]]:
+    name, _, numbers = word.partition("=")
+    try:
+        start, end, share = (float(number) for number in numbers.split(":"))
+        LinearWarmUp(start, end, share)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--anneal {word!r} is not LEVEL=START:END:SHARE ({error})") from error
+    return name, (start, end, share)

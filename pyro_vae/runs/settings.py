@@ -1,0 +1,261 @@
+"""The groups of a run's settings: a field is a flag, its help and an entry of ``config.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro.infer
+
+from pyro_vae.datasets import DATASETS
+from pyro_vae.errors import InputError
+from pyro_vae.objectives import OBJECTIVES, make_objective
+from pyro_vae.objectives.estimators import ESTIMATORS
+from pyro_vae.options import option
+from pyro_vae.training.optimisation import GRADIENTS, OptimiserSettings
+from pyro_vae.training.recipes import RECIPES
+from pyro_vae.training.schedules import LinearWarmUp, Stages, stages
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The images, and how they become rows."""
+
+    dataset: str = option(
+        "natural",
+        f"{', '.join(DATASETS)}; or a .npy, .npz (file.npz:array), .mat, IDX or .pkl file, or a "
+        "folder of photographs (default: natural)",
+        metavar="NAME|FILE",
+    )
+    data_dir: str | None = option(
+        None, "folder of data files (default: $PYRO_VAE_DATA)", metavar="DIR", may_change=True
+    )
+    binarise: str | None = option(
+        None,
+        "static, epoch or access: when pixels of Bernoulli models are drawn (default: access)",
+        metavar="HOW",
+        alias="--binarize",
+    )
+    patch_size: int | None = option(20, "side of a patch, in pixels (default: 20)", metavar="N")
+    intensity: str | None = option("log", "log or grey (default: log)", metavar="HOW")
+    whiten: str | None = option("zca", "zca, pca or none (default: zca)", metavar="HOW")
+    components: int | None = option(
+        128,
+        "principal components that whitening keeps, a low-pass cut (default: 128)",
+        metavar="N",
+    )
+    num_train: int | None = option(10_000, "training patches to cut (default: 10000)", metavar="N")
+
+    def arguments(self, pixels: str, seed: int) -> dict[str, Any]:
+        """What :func:`pyro_vae.load_dataset` is called with, for a likelihood of ``pixels``."""
+        patches = {name: getattr(self, name) for name in PATCH_SETTINGS}
+        return {
+            "name": self.dataset,
+            "pixels": pixels,
+            "binarise": self.binarise or "access",
+            "data_dir": self.data_dir,
+            "seed": seed,
+            **{name: value for name, value in patches.items() if value is not None},
+        }
+
+
+PATCH_SETTINGS = ("patch_size", "intensity", "whiten", "components", "num_train")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What training minimises; ``settings`` are those of the catalogue's objectives."""
+
+    name: str = option(
+        "iwae", f"{', '.join(OBJECTIVES)} (default: iwae)", name="objective", may_change=True
+    )
+    num_particles: int = option(
+        50, "particles per datum (default: 50)", metavar="K", may_change=True
+    )
+    estimator: str | None = option(
+        None,
+        "how the gradient is estimated, where the objective leaves it open: "
+        f"{', '.join(ESTIMATORS)} (default: pathwise)",
+        metavar="NAME",
+        may_change=True,
+    )
+    thin: int | str | None = option(
+        "auto",
+        "differentiate at most M particles per datum, chosen at random so that the gradient stays "
+        "unbiased (M left out: K / 8; default with 50 or more particles)",
+        kind=int,
+        nargs="?",
+        const=0,
+        metavar="M",
+        may_change=True,
+    )
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self) -> pyro.infer.ELBO:
+        """The objective; InputError where the settings do not fit it."""
+        read = {"capacity": _capacity, "groups": _groups}
+        settings = {
+            name: read.get(name, lambda value: value)(value)
+            for name, value in self.settings.items()
+            if value is not None
+        }
+        return make_objective(
+            self.name, self.num_particles, estimator=self.estimator, thin=self.thin, **settings
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, in what batches and with which optimiser; None where the recipe decides."""
+
+    annealing: Mapping[str, tuple[float, float, float]] | None = option(
+        None,
+        "beta of a level, linear over a share of training; repeatable (default: z2=0.1:1:0.5 for "
+        "models with a z2)",
+        flag="--anneal",
+        metavar="LEVEL=START:END:SHARE",
+        action="append",
+    )
+    recipe: str | None = option(
+        None,
+        f"{', '.join(RECIPES)}: epochs, batch size and optimiser, which the flags below change one "
+        "by one (default: the preset's)",
+        metavar="NAME",
+    )
+    epochs: int | None = option(
+        None,
+        "learning rates that fall in stages run through all of them in N (default: the recipe's)",
+        kind=int,
+        metavar="N",
+        may_change=True,
+    )
+    max_minutes: float | None = option(
+        None,
+        "stop training after M minutes, with a checkpoint",
+        kind=float,
+        metavar="M",
+        may_change=True,
+    )
+    batch_size: int | None = option(None, "default: the recipe's", kind=int, metavar="B")
+    lr: float | None = option(
+        None,
+        "Adam's learning rate, constant: it overrides the stages of a recipe (default: the "
+        "recipe's)",
+        kind=float,
+    )
+    lr_stages: tuple[float, ...] | None = option(None, "learning rates of the stages", hidden=True)
+    adam_beta1: float | None = option(
+        None,
+        "decay of Adam's running mean of the gradient (default: the recipe's)",
+        kind=float,
+        metavar="B",
+    )
+    adam_eps: float | None = option(
+        None, "Adam's eps (default: the recipe's)", kind=float, metavar="E"
+    )
+    gradient: str | None = option(
+        None,
+        f"{' or '.join(GRADIENTS)} over the batch, for Adam (default: the recipe's)",
+        metavar="HOW",
+    )
+    second_moment: float | None = option(
+        None,
+        "Adam's second moment before the first step (default: the recipe's)",
+        kind=float,
+        metavar="V",
+    )
+    clip_norm: float | None = option(
+        None,
+        "clip gradients at this norm per datum (default: the recipe's)",
+        kind=float,
+        metavar="G",
+    )
+    skip_norm: float | None = option(
+        None,
+        "skip steps above this norm per datum (default: the recipe's)",
+        kind=float,
+        metavar="G",
+    )
+
+    @property
+    def optimiser(self) -> OptimiserSettings:
+        """The optimiser's settings; the learning rate is the first one where there are stages."""
+        beta2 = OptimiserSettings().betas[1]  # that of every recipe
+        rates = self.lr_stages or [self.lr]
+        return OptimiserSettings(
+            lr=rates[0],
+            betas=(self.adam_beta1, beta2),
+            eps=self.adam_eps,
+            gradient=self.gradient,
+            second_moment=self.second_moment,
+            clip_norm=self.clip_norm,
+            skip_norm=self.skip_norm,
+        )
+
+    @property
+    def lr_schedule(self) -> Stages | None:
+        """The stages of the learning rate over the epochs; None where it is constant."""
+        return None if self.lr_stages is None else stages(self.epochs, self.lr_stages)
+
+    @property
+    def schedules(self) -> dict[str, LinearWarmUp]:
+        """Level -> schedule of its beta."""
+        return {name: LinearWarmUp(*numbers) for name, numbers in (self.annealing or {}).items()}
+
+
+@dataclass(frozen=True)
+class SpeedConfig:
+    """How the numbers are computed; changes no result beyond rounding, bf16 and tf32 apart."""
+
+    compile: bool | None = option(
+        None,
+        "compile the step into one graph, or never (default: compile if a trial on the first batch "
+        "succeeds, reproduces the uncompiled gradient and will pay for itself)",
+        action="boolean",
+        may_change=True,
+    )
+    chunk_size: int | None = option(
+        None,
+        "particles times data run at once (default: 5000 on a CPU, all on a GPU)",
+        kind=int,
+        metavar="N",
+        may_change=True,
+    )
+    precision: str = option(
+        "float32",
+        "precision of matrix products in training: float32, tf32 (GPU) or bf16 (default: float32)",
+        metavar="NAME",
+        may_change=True,
+    )
+    device: str = option(
+        "auto", "auto, cpu or cuda (default: auto)", metavar="NAME", may_change=True
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is judged, and with how many particles."""
+
+    valid_size: int = option(500, "data judged per epoch (500)", metavar="N", may_change=True)
+    test_size: int = option(200, "test data judged (200)", metavar="N", may_change=True)
+    eval_particles: int = option(
+        5_000, "particles of the test log-likelihood (5000)", metavar="K", may_change=True
+    )
+    posterior_data: int = option(50, "data in posterior.nc (50)", metavar="N", may_change=True)
+    posterior_draws: int = option(
+        100, "draws per datum in posterior.nc (100)", metavar="N", may_change=True
+    )
+
+
+def _capacity(given: str | float) -> float | LinearWarmUp:
+    """``25`` or ``0:25:0.5``."""
+    try:
+        numbers = [float(part) for part in str(given).split(":")]
+        return numbers[0] if len(numbers) == 1 else LinearWarmUp(*numbers)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--capacity {given!r} is not C or START:END:SHARE ({error})") from error
+
+
+def _groups(given: str | int) -> str | int:
+    return int(given) if str(given).isdecimal() else given
