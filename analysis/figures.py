@@ -140,12 +140,12 @@ def _redraw(directory: RunDirectory) -> None:
     import arviz
 
     model, guide, config = load_run(directory.path)
-    data = load_dataset(**config["data_settings"])
+    data = load_dataset(**config.data_arguments)
     if not directory.posterior.is_file():
         raise InputError(f"there is no {directory.posterior}; let fit.py finish the run first")
     idata = arviz.from_netcdf(directory.posterior)
     with own_generators():
-        torch.manual_seed(config["seed"])
+        torch.manual_seed(config.seed)
         means = posterior_means(guide, data.test[:1_000])
     write_figures(directory, model, guide, data, idata, means)
     print(f"wrote {directory.figures}")

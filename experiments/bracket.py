@@ -23,11 +23,12 @@ import torch
 from tqdm import tqdm
 
 import pyro_vae
-from experiments.commands import Parser, device_named, exit_code
+from pyro_vae.cli.common import Parser, exit_code
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation import Bracket, Evaluation, ais, bidirectional, evaluate
 from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.runs import RunDirectory, load_run
+from pyro_vae.runs.job import device_named
 
 
 def parser() -> Parser:
@@ -57,7 +58,7 @@ def _main(arguments: list[str] | None) -> int:
     check_count("--num-data", flags.num_data)
     device = device_named(flags.device)
     model, guide, config = load_run(flags.run, device)
-    settings = config["data_settings"] | {"data_dir": flags.data_dir}
+    settings = config.data_arguments | {"data_dir": flags.data_dir}
     test = pyro_vae.load_dataset(**settings).test[: flags.num_data].to(device)
     annealing = {
         "num_particles": flags.chains,

@@ -24,13 +24,14 @@ import torch
 from joblib import Parallel, delayed
 
 import pyro_vae
-from experiments.commands import Parser, device_named, exit_code
 from experiments.replication.cells import Place, load_data, run_chain
 from experiments.replication.plan import Plan, check_budget, fit_budget, measure, read_plan, slowest
 from experiments.replication.render import write_table
 from experiments.replication.tables import RECIPES, TABLES, Cell, Row, Table, table_named
 from experiments.side_by_side import ending, run_all, told, waiting_for, workers
+from pyro_vae.cli.common import Parser, exit_code
 from pyro_vae.errors import InputError, check_choice, check_count, check_positive
+from pyro_vae.runs.job import device_named
 from pyro_vae.training.recipes import named_recipe
 from pyro_vae.weights.diagnostics import MIN_PARTICLES_FOR_KHAT
 

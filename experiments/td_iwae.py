@@ -24,13 +24,14 @@ import torch
 from joblib import Parallel, delayed
 
 import pyro_vae
-from experiments.commands import Parser, device_named, exit_code
 from experiments.side_by_side import ending, run_all, waiting_for, workers
 from experiments.study import budget
 from experiments.study.cells import run_cell
 from experiments.study.figures import write_study
 from experiments.study.plan import MODELS, SEEDS, Plan, new_plan, read_plan, resumed_plan
+from pyro_vae.cli.common import Parser, exit_code
 from pyro_vae.errors import InputError
+from pyro_vae.runs.job import device_named
 
 COMMAND = "td_iwae.py"
 

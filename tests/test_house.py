@@ -125,11 +125,13 @@ def test_importing_loads_no_heavy_library(import_report, name):
 
 
 def test_the_library_knows_neither_commands_nor_pictures():
+    """The command line is the outermost room: it reads flags, and finds pictures by name."""
     for path in sources("pyro_vae"):
         for module in imported_modules(path):
             top = module.split(".")[0]
-            assert top not in ("experiments", "analysis", "tests", "argparse"), path
+            assert top not in ("experiments", "analysis", "tests"), path
             assert top != "matplotlib", path
+            assert top != "argparse" or path.parent.name == "cli", path
 
 
 def room_of(name):

@@ -23,7 +23,7 @@ from pyro_vae.datasets import Batches, Dataset
 from pyro_vae.errors import InUse, TrainingDiverged
 from pyro_vae.evaluation import evaluate, pruned_log_likelihood
 from pyro_vae.evaluation.statistics import mean_and_error
-from pyro_vae.runs import RunDirectory, load_run
+from pyro_vae.runs import RunConfig, RunDirectory, load_run, new_config
 from pyro_vae.storage import write_text, write_whole
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training.recipes import named_recipe
@@ -274,29 +274,30 @@ def _reporter(
 
 def _config(
     place: Place, table: Table, plan: Plan, data: Dataset, data_dir: str | None
-) -> dict[str, Any]:
+) -> RunConfig:
     """What ``load_run`` and the analysis want to know of a run."""
     cell = place.cell
-    return {
-        "model": f"burda{cell.levels}",
-        "guide": "bottomup",
-        "preset": "paper",
-        "num_pixels": data.train.shape[1],
-        "dataset": table.dataset,
-        "data": data.info,
-        "data_settings": {
-            "name": table.dataset,
-            "pixels": "binary",
-            "binarise": table.binarise[plan.recipe],
+    config = new_config(
+        {
+            "model": f"burda{cell.levels}",
+            "guide": "bottomup",
+            "preset": "paper",
+            "dataset": table.dataset,
             "data_dir": data_dir,
-            "seed": DATA_SEED,
-        },
-        "objective": cell.objective,
-        "num_particles": cell.num_particles,
-        **cell.settings,
-        "seed": place.seed,
-        "recipe": plan.recipe,
-        "epochs": plan.epochs_of(cell),
-        "started_from": None if cell.start is None else cell.start.name,
-        "plan": asdict(plan),
-    }
+            "binarise": table.binarise[plan.recipe],
+            "data_seed": DATA_SEED,
+            "objective": cell.objective,
+            "num_particles": cell.num_particles,
+            **cell.settings,
+            "annealing": (),
+            "seed": place.seed,
+            "recipe": plan.recipe,
+            "epochs": plan.epochs_of(cell),
+        }
+    )
+    started_from = None if cell.start is None else cell.start.name
+    return config.with_facts(
+        num_pixels=data.train.shape[1],
+        data=data.info,
+        other={"started_from": started_from, "plan": asdict(plan)},
+    )

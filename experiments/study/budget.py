@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 
 import pyro_vae
-from experiments import settings
 from experiments.study.plan import Cell, Plan
 from experiments.timing import (
     SLACK,
@@ -23,6 +22,7 @@ from experiments.timing import (
 )
 from pyro_vae.datasets import Batches, Dataset
 from pyro_vae.errors import InputError, check_positive
+from pyro_vae.runs import RunConfig, new_config
 from pyro_vae.training import Gradients
 from pyro_vae.training.fitting import default_chunk_size
 from pyro_vae.training.optimisation import GradientStep
@@ -50,13 +50,15 @@ def check_budget(plan: Plan) -> None:
 def measure(plan: Plan, data_dir: str | None, threads: int | None) -> Times:
     """Times of this process; to be called in as many as will train side by side."""
     first = Cell(plan.models[0], 0)
-    config = first.config(plan) | {"data_dir": data_dir}
-    data = pyro_vae.load_dataset(**settings.data_settings(config))
+    config = new_config(first.settings(plan) | {"data_dir": data_dir})
+    data = pyro_vae.load_dataset(**config.data_arguments)
     device = torch.device(plan.device)
     with on_threads(threads):
         epoch = {model: _epoch_seconds(plan, model, data, device) for model in plan.models}
         model, guide, _ = _build(config, data, device)
-        datum = seconds_per_datum(model, guide, data.test.to(device), config["eval_particles"])
+        datum = seconds_per_datum(
+            model, guide, data.test.to(device), config.evaluation.eval_particles
+        )
     return Times(epoch, datum)
 
 
@@ -92,38 +94,30 @@ def with_epochs(plan: Plan, times: Times) -> Plan:
 def evaluation_seconds(plan: Plan, cell: Cell, datum: float) -> float:
     """Of a cell's test figures, of the draws in ``posterior.nc``, and of what all cells have."""
     config = cell.config(plan)
-    per_particle = datum / config["eval_particles"]
-    draws = config["posterior_data"] * config["posterior_draws"] * cell.num_particles
-    return START_SECONDS + config["test_size"] * datum + draws * per_particle
+    per_particle = datum / config.evaluation.eval_particles
+    draws = (
+        config.evaluation.posterior_data * config.evaluation.posterior_draws * cell.num_particles
+    )
+    return START_SECONDS + config.evaluation.test_size * datum + draws * per_particle
 
 
 def _epoch_seconds(plan: Plan, name: str, data: Dataset, device: torch.device) -> float:
     config = Cell(name, 0).config(plan)
     model, guide, objective = _build(config, data, device)
     gradients = Gradients(objective, model, guide, default_chunk_size(model))
-    step = GradientStep([model, guide], settings.optimiser(config))
-    batches = Batches(data.train.to(device), config["batch_size"], seed=0)
+    step = GradientStep([model, guide], config.training.optimiser)
+    batches = Batches(data.train.to(device), config.training.batch_size, seed=0)
     seconds = seconds_of_steps(gradients, step, batches)
     start = time.perf_counter()
-    valid = data.valid[: config["valid_size"]].to(device)
-    validation_columns(model, guide, valid, config["num_particles"])
+    valid = data.valid[: config.evaluation.valid_size].to(device)
+    validation_columns(model, guide, valid, config.objective.num_particles)
     return seconds + time.perf_counter() - start
 
 
-def _build(config: dict, data: Dataset, device: torch.device):
-    """A fresh pair and objective, as ``fit.py`` builds them."""
-    model, guide = pyro_vae.build_pair(
-        config["model"],
-        config["guide"],
-        num_pixels=data.train.shape[1],
-        preset=config["preset"],
-        pixel_mean=data.train.mean(0),
-        seed=config["seed"],
-    )
-    objective = pyro_vae.make_objective(
-        config["objective"], config["num_particles"], thin=config["thin"]
-    )
-    return model.to(device), guide.to(device), objective
+def _build(config: RunConfig, data: Dataset, device: torch.device):
+    """A fresh pair and objective, as a run builds them."""
+    model, guide = config.pair.build(data.train.shape[1], rows=data.train, seed=config.seed)
+    return model.to(device), guide.to(device), config.objective.make()
 
 
 def _check_seconds(plan: Plan, seconds: float, word: str) -> None:

@@ -1,22 +1,16 @@
-"""One cell of a study: claimed, then trained and evaluated by ``fit.py`` itself."""
+"""One cell of a study: claimed, then trained and evaluated as ``fit.py`` does it."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from experiments import fit
 from experiments.side_by_side import EpochLines, stop_without, told
 from experiments.study.plan import Cell, Plan
-from pyro_vae.errors import InputError, InUse
-from pyro_vae.runs import RunDirectory
-
-LOOK_EVERY_SECONDS = 0.5
+from pyro_vae.cli import pictures
+from pyro_vae.errors import InUse
+from pyro_vae.runs import Hooks, RunDirectory, new_config, resume_config, train
 
 
 def run_cell(
@@ -51,16 +45,27 @@ def _claimed(folder, plan: Plan, cell: Cell, data_dir, threads, quiet, parent) -
         if cell.finished(folder):
             return "done before"
         cell.failure(folder).unlink(missing_ok=True)
-        where = ["--run-dir", str(directory.path), "--device", torch.device(plan.device).type]
+        changes = {"device": torch.device(plan.device).type}
         if data_dir is not None:
-            where += ["--data-dir", data_dir]
-        flags = ["--resume"] if _to_be_continued(directory) else cell.flags(plan)
+            changes["data_dir"] = data_dir
         if threads is not None:
             torch.set_num_threads(threads)
+        resume = _to_be_continued(directory)
+        if resume:
+            config = resume_config(directory.path, changes)
+        else:
+            config = new_config(cell.settings(plan) | changes)
         lines = EpochLines(cell.name, plan.epochs, quiet)
-        with watched(directory, lines, parent), contextlib.redirect_stdout(io.StringIO()):
-            code = fit.run([*flags, *where, "--quiet"])
-        return "stopped" if code else "finished"
+
+        def on_epoch(history) -> None:
+            lines.say(history[-1])
+            stop_without(parent)
+
+        hooks = Hooks(
+            on_epoch=on_epoch, on_finish=lambda found: pictures.draw(found, lambda line: None)
+        )
+        outcome = train(config, directory, hooks, resume=resume)
+        return "finished" if outcome.fitted.signal is None else "stopped"
 
 
 def _to_be_continued(directory: RunDirectory) -> bool:
@@ -73,42 +78,3 @@ def _to_be_continued(directory: RunDirectory) -> bool:
                 return True
             directory.config.unlink()
     return False
-
-
-@contextlib.contextmanager
-def watched(directory: RunDirectory, lines: EpochLines, parent: int | None) -> Iterator[None]:
-    """Tell of the epochs in ``metrics.csv`` as they come; stop the training of a gone parent."""
-    done = threading.Event()
-    before = _last_row(directory)
-    seen = None if before is None else before["epoch"]
-
-    def look() -> None:
-        nonlocal seen
-        row = _last_row(directory)
-        if row is not None and row["epoch"] != seen:
-            seen = row["epoch"]
-            lines.say(row)
-
-    def watch() -> None:
-        while not done.wait(LOOK_EVERY_SECONDS):
-            look()
-            # Before there are metrics nothing catches the signal yet, nor is anything lost.
-            if seen is not None and stop_without(parent):
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        look()
-
-
-def _last_row(directory: RunDirectory) -> dict[str, float] | None:
-    try:
-        columns = directory.read_metrics()
-    except InputError:  # not there yet
-        return None
-    return {name: column[-1] for name, column in columns.items()} or None

@@ -47,7 +47,7 @@ def figures_of_cells(folder: Path, plan: Plan) -> pd.DataFrame:
             if KHAT in summary["test"]:  # where particles are enough for it
                 row[KHAT] = _number(summary["test"][KHAT]["mean"])
             row["minutes_of_last_call"] = summary["run"]["training_minutes_of_this_call"]
-            row["version"] = directory.read_config()["versions"]["pyro_vae"]
+            row["version"] = directory.read_config().facts.versions["pyro_vae"]
         rows.append(row)
     return pd.DataFrame(rows).reindex(columns=_columns(rows))
 

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyro_vae
-from experiments import settings
-from experiments.flags import parser
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.runs import RunDirectory
+from pyro_vae.runs import RunConfig, RunDirectory, new_config
 from pyro_vae.storage import write_text
 
 VANILLA = "vanilla"
@@ -123,34 +121,30 @@ class Cell:
     def finished(self, folder: Path) -> bool:
         return self.directory(folder).summary.is_file()
 
-    def flags(self, plan: Plan) -> list[str]:
-        """Of ``fit.py``, to train it; without its folder, data folder and device."""
-        flags = {
+    def settings(self, plan: Plan) -> dict[str, Any]:
+        """What is chosen of its run's settings, by name."""
+        chosen = {
             "objective": self.objective,
             "num_particles": self.num_particles,
             "seed": self.seed,
             "epochs": plan.epochs,
             **plan.shared,
         }
-        line = [
-            word
-            for name, value in flags.items()
-            if value is not None
-            for word in (f"--{name.replace('_', '-')}", str(value))
-        ]
-        return line if self.annealed else [*line, "--no-anneal"]
+        if not self.annealed:
+            chosen["annealing"] = ()
+        return {name: value for name, value in chosen.items() if value is not None}
 
-    def config(self, plan: Plan) -> dict[str, Any]:
-        """The config that ``fit.py`` makes of the flags; InputError where it refuses them."""
-        return settings.new_config(vars(parser().parse_args(self.flags(plan))))
+    def config(self, plan: Plan) -> RunConfig:
+        """The configuration of its run; InputError where a setting cannot be used."""
+        return new_config(self.settings(plan))
 
-    def check_run(self, plan: Plan, stored: dict[str, Any]) -> None:
+    def check_run(self, plan: Plan, stored: RunConfig) -> None:
         """InputError where a run, perhaps trained by hand, has other settings than the plan."""
-        stored = settings.ADDED | stored
-        for name, wanted in self.config(plan).items():
-            if name not in FREE and stored.get(name) != wanted:
+        found = stored.settings
+        for name, wanted in self.config(plan).settings.items():
+            if name not in FREE and found[name] != wanted:
                 raise InputError(
-                    f"{self.name} holds a run with {name} = {stored.get(name)}, the plan has "
+                    f"{self.name} holds a run with {name} = {found[name]}, the plan has "
                     f"{wanted}; move it away, or name another --run-dir"
                 )
 
@@ -183,7 +177,7 @@ def new_plan(flags, device: str, jobs: int) -> Plan:
         jobs=jobs,
     )
     configs = [cell.config(plan) for cell in plan.cells]
-    return dataclasses.replace(plan, shared={name: configs[0][name] for name in SHARED})
+    return dataclasses.replace(plan, shared={name: configs[0].settings[name] for name in SHARED})
 
 
 def resumed_plan(plan: Plan, flags, folder: Path) -> Plan:

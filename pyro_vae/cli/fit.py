@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
+from pyro_vae.cli import pictures
 from pyro_vae.cli.common import Parser, exit_code
 from pyro_vae.cli.flags import add_settings
 from pyro_vae.cli.table import print_table
 from pyro_vae.errors import InputError
 from pyro_vae.runs import (
-    Finished,
     Hooks,
     RunConfig,
     RunDirectory,
@@ -89,7 +88,7 @@ def _run(given: dict[str, Any], command: list[str], processes: Processes) -> int
         run_dir = given.get("run_dir") or default_run_dir(config)
         directory = RunDirectory(processes.from_first(run_dir))
     say = (lambda line: None) if quiet else print
-    hooks = Hooks(say=say, on_finish=lambda found: draw(found, say), progress=not quiet)
+    hooks = Hooks(say=say, on_finish=lambda found: pictures.draw(found, say), progress=not quiet)
     outcome = train(config, directory, hooks, resume=resume)
     signal = outcome.fitted.signal
     if signal is not None and processes.first:
@@ -120,19 +119,6 @@ def _read_base(path: str) -> RunConfig:
     if file.is_dir():
         file = file / "config.json"
     return RunDirectory.read_config_file(file)
-
-
-def draw(finished: Finished, say) -> None:
-    """Write the pictures of a finished run; says which cannot be drawn, and why."""
-    pictures = importlib.import_module("analysis.figures")
-    pictures.write_figures(
-        finished.directory,
-        finished.model,
-        finished.guide,
-        finished.data,
-        finished.posterior,
-        finished.means,
-    )
 
 
 def default_run_dir(config: RunConfig) -> Path:

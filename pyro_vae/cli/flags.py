@@ -54,7 +54,7 @@ def _add(group: argparse._ArgumentGroup, named: Named) -> None:
         described["action"] = option.action
     holder = group
     opposite = next((flag for flag, (name, *_) in NEGATIONS.items() if name == named.name), None)
-    if opposite is not None:
+    if opposite is not None and option.action == "append":  # else the last one given counts
         holder = group.add_mutually_exclusive_group()
     holder.add_argument(*spelled, **described)
     if option.alias is not None:

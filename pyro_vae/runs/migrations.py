@@ -42,7 +42,7 @@ def read_config(content: Mapping[str, Any], source: object) -> RunConfig:
             raise InputError(f"{source} lacks the entry {name!r}")
     entries = {_NAMES.get(name, name): value for name, value in content.items()}
     if version == 1:
-        entries = _BEFORE_FORMAT_2 | entries
+        entries = _BEFORE_FORMAT_2 | _of_tables(entries) | entries
     known = {one.name for one in dataclasses.fields(Facts)} - {"other"}
     facts = {name: value for name, value in entries.items() if name in known}
     try:
@@ -55,3 +55,16 @@ def read_config(content: Mapping[str, Any], source: object) -> RunConfig:
     settings = {named.name for named in OPTIONS} | config.settings.keys()
     other = entries.keys() - settings - known - _DERIVED
     return config.with_facts(other={name: entries[name] for name in entries if name in other})
+
+
+def _of_tables(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """What cells of tables wrote in ``data_settings`` alone: seed and binarisation of the data."""
+    loaded = entries.get("data_settings")
+    if not isinstance(loaded, Mapping):
+        return {}
+    found = {}
+    if loaded.get("seed") != entries.get("seed"):
+        found["data_seed"] = loaded.get("seed")
+    if "binarise" not in entries and loaded.get("pixels") == "binary":
+        found["binarise"] = loaded.get("binarise", loaded.get("binarize"))
+    return found

@@ -13,13 +13,13 @@ from pyro_vae.objectives import CATALOGUE, OBJECTIVES, SETTINGS
 from pyro_vae.objectives.thinning import default_kept
 from pyro_vae.programs import PairConfig
 from pyro_vae.runs.config import OPTIONS, RunConfig
+from pyro_vae.runs.settings import PATCH_SETTINGS
 from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import GRADIENTS
 from pyro_vae.training.precision import PRECISIONS
 from pyro_vae.training.recipes import Recipe, named_recipe, recipe_name
 from pyro_vae.training.schedules import LinearWarmUp, default_annealing
 
-PATCH_SETTINGS = ("patch_size", "intensity", "whiten", "components", "num_train")
 _THIN_FROM = 50  # particles from which benchmarks/thinning.py found that thinning pays
 _FLAGS = {named.name: named.flag for named in OPTIONS}
 _FLAGS |= {name: f"--{name.replace('_', '-')}" for name in SETTINGS}

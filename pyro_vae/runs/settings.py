@@ -17,6 +17,8 @@ from pyro_vae.training.optimisation import GRADIENTS, OptimiserSettings
 from pyro_vae.training.recipes import RECIPES
 from pyro_vae.training.schedules import LinearWarmUp, Stages, stages
 
+PATCH_SETTINGS = ("patch_size", "intensity", "whiten", "components", "num_train")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -46,6 +48,12 @@ class DataConfig:
         metavar="N",
     )
     num_train: int | None = option(10_000, "training patches to cut (default: 10000)", metavar="N")
+    data_seed: int | None = option(
+        None,
+        "seed of patches, splits and binarised test images (default: --seed)",
+        kind=int,
+        metavar="N",
+    )
 
     def arguments(self, pixels: str, seed: int) -> dict[str, Any]:
         """What :func:`pyro_vae.load_dataset` is called with, for a likelihood of ``pixels``."""
@@ -55,12 +63,9 @@ class DataConfig:
             "pixels": pixels,
             "binarise": self.binarise or "access",
             "data_dir": self.data_dir,
-            "seed": seed,
+            "seed": seed if self.data_seed is None else self.data_seed,
             **{name: value for name, value in patches.items() if value is not None},
         }
-
-
-PATCH_SETTINGS = ("patch_size", "intensity", "whiten", "components", "num_train")
 
 
 @dataclass(frozen=True)

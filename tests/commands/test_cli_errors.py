@@ -14,7 +14,8 @@ import pytest
 import torch
 
 import pyro_vae.storage
-from experiments import fit, report
+from experiments import fit
+from pyro_vae.cli import pictures
 from pyro_vae.datasets import DATASETS
 from pyro_vae.objectives import OBJECTIVES
 from pyro_vae.programs import GUIDES, MODELS
@@ -29,7 +30,7 @@ def no_data_folder(monkeypatch):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Runs that must succeed before something can go wrong leave their pictures out."""
-    monkeypatch.setattr(report, "write_figures", lambda *args: None)
+    monkeypatch.setattr(pictures, "draw", lambda *args: None)
 
 
 @pytest.fixture

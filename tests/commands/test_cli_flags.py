@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import time
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +11,13 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from experiments.flags import parser
 
-from experiments import report, settings
+from pyro_vae.cli import fit, pictures
+from pyro_vae.cli.fit import parser
+from pyro_vae.errors import InputError
 from pyro_vae.programs import MODELS
-from pyro_vae.runs import RunDirectory
+from pyro_vae.runs import RunDirectory, new_config
+from pyro_vae.runs.migrations import read_config
 from pyro_vae.training.recipes import RECIPES
 from tests.conftest import QUICK, run_fit, write_images
 
@@ -60,6 +62,10 @@ def parameters(run):
     return {name: tuple(value.shape) for name, value in run.checkpoint["model"].items()}
 
 
+def latent_sizes(run):
+    return {name: level["units"] for name, level in run.summary["active_units"].items()}
+
+
 def guide_parameters(run):
     return sorted(run.checkpoint["guide"])
 
@@ -99,6 +105,14 @@ CASES = {
     "--model": Case(["--model", "sparse"], parameters, IMAGES),
     "--guide": Case(["--guide", "bottomup"], guide_parameters, IMAGES),
     "--preset": Case(["--preset", "paper"], parameters, IMAGES),
+    "--latent": Case(
+        ["--latent", "7", "3", "2"], latent_sizes, IMAGES, {"z1": 7, "z2": 3, "z3": 2}
+    ),
+    "--family": Case(["--family", "normal"], metric("elbo", 0), IMAGES),
+    "--hidden": Case(["--hidden", "encoders=9/8,7", "decoder=6"], parameters, IMAGES),
+    "--activation": Case(["--activation", "feedback=relu"], metric("elbo", 0), IMAGES),
+    "--likelihood": Case(["--likelihood", "gaussian:noise=0.7"], metric("elbo", 0), IMAGES),
+    "--data-seed": Case(["--data-seed", "4"], metric("elbo", 0), IMAGES),
     "--objective": Case(["--objective", "elbo"], metric("train_objective"), IMAGES),
     "--num-particles": Case(["--num-particles", "7"], judged("bound_particles"), IMAGES, 7),
     "--alpha": Case(
@@ -156,12 +170,13 @@ CASES = {
     "--run-dir": Case(["--run-dir", "{elsewhere}"], lambda run: run.path.name, IMAGES, "elsewhere"),
 }
 # Flags whose effect is not a different file; each has a test of its own below.
-APART = {"--resume", "--quiet", "--help"}
+APART = {"--resume", "--quiet", "--help", "--config", "--prior"}
 
 
 def flags_of_the_parser():
-    actions = parser()._actions
-    return {action.option_strings[-1] for action in actions if action.option_strings}
+    """Flags that the help shows; other spellings are hidden."""
+    shown = [action for action in parser()._actions if action.help != argparse.SUPPRESS]
+    return {action.option_strings[-1] for action in shown if action.option_strings}
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +229,7 @@ def run(files, tmp_path_factory):
             if "--run-dir" in flags:
                 path = Path(flags[flags.index("--run-dir") + 1])
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(report, "write_figures", lambda *args: None)
+                patch.setattr(pictures, "draw", lambda *args: None)
                 patch.setattr(torch.cuda, "is_available", lambda: False)
                 done[tuple(flags)] = finished(run_fit("--run-dir", path, *flags), path)
         return done[tuple(flags)]
@@ -259,7 +274,7 @@ def test_without_cuda_both_devices_are_the_cpu(name, run):
 
 
 def test_resume_continues_the_run_with_more_epochs(run, files, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "write_figures", lambda *args: None)
+    monkeypatch.setattr(pictures, "draw", lambda *args: None)
     longer = run([*IMAGES, "--no-anneal", "--epochs", "2"])
     path = tmp_path / "resumed"
     assert run_fit("--run-dir", path, "--dataset", files["images"], "--no-anneal") == 0
@@ -270,7 +285,7 @@ def test_resume_continues_the_run_with_more_epochs(run, files, tmp_path, monkeyp
 
 def test_a_run_in_stages_resumes_exactly(run, files, tmp_path, monkeypatch):
     """Cut off after one step, with Adam as in Burda's code; and not with another recipe."""
-    monkeypatch.setattr(report, "write_figures", lambda *args: None)
+    monkeypatch.setattr(pictures, "draw", lambda *args: None)
     flags = ["--recipe", "burda-code", "--epochs", "2"]
     whole = run([*IMAGES, *flags])
     assert whole.metrics["lr"] == [1e-3, 3.7e-4, 1e-4]
@@ -319,7 +334,7 @@ def test_recipes_that_make_no_sense(images, tmp_path, capsys, flags, match):
 def test_quiet_prints_the_table_only(monkeypatch, images, tmp_path, capsys):
     from experiments import fit
 
-    monkeypatch.setattr(report, "write_figures", lambda *args: None)
+    monkeypatch.setattr(pictures, "draw", lambda *args: None)
     flags = [flag for flag in QUICK if flag != "--quiet"] + ["--dataset", str(images)]
     outputs = {}
     for name, extra in (("loud", []), ("quiet", ["--quiet"])):
@@ -355,7 +370,8 @@ def test_every_flag_is_documented():
 @pytest.mark.parametrize("preset", ["small", "paper"])
 def test_defaults_resolve(model, preset):
     given = vars(parser().parse_args(["--model", model, "--preset", preset]))
-    resolved = settings.new_config(given)
+    config = new_config(given)
+    resolved = config.entries()
     assert resolved["epochs"] > 0
     assert resolved["batch_size"] > 0
     digits = model in ("burda1", "burda2", "planar")
@@ -363,21 +379,21 @@ def test_defaults_resolve(model, preset):
     assert resolved["lr"] == (None if staged else 1e-4 if preset == "paper" else 1e-3)
     assert (resolved["lr_stages"] is not None) == staged
     assert resolved["annealing"] == (
-        {} if model in ("sparse", "burda1", "planar") else {"z2": [0.1, 1, 0.5]}
+        {} if model in ("sparse", "burda1", "planar") else {"z2": (0.1, 1, 0.5)}
     )
-    assert settings.optimiser(resolved).lr == (1e-4 if preset == "paper" else 1e-3)
-    assert settings.data_settings(resolved)["pixels"] == ("binary" if digits else "standardised")
+    assert config.training.optimiser.lr == (1e-4 if preset == "paper" else 1e-3)
+    assert config.data_arguments["pixels"] == ("binary" if digits else "standardised")
     json.dumps(resolved)
     # Every default is a flag, and every flag that lasts has a default.
     lasting = {action.dest for action in parser()._actions}
-    assert settings.DEFAULTS.keys() == lasting - settings.NOT_IN_CONFIG - {"help"}
-    assert settings.DEFAULTS.keys() >= settings.MAY_CHANGE
+    assert config.settings.keys() - {"lr_stages"} == lasting - {*fit.NO_SETTINGS, "help"}
 
 
 def test_the_default_run_directory_says_what_is_in_it():
     given = vars(parser().parse_args(["--guide", "meanfield", "--num-particles", "3"]))
-    path = settings.default_run_dir(settings.new_config(given), time.strftime("%Y"))
-    assert path == Path("runs") / f"{time.strftime('%Y')}-natural-td-meanfield-iwae-k3"
+    path = fit.default_run_dir(new_config(given))
+    assert path.parent == Path("runs")
+    assert re.fullmatch(r"\d{8}-\d{6}-natural-td-meanfield-iwae-k3", path.name)
 
 
 def test_the_run_directory_holds_what_the_documentation_says(finished_run):
@@ -428,10 +444,58 @@ def test_the_run_directory_holds_what_the_documentation_says(finished_run):
     ],
 )
 def test_particles_are_thinned_where_it_pays_or_was_asked(flags, kept):
-    assert settings.new_config(vars(parser().parse_args(flags)))["thin"] == kept
+    assert new_config(vars(parser().parse_args(flags))).objective.thin == kept
 
 
 @pytest.mark.parametrize("number", ["50", "-1", "60"])
 def test_thinning_keeps_fewer_than_all(number):
-    with pytest.raises(settings.InputError, match=f"--thin {number} must lie below"):
-        settings.new_config(vars(parser().parse_args(["--thin", number])))
+    with pytest.raises(InputError, match=f"--thin {number} must lie below"):
+        new_config(vars(parser().parse_args(["--thin", number])))
+
+
+def test_a_config_file_given_back_is_changed_by_the_flags(finished_run, tmp_path):
+    """``--config`` of a run: the same settings, but for the flags beside it."""
+    first = read_config(json.loads((finished_run / "config.json").read_text()), finished_run)
+    file = finished_run / "config.json"
+    assert run_fit_as_it_is("--config", file, "--seed", 3, "--run-dir", tmp_path / "again") == 0
+    again = RunDirectory(tmp_path / "again").read_config()
+    assert {name for name in again.settings if again.settings[name] != first.settings[name]} == {
+        "seed"
+    }
+    assert again.facts.command.startswith("fit.py --config ")
+    assert run_fit_as_it_is("--config", file, "--run-dir", tmp_path / "same") == 0
+    same = (tmp_path / "same" / "metrics.csv").read_bytes()
+    assert same == (finished_run / "metrics.csv").read_bytes()
+    assert same != (tmp_path / "again" / "metrics.csv").read_bytes()
+
+
+def run_fit_as_it_is(*flags):
+    from experiments import fit
+
+    return fit.main([*map(str, flags), "--quiet"])
+
+
+def test_what_follows_from_a_flag_is_not_taken_from_the_config_file():
+    base = new_config({"model": "burda1", "recipe": "burda", "objective": "ciwae", "beta": 0.2})
+    other = new_config({"recipe": "mlmi4", "objective": "iwae"}, base)
+    assert other.training == new_config({"model": "burda1", "recipe": "mlmi4"}).training
+    assert other.objective == new_config({"model": "burda1"}).objective
+    assert other.pair == base.pair
+    patches = new_config({"model": "td", "dataset": "natural"}, base)
+    assert patches.settings == new_config({"objective": "ciwae", "beta": 0.2}).settings
+
+
+def test_an_unknown_part_and_an_unknown_setting_are_named():
+    for given, match in (
+        ({"prior": "uniform"}, "unknown prior 'uniform'; allowed: standard"),
+        ({"prior": "standard:width=3"}, "unknown setting 'width' of the prior 'standard'"),
+        ({"likelihood": "gaussian:noise=loud"}, "noise of the likelihood 'gaussian'"),
+        ({"hidden": ("decoder=a,b",)}, "no list of widths such as 200,200"),
+        ({"hidden": ("middle=3",)}, "unknown part of --hidden 'middle'; allowed: encoders"),
+        ({"latent": (3, 0)}, "each number of --latent must be a whole number"),
+        ({"family": ("normal", "cauchy")}, "unknown family 'cauchy'"),
+        ({"activation": ("gelu",)}, "unknown activation 'gelu'; allowed: softplus"),
+        ({"colour": 3}, "unknown setting 'colour'"),
+    ):
+        with pytest.raises(InputError, match=match):
+            new_config(given)

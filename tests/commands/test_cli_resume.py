@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from experiments import report
+from pyro_vae.cli import pictures
 from tests.conftest import QUICK, run_fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ def chain(tmp_path_factory, images):
         "int": signalled(path, signal.SIGINT, 7, "--resume"),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "write_figures", lambda *args: None)
+        patch.setattr(pictures, "draw", lambda *args: None)
         assert run_fit(*FLAGS, "--resume", "--run-dir", path) == 0
         assert run_fit(*FLAGS, "--dataset", images, "--run-dir", unbroken) == 0
     return SimpleNamespace(path=path, unbroken=unbroken, **stages)
@@ -133,7 +133,7 @@ def test_the_resumed_weights_equal_those_of_an_unbroken_run(chain):
 
 
 def test_a_finished_run_resumes_to_the_same_files(chain, monkeypatch):
-    monkeypatch.setattr(report, "write_figures", lambda *args: None)
+    monkeypatch.setattr(pictures, "draw", lambda *args: None)
     before = (chain.path / "metrics.csv").read_bytes()
     assert run_fit(*FLAGS, "--resume", "--run-dir", chain.path) == 0
     assert (chain.path / "metrics.csv").read_bytes() == before

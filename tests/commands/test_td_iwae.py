@@ -15,12 +15,13 @@ from scipy import stats
 
 import analysis
 import pyro_vae
-from experiments import fit, report, settings, td_iwae
+from experiments import fit, td_iwae
 from experiments.side_by_side import workers
 from experiments.study import budget, cells, plan
 from experiments.study.plan import Cell
+from pyro_vae.cli import pictures
 from pyro_vae.errors import InputError
-from pyro_vae.runs import RunDirectory, load_run
+from pyro_vae.runs import RunConfig, RunDirectory, load_run
 
 SMALL = ["--models", "vanilla", "1", "2", "--epochs", "2", "--batch-size", "10"]
 COMMON = ["--test-size", "5", "--eval-particles", "20"]
@@ -31,9 +32,9 @@ def small():
     """Cheap evaluation, no compiler and no pictures, in all runs of this file."""
     cheap = {"valid_size": 5, "posterior_data": 2, "posterior_draws": 3, "compile": False}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in cheap.items():
-            patch.setitem(settings.DEFAULTS, name, value)
-        patch.setattr(report, "write_figures", lambda *args: None)
+        chosen = Cell.settings
+        patch.setattr(Cell, "settings", lambda cell, made: cheap | chosen(cell, made))
+        patch.setattr(pictures, "draw", lambda *args: None)
         yield
 
 
@@ -327,9 +328,9 @@ def test_the_budget_decides_the_epochs_of_all_cells_alike():
     """With known times the plan is a sum that can be done by hand."""
     flags = ["--models", "vanilla", "1", "10", "--seeds", "2", "--budget", "60", *COMMON]
     made = plan.new_plan(td_iwae.parser().parse_args(flags), "cpu", 2)
-    assert made.shared["num_train"] == settings.DEFAULTS["num_train"]  # written down
+    assert made.shared["num_train"] == RunConfig().data.num_train  # written down
     times = budget.Times({"vanilla": 1.0, "1": 2.0, "10": 10.0}, 0.4)
-    draws = settings.DEFAULTS["posterior_data"] * settings.DEFAULTS["posterior_draws"]
+    draws = RunConfig().evaluation.posterior_data * RunConfig().evaluation.posterior_draws
 
     def evaluation(k):
         return budget.START_SECONDS + 5 * 0.4 + draws * k * 0.4 / 20

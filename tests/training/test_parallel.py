@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from experiments import report
+from pyro_vae.cli import pictures
 from pyro_vae.runs import RunDirectory
 from pyro_vae.training.parallel import Processes, joined_processes
 from tests.conftest import QUICK, run_fit, write_images
@@ -171,7 +171,7 @@ def two(tmp_path_factory):
 def alone(two):
     """The same run in one process; and the run that two processes broke off, ended by one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "write_figures", lambda *args: None)
+        patch.setattr(pictures, "draw", lambda *args: None)
         path, resumed = two.folder / "alone", two.folder / "resumed by one"
         assert run_fit(*FLAGS, "--dataset", two.folder / "images.npy", "--run-dir", path) == 0
         shutil.copytree(two.folder / "broken-stopped", resumed)

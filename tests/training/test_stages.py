@@ -1,17 +1,20 @@
 """The recipes of the papers: learning rates in stages, the optimisers, the initialisation."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
-from experiments.flags import parser
 
 import pyro_vae
-from experiments import settings
 from pyro_vae import InputError, LinearWarmUp, OptimiserSettings
+from pyro_vae.cli.fit import parser
 from pyro_vae.programs import GUIDES, MODELS, PRESETS, architecture
 from pyro_vae.programs.networks import MergedLinear
+from pyro_vae.runs import new_config
+from pyro_vae.runs.migrations import read_config
+from pyro_vae.runs.resolving import resumed_config
 from pyro_vae.storage import load_checkpoint, save_checkpoint
 from pyro_vae.training.recipes import RECIPES, named_recipe, recipe, recipe_name
 from pyro_vae.training.schedules import BURDA_RATES, MLMI4_RATES, Stages, stages
@@ -236,7 +239,7 @@ def test_the_recipes_are_those_of_the_papers():
     assert (s0.epochs, s0.batch_size, s0.optimiser.lr) == (5000, 400, 1e-4)
     assert s0.lr_schedule() is None
     for one in RECIPES.values():
-        assert one.optimiser.betas[1] == 0.999  # which settings.optimiser takes for granted
+        assert one.optimiser.betas[1] == 0.999  # which TrainingConfig.optimiser takes for granted
         assert one.stages is None or one.optimiser.lr == one.stages[0]
     with pytest.raises(InputError, match="epochs must be a whole number"):
         mlmi4.lr_schedule(0)
@@ -260,7 +263,7 @@ def test_models_have_the_recipes_of_their_papers():
 
 
 def resolved(*flags):
-    return settings.new_config(vars(parser().parse_args(list(flags))))
+    return new_config(vars(parser().parse_args(list(flags))))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -268,9 +271,9 @@ def test_a_recipe_reaches_the_optimiser_whole(name):
     config, plan = resolved("--recipe", name), RECIPES[name]
     assert config["recipe"] == name
     assert (config["epochs"], config["batch_size"]) == (plan.epochs, plan.batch_size)
-    assert settings.optimiser(config) == plan.optimiser
-    assert settings.lr_schedule(config) == plan.lr_schedule()
-    assert settings.lr_schedule(config | {"epochs": 12}) == plan.lr_schedule(12)
+    assert config.training.optimiser == plan.optimiser
+    assert config.training.lr_schedule == plan.lr_schedule()
+    assert replace(config.training, epochs=12).lr_schedule == plan.lr_schedule(12)
 
 
 def test_flags_change_a_recipe_one_by_one():
@@ -288,31 +291,32 @@ def test_flags_change_a_recipe_one_by_one():
         "--epochs",
         "20",
     )
-    assert settings.optimiser(changed) == OptimiserSettings(1e-3, (0.8, 0.999), 1e-6)
-    assert settings.lr_schedule(changed) == stages(20)
+    assert changed.training.optimiser == OptimiserSettings(1e-3, (0.8, 0.999), 1e-6)
+    assert changed.training.lr_schedule == stages(20)
     assert changed["lr"] is None
     constant = resolved("--recipe", "burda", "--lr", "0.003")
-    assert settings.lr_schedule(constant) is None
-    assert settings.optimiser(constant) == OptimiserSettings(3e-3, eps=1e-4, gradient="sum")
+    assert constant.training.lr_schedule is None
+    assert constant.training.optimiser == OptimiserSettings(3e-3, eps=1e-4, gradient="sum")
     assert resolved()["recipe"] == "minutes-patches"
     assert resolved("--model", "burda2", "--preset", "paper")["recipe"] == "mlmi4"
 
 
 def test_runs_of_older_versions_keep_their_constant_learning_rate(tmp_path):
     stored = resolved("--model", "burda1", "--preset", "paper", "--lr", "1e-4")
-    for name in ("recipe", "lr_stages", "adam_beta1", "gradient", "second_moment"):
-        del stored[name]
-    config = settings.resumed_config(stored, {"epochs": 7}, tmp_path)
-    assert settings.optimiser(config) == OptimiserSettings(lr=1e-4, eps=1e-4)
-    assert settings.lr_schedule(config) is None
+    entries = stored.with_facts(num_pixels=4).entries()
+    for name in ("format", "recipe", "lr_stages", "adam_beta1", "gradient", "second_moment"):
+        del entries[name]
+    config = resumed_config(read_config(entries, tmp_path), {"epochs": 7}, 1)
+    assert config.training.optimiser == OptimiserSettings(lr=1e-4, eps=1e-4)
+    assert config.training.lr_schedule is None
 
 
-def test_a_constant_learning_rate_cannot_replace_the_stages_of_a_run(tmp_path):
+def test_a_constant_learning_rate_cannot_replace_the_stages_of_a_run():
     stored = resolved("--recipe", "burda")
     with pytest.raises(InputError, match=r"--lr 0\.001 cannot .* the stages 0\.001, 0\.00072, "):
-        settings.resumed_config(stored, {"lr": 1e-3}, tmp_path)
-    longer = settings.resumed_config(stored, {"epochs": 5467}, tmp_path)
-    assert settings.lr_schedule(longer) == stages(5467)
+        resumed_config(stored, {"lr": 1e-3}, 1)
+    longer = resumed_config(stored, {"epochs": 5467}, 1)
+    assert longer.training.lr_schedule == stages(5467)
 
 
 # The other half of a recipe: where training starts from (SCIENCE.md 3.1; S4, appendix A)
