@@ -135,7 +135,7 @@ def test_numbers_out_of_range_are_named(refused, flag, value):
         (["--anneal", "z2=0:1:2"], "z2=0:1:2"),
         (["--anneal", "z2=a:b:c"], "z2=a:b:c"),
         (["--anneal", "z2=nan:1:1"], "z2=nan:1:1"),
-        (["--anneal", "z2=0:1:1", "--no-anneal"], "exclude each other"),
+        (["--anneal", "z2=0:1:1", "--no-anneal"], "not allowed with argument"),
         (["--binarise", "epoch"], "--binarise is for models with Bernoulli pixels; td"),
         (["--guide", "bottomup", "--objective", "elbo-analytic"], "elbo-analytic"),
         (["--nonsense", "1"], "--nonsense"),
