@@ -18,7 +18,7 @@ from pyro_vae.evaluation.activity import (
     posterior_means,
 )
 from pyro_vae.export import to_inference_data
-from pyro_vae.objectives import IMPORTANCE_WEIGHTED
+from pyro_vae.objectives import num_proposals
 from pyro_vae.programs import Guide, HierarchicalVAE
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.summary import Judged, LevelActivity, RunSummary, Summary
@@ -82,12 +82,12 @@ def judge(
                 on_progress=bar.update,
             )
         means = posterior_means(guide, test[:ACTIVITY_DATA], num_samples=ACTIVITY_SAMPLES)
-        resampled = config.objective.name in IMPORTANCE_WEIGHTED
+        objective = config.objective
         posterior = to_inference_data(
             model,
             guide,
             judged[: wanted.posterior_data],
-            num_particles=num_particles if resampled else 1,
+            num_particles=num_proposals(objective.name, num_particles, objective.settings),
             num_draws=wanted.posterior_draws,
             diagnostics=estimates.first(wanted.posterior_data),
             attributes={
