@@ -32,7 +32,7 @@ except ImportError:  # not on Windows
 from pyro_vae.errors import InputError, InUse
 from pyro_vae.export import netcdf_bytes
 from pyro_vae.runs.config import RunConfig
-from pyro_vae.runs.migrations import read_config
+from pyro_vae.runs.migrations import check_whole, read_config
 from pyro_vae.storage import write_text, write_whole
 from pyro_vae.training.progress import Row
 
@@ -92,6 +92,10 @@ class RunDirectory:
     def write_json(path: Path, content: dict[str, Any]) -> None:
         """Write JSON; numbers that are not finite become null, which every parser reads."""
         write_text(path, json.dumps(_without_nan(content), indent=2) + "\n")
+
+    def check_config(self) -> None:
+        """InputError where ``config.json`` lacks what a run needs to go on."""
+        check_whole(_read_json(self.config), self.config)
 
     def read_config(self) -> RunConfig:
         """The configuration, whatever version wrote it."""

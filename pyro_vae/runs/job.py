@@ -172,8 +172,9 @@ def resume_config(run_dir: str | Path, given: dict[str, Any]) -> RunConfig:
         InputError: the run's files are damaged, or a setting cannot change.
     """
     stored = load_run(run_dir).config  # checks the files before anything of the run is written
-    metrics = RunDirectory(run_dir).read_metrics()
-    return resumed_config(stored, given, int(metrics["epoch"][-1]))
+    directory = RunDirectory(run_dir)
+    directory.check_config()
+    return resumed_config(stored, given, int(directory.read_metrics()["epoch"][-1]))
 
 
 def with_command(config: RunConfig, words: list[str]) -> RunConfig:

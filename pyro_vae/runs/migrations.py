@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyro_vae.errors import InputError
+from pyro_vae.objectives import SETTINGS
+from pyro_vae.programs import PairConfig
 from pyro_vae.runs.config import FORMAT, OPTIONS, Facts, RunConfig
 
 # Entries that runs of older versions lack, as those runs had them.
@@ -16,6 +18,19 @@ _BEFORE_FORMAT_2 = {
     "gradient": "mean",
     "second_moment": 0.0,
 }
+# Entries that format 1 came to have, or never had; what they stood for is each field's default.
+_NOT_IN_FORMAT_1 = {
+    *SETTINGS,
+    *_BEFORE_FORMAT_2,
+    "estimator",
+    "compile",
+    "chunk_size",
+    "precision",
+    "recipe",
+    "lr_stages",
+    "data_seed",
+    *(one.name for one in dataclasses.fields(PairConfig)),
+} - {"model", "guide", "preset"}
 _NAMES = {"binarize": "binarise"}
 _DERIVED = {"data_settings", "format"}  # written for readers, not read back
 _WANTED = ("model", "guide", "preset", "num_pixels")
@@ -55,6 +70,16 @@ def read_config(content: Mapping[str, Any], source: object) -> RunConfig:
     settings = {named.name for named in OPTIONS} | config.settings.keys()
     other = entries.keys() - settings - known - _DERIVED
     return config.with_facts(other={name: entries[name] for name in entries if name in other})
+
+
+def check_whole(content: Mapping[str, Any], source: object) -> None:
+    """InputError where a file lacks a setting: the pair can be loaded, the run cannot go on."""
+    found = {_NAMES.get(name, name) for name in content}
+    wanted = {*RunConfig().settings} - found
+    if content.get("format", 1) == 1:
+        wanted -= _NOT_IN_FORMAT_1
+    if wanted:
+        raise InputError(f"{source} lacks the entries {', '.join(sorted(wanted))}")
 
 
 def _of_tables(entries: Mapping[str, Any]) -> dict[str, Any]:

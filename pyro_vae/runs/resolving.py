@@ -42,6 +42,8 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
     """
     for name in given:
         check_choice("setting", name, _FLAGS)
+    if "objective" in given:
+        check_choice("objective", given["objective"], OBJECTIVES)
     values = RunConfig().settings | ({} if base is None else _kept(base, given)) | dict(given)
     pair = RunConfig.from_settings(values).pair
     arch = pair.architecture
@@ -112,6 +114,8 @@ def resumed_config(stored: RunConfig, given: Mapping[str, Any], epochs_done: int
     Raises:
         InputError: a setting that belongs to the run is given another value.
     """
+    if given.get("objective") is not None:
+        check_choice("objective", given["objective"], OBJECTIVES)
     values = stored.settings
     for name, value in given.items():
         check_choice("setting", name, _FLAGS)
@@ -121,9 +125,8 @@ def resumed_config(stored: RunConfig, given: Mapping[str, Any], epochs_done: int
             kept = values[name]
             if name == "lr" and values["lr_stages"]:
                 kept = f"the stages {', '.join(f'{rate:.2g}' for rate in values['lr_stages'])}"
-            raise InputError(
-                f"{flag_of(name)} {value} cannot change on --resume: the run has {kept}"
-            )
+            flag = "--no-anneal" if name == "annealing" and not value else flag_of(name)
+            raise InputError(f"{flag} {value} cannot change on --resume: the run has {kept}")
     values |= given
     if values["objective"] != stored.objective.name:
         # Settings and estimator belong to the objective that was; those of the new one are given.
