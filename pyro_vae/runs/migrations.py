@@ -55,6 +55,8 @@ def read_config(content: Mapping[str, Any], source: object) -> RunConfig:
     for name in _WANTED:
         if name not in content:
             raise InputError(f"{source} lacks the entry {name!r}")
+    if not isinstance(content["num_pixels"], int):
+        raise InputError(f"{source} is damaged: num_pixels is {content['num_pixels']!r}")
     entries = {_NAMES.get(name, name): value for name, value in content.items()}
     if version == 1:
         entries = _BEFORE_FORMAT_2 | _of_tables(entries) | entries
