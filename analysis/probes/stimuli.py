@@ -18,9 +18,9 @@ from torch import Tensor
 
 from analysis.measures.illusion import CONDITIONS, ILLUSORY, ROTATED, render, units_with_room
 from analysis.probes.inpainting import refusals
-from analysis.probes.moments import posterior_moments
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError, check_count
+from pyro_vae.evaluation.posterior_moments import posterior_moments
 from pyro_vae.torch_state import flushed_denormals, own_generators
 from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import SetValues

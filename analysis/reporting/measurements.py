@@ -16,11 +16,11 @@ from analysis.probes.correlated import correlate
 from analysis.probes.decoded import decode_subject
 from analysis.probes.fields import noise_basis, projective_fields, receptive_fields
 from analysis.probes.inpainting import inpaint
-from analysis.probes.moments import posterior_moments
 from analysis.probes.stimuli import contours
 from analysis.reporting.store import Arrays, Measurement
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import evaluate
+from pyro_vae.evaluation.posterior_moments import posterior_moments
 from pyro_vae.torch_state import own_generators
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyro_vae.runs import Summary
 
 _LABELS = {
@@ -16,24 +18,31 @@ _LABELS = {
 
 
 def print_table(summary: Summary) -> None:
-    """Print the summary: figure, mean over test data, standard error."""
+    """Print the table of a run: name, mean over the test data, standard error."""
     chosen = summary.settings
-    print(f"\ntest data: {chosen.test_data}, particles: {chosen.particles}, nats per datum")
-    print(f"{'':34} {'mean':>10}  {'s.e.':>8}")
-    for name, row in summary.test.items():
-        label = _LABELS.get(name, name)
-        if name == "bound":
-            label = f"L_{chosen.bound_particles}"
-        elif name.startswith("kl_z"):
-            label = f"KL of {name[3:]}"
-        elif name == "ess":
-            label += f" of {chosen.bound_particles}"
-        elif name == "khat":
-            label = f"Pareto k-hat of {chosen.particles} weights"
-        print(f"{label:34} {row['mean']:>10.3f}  {row['standard_error']:>8.3f}")
-    error = summary.test["log_likelihood"]["monte_carlo_error"]
-    print(f"{'Monte Carlo part of the log-likelihood error':>44} {error:>10.4f}")
+    print_estimates(summary.test, chosen.test_data, chosen.particles, chosen.bound_particles)
     for name, level in summary.active_units.items():
         print(f"active units of {name}: {level.active} of {level.units} (PCA {level.pca_active})")
     if summary.warning:
         print(f"warning: {summary.warning}")
+
+
+def print_estimates(
+    test: Mapping[str, Mapping[str, float]], count: int, particles: int, bound_particles: int
+) -> None:
+    """Print estimates over ``count`` data, nats per datum."""
+    print(f"\ntest data: {count}, particles: {particles}, nats per datum")
+    print(f"{'':34} {'mean':>10}  {'s.e.':>8}")
+    for name, row in test.items():
+        label = _LABELS.get(name, name)
+        if name == "bound":
+            label = f"L_{bound_particles}"
+        elif name.startswith("kl_z"):
+            label = f"KL of {name[3:]}"
+        elif name == "ess":
+            label += f" of {bound_particles}"
+        elif name == "khat":
+            label = f"Pareto k-hat of {particles} weights"
+        print(f"{label:34} {row['mean']:>10.3f}  {row['standard_error']:>8.3f}")
+    error = test["log_likelihood"]["monte_carlo_error"]
+    print(f"{'Monte Carlo part of the log-likelihood error':>44} {error:>10.4f}")

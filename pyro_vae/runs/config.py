@@ -33,7 +33,8 @@ class Facts:
     Attributes:
         num_pixels: width D of a row.
         data: origin, counts and preprocessing of the data, as ``Dataset.info`` has them.
-        data_checksum: of all rows of the three splits; a resume on other data is refused.
+        data_checksum, data_sketch: of all rows of the three splits (``Dataset.fingerprint``); a
+            run goes on with the same data only.
         versions, platform: of the libraries and the machine that began the run.
         command: the command line that began it; None where it was begun from Python.
         earlier_objectives: until which epoch another objective trained.
@@ -43,6 +44,7 @@ class Facts:
     num_pixels: int | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     data_checksum: str | None = None
+    data_sketch: tuple[float, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     platform: str | None = None
     command: str | None = None

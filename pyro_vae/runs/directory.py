@@ -8,6 +8,7 @@ metrics.csv         one row per epoch, row 0 before training; nats per datum on 
 checkpoint.pt       parameters, optimiser, position and generators: what a resume needs
 summary.json        estimates on the test data after training
 posterior.nc        ArviZ data
+preprocessing.npz   what turned images into rows, for new images
 figures/            pictures
 ==================  ===============================================================================
 """
@@ -50,6 +51,7 @@ class RunDirectory:
         self.checkpoint = self.path / "checkpoint.pt"
         self.summary = self.path / "summary.json"
         self.posterior = self.path / "posterior.nc"
+        self.preprocessing = self.path / "preprocessing.npz"
         self.figures = self.path / "figures"
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 import shlex
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pyro
 import torch
 
 from pyro_vae.datasets import Dataset, load_dataset
+from pyro_vae.datasets.identity import Fingerprint, describe_difference
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import check_objective_fits
 from pyro_vae.programs import Guide, HierarchicalVAE
@@ -30,6 +32,9 @@ from pyro_vae.version import __version__
 
 if TYPE_CHECKING:
     import arviz
+
+# Facts of the data that 0.4 wrote down and that differ where the rows do.
+_KEPT_BY_0_4 = ("counts", "row_shape", "photographs", "mean", "scale")
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,9 @@ def train(
         )
     device = device_named(config.speed.device)
     data = load_dataset(**config.data_arguments) if data is None else data
-    config = _with_facts(config, data, directory)
+    if resume:
+        check_same_data(config, data, directory.path)
+    config = _with_facts(config, data)
     rows = data.train
     model, guide = config.pair.build(rows.shape[1], rows=rows, seed=config.seed)
     objective = config.objective.make()
@@ -119,6 +126,7 @@ def train(
         def on_start() -> None:
             if processes.first:
                 directory.write_config(config)
+                data.preprocessing.save(directory.preprocessing)
 
         def on_epoch(history: list[Row]) -> None:
             directory.write_metrics(history)
@@ -134,7 +142,7 @@ def train(
             batch_size=config.training.batch_size,
             optimiser=config.training.optimiser,
             lr_schedule=config.training.lr_schedule,
-            binarise=(config.data.binarise or "access") if data.pixels == "binary" else None,
+            binarise=(config.data.binarise or "access") if data.pixels.drawn else None,
             annealing=config.training.schedules,
             seed=config.seed,
             compile=config.speed.compile,
@@ -195,9 +203,40 @@ def device_named(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _with_facts(config: RunConfig, data: Dataset, directory: RunDirectory) -> RunConfig:
+def check_same_data(config: RunConfig, data: Dataset, run: object) -> None:
+    """InputError that names what differs where ``data`` are not those that a run was trained on.
+
+    Data in another folder are the same where their rows are. Runs of versions up to 0.4 kept no
+    fingerprint; of theirs the recorded facts are compared.
+    """
+    facts = config.facts
+    if facts.data_checksum is None:
+        old = {name: facts.data.get(name) for name in _KEPT_BY_0_4 if name in facts.data}
+        same = all(_plain(data.info.get(name)) == value for name, value in old.items())
+    else:
+        same = data.fingerprint.agrees(Fingerprint(facts.data_checksum, facts.data_sketch))
+    if not same:
+        raise InputError(
+            f"the data are not those that {run} was trained on; they differ in "
+            f"{describe_difference(facts.data, _plain(data.info))}. Give back the data, or start "
+            "another run"
+        )
+
+
+def _plain(info: Any) -> Any:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(info))
+
+
+def _with_facts(config: RunConfig, data: Dataset) -> RunConfig:
     """The configuration with what is known once the data are loaded."""
-    config = config.with_facts(num_pixels=data.train.shape[1], data=data.info)
+    found = data.fingerprint
+    config = config.with_facts(
+        num_pixels=data.train.shape[1],
+        data=data.info,
+        data_checksum=found.checksum,
+        data_sketch=found.sketch,
+    )
     if config.facts.versions:  # of the call that began the run
         return config
     versions = {

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from pyro_vae.datasets import load_dataset
+from pyro_vae.datasets.preprocessing import Preprocessing
+from pyro_vae.errors import check_count
+from pyro_vae.evaluation import simulate
+from pyro_vae.evaluation.encoding import Encoding, encode
 from pyro_vae.programs import Guide, HierarchicalVAE
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.storage import load_checkpoint, load_weights
+from pyro_vae.torch_state import own_generators
+from pyro_vae.weights.resampling import sir
 
 
 @dataclass(frozen=True)
@@ -20,10 +31,78 @@ class Run:
     model: HierarchicalVAE
     guide: Guide
     config: RunConfig
+    path: Path | None = None
 
     def __iter__(self):
         """Unpacks as ``model, guide, config``."""
         return iter((self.model, self.guide, self.config))
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What turned the images of the run into rows, from ``preprocessing.npz``.
+
+        Runs of versions up to 0.4 have no such file; theirs is made again from their data, where
+        these are at hand.
+        """
+        directory = RunDirectory(self.path)
+        if directory.preprocessing.is_file():
+            return Preprocessing.load(directory.preprocessing)
+        return load_dataset(**self.config.data_arguments).preprocessing
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pair lies."""
+        return next(self.model.parameters()).device
+
+    def rows(self, images: Any) -> Tensor:
+        """New images as rows (N, D) on the pair's device, see ``Preprocessing.rows``."""
+        return self.preprocessing.rows(images).to(self.device)
+
+    def encode(
+        self,
+        images: Any,
+        *,
+        num_samples: int = 32,
+        num_draws: int = 0,
+        num_particles: int = 1,
+        seed: int = 0,
+    ) -> Encoding:
+        """Posterior means, scales and draws of new images, see :func:`evaluation.encode`."""
+        return encode(
+            self.model,
+            self.guide,
+            self.rows(images),
+            num_samples=num_samples,
+            num_draws=num_draws,
+            num_particles=num_particles,
+            seed=seed,
+        )
+
+    def reconstruct(self, images: Any, *, num_samples: int = 32, seed: int = 0) -> np.ndarray:
+        """E[x | z] averaged over draws of q(z | images), in the images' units, shape of images.
+
+        ``num_samples``: draws per image.
+        """
+        rows = self.rows(images)
+        with own_generators():
+            torch.manual_seed(seed)
+            draws = sir(self.model, self.guide, rows, 1, num_samples).latents
+            with torch.no_grad():
+                mean = self.model.likelihood(draws["z1"]).mean.mean(0)
+        return self.preprocessing.images(mean)
+
+    def sample(self, num: int, *, seed: int = 0, mean: bool = False) -> np.ndarray:
+        """Images drawn from the model, in the units of the run's images, (num, ...).
+
+        ``mean``: E[x | z] at each draw of the latents, without the noise of the pixels.
+        """
+        check_count("num", num)
+        with torch.no_grad(), own_generators():
+            torch.manual_seed(seed)
+            rows, latents = simulate(self.model, num)
+            if mean:
+                rows = self.model.likelihood(latents["z1"]).mean
+        return self.preprocessing.images(rows)
 
 
 def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
@@ -42,4 +121,4 @@ def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
     content = load_checkpoint(directory.checkpoint, parts=("model", "guide"))
     load_weights(model, content["model"], "model", directory.checkpoint)
     load_weights(guide, content["guide"], "guide", directory.checkpoint)
-    return Run(model.to(device).eval(), guide.to(device).eval(), config)
+    return Run(model.to(device).eval(), guide.to(device).eval(), config, directory.path)

@@ -60,10 +60,10 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
     if not cuts_patches(values["dataset"]):
         _refuse_patch_settings(given, values["dataset"])
         values |= dict.fromkeys(PATCH_SETTINGS)
-    if values["binarise"] is not None and arch.pixels != "binary":
+    if values["binarise"] is not None and not arch.pixels.drawn:
         raise InputError(
-            f"--binarise is for models with Bernoulli pixels; {pair.model} has a Gaussian "
-            "likelihood"
+            f"--binarise is for models with Bernoulli pixels; {pair.model} has a "
+            f"{arch.pixels.likelihoods[0]} likelihood"
         )
     config = RunConfig.from_settings(values)
     check_config(config)

@@ -10,8 +10,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from analysis.probes.moments import posterior_moments
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.posterior_moments import posterior_moments
 from pyro_vae.weights.resampling import sir
 from tests.conftest import tiny_pair
 from tests.linear_gaussian import SIZES, LinearModel, optimal_guide, perturbed

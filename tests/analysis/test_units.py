@@ -15,11 +15,11 @@ from analysis.measures import training, units
 from analysis.pictures import style
 from analysis.pictures import training as courses_drawn
 from analysis.pictures import units as drawn
-from analysis.probes.moments import posterior_moments
 from analysis.reporting.sections import terms as terms_section
 from analysis.reporting.sections import training as training_section
 from analysis.reporting.sections import units as units_section
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.posterior_moments import posterior_moments
 from pyro_vae.programs.priors import StandardPrior
 from pyro_vae.runs import RunDirectory
 from tests.statistics import double_precision

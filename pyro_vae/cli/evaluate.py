@@ -1,0 +1,86 @@
+"""``pyro-vae evaluate``: bounds and log-likelihood of new images, or of the run's test data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.images import add_run, read_images
+from pyro_vae.cli.table import print_estimates
+from pyro_vae.datasets import load_dataset
+from pyro_vae.errors import check_count
+from pyro_vae.evaluation import evaluate
+from pyro_vae.runs import RunDirectory, load_run
+from pyro_vae.runs.job import check_same_data, device_named
+
+PROG = "pyro-vae evaluate"
+
+
+def parser(prog: str = PROG) -> Parser:
+    p = Parser(
+        prog=prog,
+        description="Estimate bounds and the log-likelihood of images under a trained run, with "
+        "standard errors and what Pareto k-hat says of them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"""examples:
+  {prog} runs/first
+  {prog} runs/first new_patches.npy --eval-particles 20000 --out new.json""",
+    )
+    add_run(p)
+    p.add_argument(
+        "images",
+        nargs="?",
+        metavar="IMAGES",
+        help=".npy, .npz (file.npz:array), .mat or IDX file (default: the run's test data)",
+    )
+    p.add_argument("--size", type=int, metavar="N", help="images judged (default: all, or 200)")
+    p.add_argument(
+        "--eval-particles", type=int, default=5_000, metavar="K", help="particles (default: 5000)"
+    )
+    p.add_argument("--data-dir", metavar="DIR", help="where the run's data lie now")
+    p.add_argument("--out", metavar="FILE.json", help="file for the estimates, as JSON")
+    p.add_argument("--quiet", action="store_true", help="print the table only")
+    return p
+
+
+def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
+    """Run the command; returns its exit code."""
+    return exit_code(prog, lambda: _main(arguments, prog))
+
+
+def _main(arguments: list[str] | None, prog: str) -> int:
+    flags = parser(prog).parse_args(arguments)
+    check_count("--eval-particles", flags.eval_particles)
+    run = load_run(flags.run, device_named(flags.device))
+    if flags.images is None:
+        changes = {} if flags.data_dir is None else {"data_dir": flags.data_dir}
+        data = load_dataset(**run.config.data_arguments | changes)
+        check_same_data(run.config, data, flags.run)
+        rows, size = data.test.to(run.device), flags.size or 200
+    else:
+        rows = run.rows(read_images(flags.images))
+        size = flags.size or len(rows)
+    rows = rows[: check_count("--size", size)]
+    torch.manual_seed(flags.seed)
+    bound_particles = min(run.config.objective.num_particles, flags.eval_particles)
+    with tqdm(total=len(rows), desc="images", disable=flags.quiet, leave=False) as bar:
+        found = evaluate(
+            run.model,
+            run.guide,
+            rows,
+            num_particles=flags.eval_particles,
+            bound_particles=bound_particles,
+            on_progress=bar.update,
+        )
+    print_estimates(found.summary(), len(rows), flags.eval_particles, bound_particles)
+    if found.warning:
+        print(f"warning: {found.warning}")
+    if flags.out is not None:
+        content = {"test": found.summary(), "warning": found.warning, "images": len(rows)}
+        RunDirectory.write_json(Path(flags.out), content)
+        print(f"wrote {flags.out}")
+    return 0

@@ -1,0 +1,35 @@
+"""Images and runs as the commands take them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from pyro_vae.cli.common import Parser
+from pyro_vae.datasets.files import read_arrays
+from pyro_vae.errors import InputError
+
+
+def add_run(p: Parser) -> None:
+    """The run directory, and the flags that every command on one has."""
+    p.add_argument("run", metavar="RUN", help="run directory of pyro-vae fit")
+    p.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
+    p.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
+
+
+def read_images(name: str) -> np.ndarray:
+    """The images of an array file, or of the one after a colon: ``stack.npz:images``.
+
+    Raises:
+        InputError: there is no such file, or it holds no array.
+    """
+    path = os.path.expanduser(name)
+    file, array = path, None
+    if not os.path.exists(path):
+        file, _, array = path.rpartition(":")
+    if not os.path.isfile(file):
+        raise InputError(f"there is no file {name}")
+    raw = read_arrays(Path(file), array)
+    return raw.train if raw.test is None else raw.test
