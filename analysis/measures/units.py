@@ -30,7 +30,7 @@ def unit_moments(
     (S0 says "standard deviation different from 0").
 
     Args:
-        moments: of ``pyro_vae.evaluation.posterior_moments.posterior_moments``: ``<level>_mean``, ``_sd`` (N, U),
+        moments: of ``posterior_moments``: ``<level>_mean``, ``_sd`` (N, U),
             ``_noise`` (U,) and, for q, ``_scale`` (N, U).
 
     Returns:
