@@ -67,6 +67,11 @@ class Batches:
         """Batches in an epoch."""
         return -(-len(self.data) // self.batch_size)
 
+    def order(self, epoch: int) -> Tensor:
+        """Numbers of the rows in the order of this epoch, (N,)."""
+        generator = torch_generator(self.seed, "order", epoch)
+        return torch.randperm(len(self.data), generator=generator)
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """Yield batches ``start``, ``start + 1``, ... of this epoch, each of shape (<= B, D).
 
@@ -80,8 +85,7 @@ class Batches:
         return self._batches(epoch, start)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Tensor]:
-        generator = torch_generator(self.seed, "order", epoch)
-        order = torch.randperm(len(self.data), generator=generator).to(self.data.device)
+        order = self.order(epoch).to(self.data.device)
         data = self.data
         if self.binarise == "epoch":
             data = draw_binary(data, numpy_generator(self.seed, "binarise", epoch))

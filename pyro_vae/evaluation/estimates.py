@@ -21,6 +21,7 @@ from pyro_vae.weights.diagnostics import (
     khat_warning,
     log_mean_standard_error,
     pareto_khat,
+    zero_weights_warning,
 )
 from pyro_vae.weights.passes import CHUNK_SIZE, weight_tables
 
@@ -65,8 +66,12 @@ class Evaluation:
 
     @property
     def kl_to_posterior(self) -> np.ndarray:
-        """log p^(x) - ELBO: estimate of KL(q || p(z | x)), low by what L_K misses."""
-        return self.log_likelihood - self.elbo
+        """log p^(x) - ELBO: estimate of KL(q || p(z | x)), low by what L_K misses.
+
+        Infinite where a particle has weight zero: the posterior is 0 where the guide is not.
+        """
+        lost = np.isneginf(self.elbo)
+        return np.where(lost, np.inf, self.log_likelihood - np.where(lost, 0.0, self.elbo))
 
     @property
     def rate(self) -> np.ndarray:
@@ -82,14 +87,17 @@ class Evaluation:
     def warning(self) -> str | None:
         """For what share of the data k-hat is above 0.7, and what that means; None if for none.
 
-        Also that too few particles were drawn for any k-hat.
+        Also that too few particles were drawn for any k-hat, and which data have no particle of a
+        weight above zero, by number of their row.
         """
+        lost = zero_weights_warning(np.flatnonzero(np.isneginf(self.log_likelihood)).tolist())
+        trust = khat_warning(self.khat)
         if self.num_particles < MIN_PARTICLES_FOR_KHAT:
-            return (
+            trust = (
                 f"{self.num_particles} particles are too few for k-hat, which wants "
                 f"{MIN_PARTICLES_FOR_KHAT}: nothing tells how far the log-likelihood can be trusted"
             )
-        return khat_warning(self.khat)
+        return "; ".join(filter(None, (lost, trust))) or None
 
     def columns(self) -> dict[str, np.ndarray]:
         """Every estimate by name, (B,) each."""

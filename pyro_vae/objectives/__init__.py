@@ -4,7 +4,7 @@ A bound is one choice and its gradient estimator another; how many particles the
 computed for (``thin``) is a third. ``docs/objectives.md`` has a page on each.
 """
 
-from pyro_vae.objectives.base import ImportanceWeightedELBO, Loss, sum_over_data
+from pyro_vae.objectives.base import ImportanceWeightedELBO, Loss, loss_of, sum_over_data
 from pyro_vae.objectives.catalogue import (
     CATALOGUE,
     IMPORTANCE_WEIGHTED,
@@ -55,6 +55,7 @@ __all__ = [
     "can_thin",
     "check_objective_fits",
     "default_kept",
+    "loss_of",
     "make_objective",
     "num_proposals",
     "sum_over_data",

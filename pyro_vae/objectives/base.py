@@ -18,15 +18,22 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError, check_choice, check_count
 from pyro_vae.objectives import thinning
-from pyro_vae.objectives.estimators import ESTIMATORS, Live
+from pyro_vae.objectives.estimators import ESTIMATORS, Live, with_gradient_of
 from pyro_vae.weights.log_weights import LogWeights, run_pair
 
 
 class Loss(NamedTuple):
-    """Minus the bound, summed over the data, and how many of the particles it differentiates."""
+    """Minus the bound, summed over the data that have one.
+
+    Attributes:
+        value: the sum, nats; data whose bound is -inf add nothing to it and to its gradient.
+        kept_share: of the particles, those that it differentiates.
+        lost: (B,), True for the data whose bound is -inf. None where Pyro's own loss does not tell.
+    """
 
     value: Tensor
     kept_share: float | Tensor
+    lost: Tensor | None = None
 
 
 class Differentiated(NamedTuple):
@@ -123,16 +130,20 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
         raise NotImplementedError("traces are run by pyro_vae.traces")
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args, **kwargs) -> Tensor:
-        """Minus the bound, summed over the data plate: a scalar that carries the gradient."""
-        return self.estimate(model, guide, args, kwargs).value
+        """Minus the bound, summed over the data plate: a scalar that carries the gradient.
+
+        Infinite where the bound of a datum is -inf (all its particles have weight zero, say); the
+        gradient is then that of the other data.
+        """
+        loss = self.estimate(model, guide, args, kwargs)
+        return loss.value + loss.value.new_tensor(torch.inf).where(loss.lost.any(), 0.0)
 
     def estimate(self, model: Callable, guide: Callable, args: tuple, kwargs: Mapping) -> Loss:
-        """:meth:`differentiable_loss` with the share of particles that it differentiates."""
+        """:meth:`differentiable_loss` with what else is known of it."""
         if self.thin is not None:
             return self._thinned(model, guide, args, kwargs, self.thin)
         live = self.live(model, guide, args, kwargs, self.num_particles)
-        value = self.value(live)
-        return Loss(-sum_over_data(value, live.terms), 1.0)
+        return loss_of(self.value(live), live.terms)
 
     def value(self, live: Live) -> Tensor:
         """The bound (B,) of live log-weights, with the gradient of the estimator."""
@@ -171,10 +182,14 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
     def surrogate(self, live: Live, coefficients: Tensor, gate_factor: Tensor | None) -> Tensor:
         """(B,) whose gradient is the estimator's for some of the particles, given their derivative.
 
+        Particles of weight zero have no part in it, whatever their derivative.
+
         Args:
             live: the particles, M of them. coefficients, gate_factor: see ``Live.complete``.
         """
-        return live.complete((coefficients * live.log_w).sum(0), coefficients, gate_factor)
+        log_w = live.log_w
+        log_w = log_w.where(~log_w.isneginf(), 0.0)
+        return live.complete((coefficients * log_w).sum(0), coefficients, gate_factor)
 
     def _thinned(
         self, model: Callable, guide: Callable, args: tuple, kwargs: Mapping, num_kept: int
@@ -193,8 +208,8 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
             latents = {name: pick(value) for name, value in terms.latents.items()}
         live = self.live(model, guide, args, kwargs, num_kept, latents)
         surrogate = self.surrogate(live, coefficients, factor)
-        bound = whole.bound + surrogate - surrogate.detach()
-        return Loss(-sum_over_data(bound, live.terms), kept.used.sum(0).mean() / self.num_particles)
+        bound = with_gradient_of(whole.bound, surrogate)
+        return loss_of(bound, live.terms, kept.used.sum(0).mean() / self.num_particles)
 
     def loss(self, model: Callable, guide: Callable, *args, **kwargs) -> float:
         """Value of the loss without gradients (``pyro.infer.SVI.evaluate_loss``)."""
@@ -217,6 +232,12 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
         if loss.requires_grad:
             loss.backward()
         return loss.item()
+
+
+def loss_of(bound: Tensor, terms: LogWeights, kept_share: float | Tensor = 1.0) -> Loss:
+    """The loss of the bounds (B,) of a batch."""
+    lost = bound.detach().isneginf()
+    return Loss(-sum_over_data(bound.masked_fill(lost, 0.0), terms), kept_share, lost)
 
 
 def sum_over_data(bound: Tensor, terms: LogWeights) -> Tensor:

@@ -74,7 +74,10 @@ class _BatchKL(ImportanceWeightedELBO):
         raise NotImplementedError(f"{type(self).__name__} is no function of the log-weights alone")
 
     def value(self, live: Live) -> Tensor:
-        return live.terms.log_likelihood.mean(0) - self.penalty(live.terms)
+        terms = live.terms
+        value = terms.log_likelihood.mean(0) - self.penalty(terms)
+        infinite = [ratio.detach().isinf().any(0) for ratio in terms.log_ratios.values()]
+        return value.masked_fill(torch.stack(infinite).any(0), -torch.inf) if infinite else value
 
     def penalty(self, terms: LogWeights) -> Tensor:
         """What is taken from each datum's E log p(x | z), nats, a scalar."""
@@ -119,7 +122,7 @@ class CapacityELBO(_BatchKL):
 
     def penalty(self, terms: LogWeights) -> Tensor:
         kl = sum(
-            terms.betas.get(name, 1.0) * ratio.mean() for name, ratio in terms.log_ratios.items()
+            terms.betas.get(name, 1.0) * _mean(ratio) for name, ratio in terms.log_ratios.items()
         )
         return self.gamma * (kl - self.capacity).abs()
 
@@ -163,8 +166,8 @@ class FreeBitsELBO(_BatchKL):
     def _kl(self, terms: LogWeights) -> dict[str, Tensor]:
         """Level -> mean KL of each group, nats."""
         if self.groups == "level":
-            return {name: ratio.mean().reshape(1) for name, ratio in terms.log_ratios.items()}
-        units = {name: ratio.mean((0, 1)) for name, ratio in terms.unit_log_ratios.items()}
+            return {name: _mean(ratio).reshape(1) for name, ratio in terms.log_ratios.items()}
+        units = {name: _mean(ratio) for name, ratio in terms.unit_log_ratios.items()}
         if self.groups == "unit":
             return units
         for name, kl in units.items():
@@ -174,3 +177,15 @@ class FreeBitsELBO(_BatchKL):
             name: torch.stack([group.sum() for group in kl.tensor_split(self.groups)])
             for name, kl in units.items()
         }
+
+
+def _mean(ratio: Tensor) -> Tensor:
+    """Mean over particles and data, of each unit if there are units: (K, B, ...) -> (...).
+
+    Data that a particle outside of the prior's support leaves infinite are left out.
+    """
+    lost = ratio.detach().isinf().any(0)
+    lost = lost.reshape(len(lost), -1).any(1)
+    shape = (-1,) + (1,) * (ratio.ndim - 2)
+    known = (~lost).sum().clamp(min=1)
+    return ratio.masked_fill(lost.reshape(shape), 0.0).mean((0, 1)) * (len(lost) / known)

@@ -72,7 +72,8 @@ class Live:
             # Small enough to be lost in a sum with 1, large enough that its square (DReG) times a
             # derivative is a normal number.
             least = torch.finfo(log_w.dtype).tiny ** 0.41
-            log_w.register_hook(lambda weight: weight.where(weight.abs() >= least, 0.0))
+            weighty = log_w.detach() > -torch.inf
+            log_w.register_hook(lambda weight: weight.where((weight.abs() >= least) & weighty, 0.0))
         return log_w
 
     def complete(self, bound: Tensor, coefficients: Tensor, gate_factor: Tensor | None) -> Tensor:
@@ -86,8 +87,14 @@ class Live:
             self.gate.weights = gate_factor.detach()
         for name, log_q in self.log_q.items():
             score = (1 - self.terms.betas[name]) * (coefficients.detach() * log_q).sum(0)
-            bound = bound + score - score.detach()  # a gradient and no value
+            bound = with_gradient_of(bound, score)
         return bound
+
+
+def with_gradient_of(value: Tensor, carrier: Tensor) -> Tensor:
+    """``value`` with the gradient of ``carrier`` added to its own, but where that is infinite."""
+    carrier = carrier.where(~carrier.isinf(), 0.0)
+    return value + carrier - carrier.detach()
 
 
 def pathwise(

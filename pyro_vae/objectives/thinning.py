@@ -4,8 +4,9 @@ Most particles carry almost no weight. All K are drawn and weighed without gradi
 kept with probability ``p_k = min(1, w~_k / c)`` and its coefficient divided by ``p_k`` (Russian
 roulette), so the expected gradient is that of all K. The threshold is ``c = 1 / K``, raised where
 more than M particles would be kept to the ``c`` of ``sum_k min(1, w~_k / c) = M`` (Fearnhead and
-Clifford 2003, optimal resampling, which among unbiased choices of M particles has the smallest
-variance). Kept are at most M per datum, so every array has one fixed shape.
+Clifford 2003, https://doi.org/10.1111/1467-9868.00421, optimal resampling, which among unbiased
+choices of M particles has the smallest variance). Kept are at most M per datum, so every array has
+one fixed shape.
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ def keep_probabilities(weights: Tensor, num_kept: int) -> Tensor:
     """min(1, w~ / c) per particle, (K, B); their sum over particles is at most M.
 
     Args:
-        weights: (K, B), not negative; normalised here over the particles.
+        weights: (K, B), not negative; normalised here over the particles. A datum all of whose
+            weights are zero keeps none.
         num_kept: M, from 1 to K.
     """
     num_particles = len(weights)
-    shares = (weights / weights.sum(0)).T.contiguous()  # (B, K): sorted and summed along rows
+    total = weights.sum(0)
+    shares = weights / total.where(total != 0, 1.0)
+    shares = shares.T.contiguous()  # (B, K): sorted and summed along rows
     ordered = shares.sort(-1, descending=True).values
     # tail[:, j]: share of all but the j largest; threshold[:, j]: c if those j are kept for sure.
     tail = ordered.flip(-1).cumsum(-1).flip(-1)[:, :num_kept]

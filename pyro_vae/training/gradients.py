@@ -13,6 +13,7 @@ from pyro_vae.objectives import (
     ImportanceWeightedELBO,
     Loss,
     check_objective_fits,
+    loss_of,
     pyro_losses,
     sum_over_data,
 )
@@ -122,9 +123,11 @@ class Gradients:
             return loss
         losses = [(len(rows), self._of_rows(rows, betas)) for rows in rest]
         losses.append((len(first), loss))
+        lost = [loss.lost for _, loss in [losses[-1], *losses[:-1]]]  # in the order of the rows
         return Loss(
             sum(loss.value for _, loss in losses),
             sum(count * loss.kept_share for count, loss in losses) / len(x),
+            None if lost[0] is None else torch.cat(lost),
         )
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -160,16 +163,15 @@ class Gradients:
         factors = [None] * len(sizes)
         if whole.gate_factor is not None:
             factors = whole.gate_factor.split(sizes)
-        loss = 0.0
         for size, state, derivative, factor in zip(
             sizes, states, derivatives, factors, strict=True
         ):
             set_generator_states(state, x.device)
             live = objective.live(*pair, size)
-            loss = -sum_over_data(whole.bound, live.terms).detach()
+            loss = loss_of(whole.bound, live.terms)
             surrogate = objective.surrogate(live, derivative, factor)
-            (-sum_over_data(surrogate, live.terms)).backward()
-        return Loss(loss, 1.0)
+            (-sum_over_data(surrogate.masked_fill(loss.lost, 0.0), live.terms)).backward()
+        return loss
 
     def _key(self, x: Tensor, betas: Mapping[str, float]) -> tuple:
         levels = CompiledGradient.annealed_levels(self.objective, betas)

@@ -94,13 +94,13 @@ class CompiledGradient:
             outputs = self._run(*self._inputs(x, betas))
         if x.device.type == "cuda":  # the next replay of the graph writes to the same memory
             outputs = [output.clone() for output in outputs]
-        loss, kept_share, *gradients = outputs
+        loss, kept_share, lost, *gradients = outputs
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             if parameter.grad is None:
                 parameter.grad = gradient
             else:
                 parameter.grad += gradient
-        return Loss(loss, kept_share)
+        return Loss(loss, kept_share, lost)
 
     def _inputs(self, x: Tensor, betas: Mapping[str, float]) -> list[Tensor]:
         weights = torch.tensor([betas[name] for name in self.levels], dtype=x.dtype)
@@ -127,7 +127,7 @@ class CompiledGradient:
             used = [(p, d) for p, d in zip(trained, derivatives, strict=True) if d is not None]
             self._trained = [p for p, _ in used]
             kept_share = torch.as_tensor(loss.kept_share, device=x.device)
-            return loss.value.detach(), kept_share, *(d for _, d in used)
+            return loss.value.detach(), kept_share, loss.lost, *(d for _, d in used)
 
         with own_generators(), pyro.validation_enabled(False):
             return _without_views_of_nothing(make_fx(gradient)(*inputs))

@@ -19,7 +19,7 @@ from pyro_vae.errors import InputError, TrainingDiverged
 from pyro_vae.objectives import Loss
 from pyro_vae.storage import load_checkpoint, load_weights, save_checkpoint
 from pyro_vae.torch_state import generator_states, reseed, set_generator_states
-from pyro_vae.training.divergence import first_not_finite
+from pyro_vae.training.divergence import LostRows, first_not_finite
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import StopRequest
 from pyro_vae.training.optimisation import ADDED_TO_PLAN, GradientStep, Number, Taken, number
@@ -32,7 +32,7 @@ from pyro_vae.training.validation import validation_columns
 CHECKPOINT_EVERY_SECONDS = 300.0
 CHECKPOINT_PARTS = ("model", "guide", "optimiser", "progress", "generators", "plan")
 CUDA_CHECK_EVERY = 100  # steps between two looks at what the device found; each look waits for it
-SUMS = ("objective", "kept", "grad_norm", "clipped", "skipped")
+SUMS = ("objective", "kept", "lost", "grad_norm", "clipped", "skipped")
 
 
 @dataclass
@@ -59,6 +59,7 @@ class Run:
         self.pyro_checks = True  # shapes and supports are checked on the first batch of a call
         # Added up where the numbers are; read when an epoch is closed or saved.
         self.sums: dict[str, Number] = dict.fromkeys(SUMS, 0)
+        self.lost = LostRows(self.batches, self.processes)
         if self.processes.size > 1 and not getattr(self.objective, "per_datum", True):
             raise InputError(
                 f"{type(self.objective).__name__} wants the mean KL of the whole batch; train it "
@@ -141,8 +142,9 @@ class Run:
     def _step(self, x: Tensor) -> None:
         rows = self.processes.share(x)
         loss = self._loss_and_gradients(rows)
+        lost = self.lost.count(self.state.batch, loss.lost)
         if self.processes.size > 1:
-            loss = self._sum_over_processes(loss, len(rows), len(x))
+            loss, lost = self._sum_over_processes(loss, lost, len(rows), len(x))
         value = number(loss.value)
         self.gradient_step.follow_schedule(self.share_done)
         taken = self.gradient_step(len(x), value)
@@ -150,6 +152,7 @@ class Run:
         self._count(
             objective=-value,
             kept=kept * len(x),
+            lost=lost,
             grad_norm=taken.norm_of_step,
             clipped=taken.clipped,
             skipped=taken.skipped,
@@ -173,14 +176,17 @@ class Run:
                 raise
         raise self._diverged(where, x)
 
-    def _sum_over_processes(self, loss: Loss, num_rows: int, num_data: int) -> Loss:
+    def _sum_over_processes(
+        self, loss: Loss, lost: Number, num_rows: int, num_data: int
+    ) -> tuple[Loss, Number]:
         for parameter in self.gradient_step.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         kept = torch.as_tensor(loss.kept_share * num_rows, device=self.device)
-        numbers = torch.stack([loss.value.double(), kept.double()])
-        value, kept = self.processes.sum_(self.gradient_step.gradients, numbers)
-        return Loss(value, kept / num_data)
+        lost = torch.as_tensor(lost, device=self.device)
+        numbers = torch.stack([loss.value.double(), kept.double(), lost.double()])
+        value, kept, lost = self.processes.sum_(self.gradient_step.gradients, numbers)
+        return Loss(value, kept / num_data), number(lost)
 
     def _count(self, **figures: Number) -> None:
         for name, figure in figures.items():
@@ -218,6 +224,7 @@ class Run:
         """Write the row of the epoch that was trained (row 0: of the untrained pair), and save."""
         state = self.state
         self._read_sums()
+        self.lost.tell(state.epoch, state.sums)
         row = {
             "epoch": state.epoch,
             "step": state.step,

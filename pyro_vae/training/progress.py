@@ -36,12 +36,14 @@ class Progress:
     def training_columns(self, thinned: bool) -> Row:
         """Means and counts of the epoch that ends; NaN before the first step.
 
-        ``kept_share``, of ``thinned`` runs: particles differentiated, of all.
+        ``train_objective`` is that of the data that have a bound. ``kept_share``, of ``thinned``
+        runs: particles differentiated, of all.
         """
         get = self.sums.get
+        judged = get("data", 1) - get("lost", 0)  # data whose bound is not -inf
         taken = get("steps", 0) - get("skipped", 0)
         columns = {
-            "train_objective": get("objective", math.nan) / get("data", 1),
+            "train_objective": get("objective", math.nan) / judged if judged else -math.inf,
             "grad_norm": get("grad_norm", 0.0) / taken if taken else math.nan,
             "clipped": int(get("clipped", 0)),
             "skipped": int(get("skipped", 0)),

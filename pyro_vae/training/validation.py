@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 import pyro
 import torch
 from torch import Tensor, nn
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from pyro_vae.evaluation import evaluate
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training.progress import Row
+from pyro_vae.weights.diagnostics import zero_weights_warning
 
 VALIDATION_SEED = 20_240_501  # every epoch is judged on the same noise
 
@@ -33,6 +37,9 @@ def validation_columns(
             num_particles=num_particles,
             bound_particles=num_particles,
         )
+    lost = np.flatnonzero(np.isneginf(figures.log_likelihood)).tolist()
+    if warning := zero_weights_warning(lost):
+        warnings.warn(f"validation data: {warning}", RuntimeWarning, stacklevel=2)
     summary = figures.summary()
     names = ("elbo", "bound", "reconstruction", *(f"kl_{name}" for name in figures.kl), "ess")
     return {name: summary[name]["mean"] for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from pyro_vae.errors import check_positive
 from pyro_vae.rows import Data, as_data, count_rows, split_rows
+from pyro_vae.weights.diagnostics import zero_weights_warning
 from pyro_vae.weights.log_weights import log_weights
 from pyro_vae.weights.preconditions import check_all_rows
 
@@ -43,6 +45,9 @@ def sir(
     probability w~_k; sharing one set of proposals between draws would repeat atoms and fake
     correlations. One particle returns the guide itself; many, the posterior.
 
+    A datum all of whose proposals have weight zero is warned of by its row: its draws are the
+    guide's, with ``log_weight`` -inf.
+
     Args:
         x: (B, D), or the tuple of the programs' arguments; anything that
             :func:`pyro_vae.rows.as_data` takes.
@@ -63,14 +68,19 @@ def sir(
             for done in range(0, num_draws, per_pass)
         ]
         columns.append(_concatenate(passes, dim=0))
-    return _concatenate(columns, dim=1)
+    draws = _concatenate(columns, dim=1)
+    lost = draws.log_weight.isneginf().any(0).nonzero().flatten().tolist()
+    if warning := zero_weights_warning(lost):
+        warnings.warn(warning, RuntimeWarning, stacklevel=2)
+    return draws
 
 
 def _resample(model: Callable, guide: Callable, x: Data, num_particles: int, draws: int) -> Draws:
     terms = log_weights(model, guide, x, num_particles * draws)
     check_all_rows(terms.log_w.shape[1], count_rows(x))
     groups = terms.log_w.unflatten(0, (draws, num_particles))  # (draws, k, B)
-    chosen = torch.distributions.Categorical(logits=groups.transpose(1, 2)).sample()  # (draws, B)
+    logits = groups.masked_fill(groups.amax(1, keepdim=True).isneginf(), 0.0).transpose(1, 2)
+    chosen = torch.distributions.Categorical(logits=logits).sample()  # (draws, B)
     index = chosen + num_particles * torch.arange(draws, device=chosen.device)[:, None]
     data = torch.arange(chosen.shape[1], device=chosen.device)
     return Draws(

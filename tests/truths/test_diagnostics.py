@@ -1,5 +1,7 @@
 """Truths 12 and 13: Pareto k-hat of known tails, and active units of constructed guides."""
 
+import math
+
 import arviz
 import numpy as np
 import pyro
@@ -15,7 +17,12 @@ from pyro_vae.evaluation.activity import (
     pca_active_units,
     posterior_means,
 )
-from pyro_vae.weights.diagnostics import KHAT_LIMIT, khat_warning, pareto_khat
+from pyro_vae.weights.diagnostics import (
+    KHAT_LIMIT,
+    effective_sample_size,
+    khat_warning,
+    pareto_khat,
+)
 from tests.statistics import assert_mean_close, double_precision, z_score
 
 
@@ -48,6 +55,49 @@ def test_truth_12_khat_is_that_of_arviz():
     assert pareto_khat(log_w).tolist() == pytest.approx(expected, abs=1e-12)
     assert pareto_khat(log_w - 2_000.0).tolist() == pytest.approx(expected, abs=1e-9)
     assert expected != pytest.approx([expected[0]] * 6, abs=1e-2)
+
+
+ATOMS = torch.tensor([0.2, 5 / 6, 0.25])  # p / q of a latent with three values
+SHARES = torch.tensor([0.5, 0.3, 0.2])  # q
+
+
+def drawn_atoms(num_particles, num_data, noise=0.0):
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.multinomial(SHARES, num_particles * num_data, True, generator=generator)
+    log_w = ATOMS.log()[drawn].view(num_particles, num_data)
+    return log_w + noise * torch.randn(log_w.shape, generator=generator)
+
+
+@pytest.mark.parametrize("num_particles", [25, 100, 5_000])
+@pytest.mark.parametrize("noise", [0.0, 1e-8])
+def test_truth_12_tied_weights_are_no_tail(num_particles, noise):
+    """A discrete latent: the tail begins at a weight that many particles have."""
+    log_w = drawn_atoms(num_particles, 20, noise)
+    khat = pareto_khat(log_w)
+    assert (khat <= KHAT_LIMIT).all()
+    assert np.isfinite(khat).all()
+    assert khat_warning(khat) is None
+    # ArviZ fits the rounding errors, or calls it infinite.
+    theirs = [float(arviz.psislw(column.numpy().copy())[1]) for column in log_w.T]
+    assert np.isinf(theirs).any() or noise
+
+
+@pytest.mark.parametrize("number", [1, 3, 4])
+@pytest.mark.parametrize("ratio", [1.5, 10.0, 1_000.0])
+def test_truth_12_a_few_weights_above_tied_ones_count_by_what_they_cost(number, ratio):
+    """k-hat is that of Pareto weights with the same effective sample size."""
+    num_particles = 5_000
+    log_w = torch.zeros(num_particles, 1)
+    log_w[:number] = math.log(ratio)
+    found = pareto_khat(log_w)[0]
+    assert (found > KHAT_LIMIT) == (ratio == 1_000)  # then they are a third of the sum
+    pareto = -found * torch.arange(1, num_particles + 1).log()[:, None]
+    torch.testing.assert_close(
+        effective_sample_size(pareto), effective_sample_size(log_w), rtol=0.02, atol=0
+    )
+    # Where they stand out by rounding only they are tied too.
+    log_w[:number] = 1e-7
+    assert pareto_khat(log_w)[0] == 0.0
 
 
 def plane(x):
@@ -228,6 +278,9 @@ def test_definitions_that_do_not_exist_are_refused(settings, message):
 def test_warning_tells_the_share_of_data_that_are_not_to_be_trusted():
     text = khat_warning(np.array([0.1, 0.9, np.nan, np.inf]))
     assert text.startswith("for 50% of the test data k-hat is above 0.7; their log-likelihood")
+    assert "the stated Monte Carlo error is too small" in text
+    for help_ in ("Longer training", "another guide", "fewer units", "bracket"):
+        assert help_ in text
     for trusted in ([0.1, 0.7], [np.nan, np.nan]):
         assert khat_warning(np.array(trusted)) is None
     # The figures of an evaluation carry it: one of five data has a proposal far too narrow.
