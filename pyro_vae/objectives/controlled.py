@@ -49,15 +49,15 @@ class BetaELBO(ELBO):
         self.beta = beta
 
     def prepare(self, terms: LogWeights) -> LogWeights:
-        if isinstance(self.beta, Mapping) and (unknown := set(self.beta) - set(terms.log_prior)):
+        if isinstance(self.beta, Mapping) and (unknown := set(self.beta) - set(terms.levels)):
             raise InputError(
                 f"beta is given for {', '.join(sorted(unknown))}; the model's levels: "
-                f"{', '.join(terms.log_prior)}"
+                f"{', '.join(terms.levels)}"
             )
         betas = {
             name: (self.beta.get(name, 1.0) if isinstance(self.beta, Mapping) else self.beta)
             * terms.betas.get(name, 1.0)
-            for name in terms.log_prior
+            for name in terms.levels
         }
         return replace(terms, betas=betas)
 

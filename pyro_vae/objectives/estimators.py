@@ -211,7 +211,10 @@ def split(
     if not _can_cut(model):
         for_guide = replace(
             for_guide,
-            log_likelihood=for_guide.log_likelihood - _silent(for_model.log_likelihood),
+            log_likelihoods={
+                name: p - _silent(for_model.log_likelihoods[name])
+                for name, p in for_guide.log_likelihoods.items()
+            },
             log_prior={
                 name: p - _silent(for_model.log_prior[name])
                 for name, p in for_guide.log_prior.items()

@@ -34,7 +34,7 @@ def first_not_finite(
     terms = {
         **{f"log q({name})": value for name, value in weights.log_guide.items()},
         **{f"log p({name})": value for name, value in weights.log_prior.items()},
-        "log p(x | z)": weights.log_likelihood,
+        **{f"log p({name} | z)": value for name, value in weights.log_likelihoods.items()},
     }
     for name, value in terms.items():
         if not (value < torch.inf).all():

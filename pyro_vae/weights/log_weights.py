@@ -4,9 +4,10 @@ Every bound, gradient, diagnostic and resampler of this library is a function of
 
     log_w[k, b] = log p(x_b | z_kb) + sum_l ( log p(z_l | ...) - log q(z_l | ...) )
 
-with ``k`` over particles and ``b`` over the data of the batch (S0, eq. 4.1). Model and guide may be
-any Pyro programs with **one data plate** at ``dim=-1``; the particles are a second plate at
-``dim=-2``, so whatever depends on x alone is computed once per datum.
+with ``k`` over particles and ``b`` over the data of the batch (Burda et al. 2016, eq. 8,
+https://arxiv.org/abs/1509.00519; for hierarchies Vas 2024, eq. 4.1). Model and guide may be any
+Pyro programs with **one data plate** at ``dim=-1``; the particles are a second plate at ``dim=-2``,
+so whatever depends on x alone is computed once per datum.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from pyro_vae.rows import Data, as_arguments
 from pyro_vae.weights import traces
@@ -31,17 +32,20 @@ from pyro_vae.weights.preconditions import (
     common_scale,
     latent_beta,
 )
-from pyro_vae.weights.unit_kl import unit_kl
+from pyro_vae.weights.unit_kl import closed_form, unit_kl
 
 
 @dataclass(frozen=True)
 class LogWeights:
     """Terms of the log-weights, each of shape (K, B), in nats and never scaled.
 
+    A level has either its two densities, at the drawn values, or its KL in closed form.
+
     Attributes:
-        log_likelihood: sum of log p(x | ...) over the observed sites.
+        log_likelihoods: observed site -> log p(x | ...).
         log_prior: latent site -> log p(z_l | ...).
         log_guide: latent site -> log q(z_l | ...).
+        kl: latent site -> KL(q_l || p_l) at the drawn parents, in closed form.
         latents: latent site -> values, shape (K, B, ...).
         betas: latent site -> factor put on it by ``poutine.scale`` or ``annealing.anneal`` in model
             and guide alike (1 where there is none).
@@ -51,13 +55,25 @@ class LogWeights:
             whole programs: it multiplies each datum's finished bound, never its weights.
     """
 
-    log_likelihood: Tensor
+    log_likelihoods: Mapping[str, Tensor]
     log_prior: Mapping[str, Tensor]
     log_guide: Mapping[str, Tensor]
     latents: Mapping[str, Tensor]
+    kl: Mapping[str, Tensor] = field(default_factory=dict)
     betas: Mapping[str, float | Tensor] = field(default_factory=dict)
     data_scale: float | Tensor = 1.0
     unit_log_ratios: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def log_likelihood(self) -> Tensor:
+        """Sum of log p(x | ...) over the observed sites."""
+        first, *rest = self.log_likelihoods.values()
+        return sum(rest, first)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The latent sites, in the model's order."""
+        return tuple(dict.fromkeys((*self.latents, *self.log_prior, *self.kl)))
 
     @property
     def log_w(self) -> Tensor:
@@ -66,29 +82,56 @@ class LogWeights:
 
     @property
     def annealed_log_w(self) -> Tensor:
-        """Log-weights with each level's term multiplied by its beta (S0, section 5.2).
+        """Log-weights with each level's term multiplied by its beta (Vas 2024, section 5.2).
 
-        What an annealed objective trains on; not a bound where a beta differs from 1.
+        What an annealed objective trains on; not a bound where a beta differs from 1. A beta of 0
+        takes a level out of the weight, its particles of weight zero too.
         """
         return self._weigh(self.betas)
 
     @property
     def log_ratios(self) -> dict[str, Tensor]:
-        """Latent site -> log q(z_l | ...) - log p(z_l | ...); its mean is that level's KL."""
-        return {name: self.log_guide[name] - self.log_prior[name] for name in self.log_prior}
+        """Latent site -> log q(z_l | ...) - log p(z_l | ...); its mean is that level's KL.
+
+        The KL itself where it is in closed form.
+        """
+        return {name: self._log_ratio(name) for name in self.levels}
 
     @property
     def annealed(self) -> list[str]:
         """Levels whose beta is not 1, or not known to be (a tensor)."""
         return [name for name, beta in self.betas.items() if not _is_one(beta)]
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> LogWeights:
+        """``function`` of every term, without latents, betas and units."""
+
+        def mapped(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: function(term) for name, term in terms.items()}
+
+        parts = (self.log_likelihoods, self.log_prior, self.log_guide)
+        return LogWeights(*map(mapped, parts), latents={}, kl=mapped(self.kl))
+
+    def _log_ratio(self, name: str) -> Tensor:
+        if name in self.kl:
+            return self.kl[name]
+        return self.log_guide[name] - self.log_prior[name]
+
     def _weigh(self, betas: Mapping[str, float | Tensor]) -> Tensor:
         total = self.log_likelihood
-        for name, prior in self.log_prior.items():
-            term = prior - self.log_guide[name]
-            beta = betas.get(name, 1.0)
-            total = total + (term if _is_one(beta) else beta * term)
+        for name in self.levels:
+            closed = self.kl.get(name)
+            term = self.log_prior[name] - self.log_guide[name] if closed is None else -closed
+            total = total + _times(betas.get(name, 1.0), term)
         return total
+
+
+def _times(beta: float | Tensor, term: Tensor) -> Tensor:
+    """beta * term, and 0 where beta is 0: weights to the power of 0 are 1, zeros too."""
+    if _is_one(beta):
+        return term
+    if torch.is_tensor(beta) or beta == 0:
+        term = term.masked_fill(term.detach().isneginf() & (torch.as_tensor(beta) == 0), 0.0)
+    return beta * term
 
 
 def _is_one(beta: float | Tensor) -> bool:
@@ -158,23 +201,24 @@ def read(
     if not observed:
         raise ValueError("the model observes no site; give the data with pyro.sample(..., obs=x)")
     check_same_latents(latent, guide_sites)
-    log_prior, log_guide = {}, {}
+    log_prior, log_guide, kl = {}, {}, {}
     for name in latent:
         site, drawn = model_sites[name], guide_sites[name]
-        kl = _kl(drawn, site) if analytic else None
-        if kl is None:
+        closed = closed_form(drawn["fn"], site["fn"]) if analytic else None
+        if closed is None:
             log_prior[name] = _log_prob(name, site, "model")
             log_guide[name] = _log_prob(name, drawn, "guide")
         else:
-            check_log_prob(name, drawn, kl, "guide", traces.PARTICLE_PLATE)
-            log_guide[name], log_prior[name] = kl, kl.new_zeros(())
-    log_likelihood = _sum(_log_prob(name, site, "model") for name, site in observed.items())
+            kl[name] = scale_and_mask(closed, mask=drawn["mask"])
+            check_log_prob(name, drawn, kl[name], "guide", traces.PARTICLE_PLATE)
+    log_likelihoods = {name: _log_prob(name, site, "model") for name, site in observed.items()}
     check_one_data_plate(model_sites, guide_sites, traces.PARTICLE_PLATE)
     data_scale = common_scale(observed)
     return LogWeights(
-        log_likelihood=log_likelihood,
+        log_likelihoods=log_likelihoods,
         log_prior=log_prior,
         log_guide=log_guide,
+        kl=kl,
         latents={name: guide_sites[name]["value"] for name in latent},
         betas={
             name: latent_beta(name, model_sites[name], guide_sites[name], data_scale)
@@ -194,17 +238,3 @@ def _log_prob(name: str, site: Mapping, program: str) -> Tensor:
     log_prob = traces.log_prob(site)
     check_log_prob(name, site, log_prob, program, traces.PARTICLE_PLATE)
     return log_prob
-
-
-def _kl(guide_site: Mapping, model_site: Mapping) -> Tensor | None:
-    """KL(q || p) per particle and datum, or None where torch has no closed form."""
-    try:
-        kl = kl_divergence(guide_site["fn"], model_site["fn"])
-    except NotImplementedError:
-        return None
-    return scale_and_mask(kl, mask=guide_site["mask"])
-
-
-def _sum(tensors) -> Tensor:
-    first, *rest = tensors
-    return sum(rest, first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pyro
 import torch
@@ -30,19 +30,10 @@ def weight_tables(
         passes = []
         for size in pieces(num_particles, chunk_size):
             with checks:
-                passes.append(_without_latents(log_weights(model, guide, rows, size)))
+                passes.append(log_weights(model, guide, rows, size).map(_wide))
             checks = pyro.validation_enabled(False)
         check_all_rows(passes[0].log_likelihood.shape[1], count_rows(rows))
         yield _stack(passes)
-
-
-def _without_latents(terms: LogWeights) -> LogWeights:
-    return LogWeights(
-        _wide(terms.log_likelihood),
-        {name: _wide(value) for name, value in terms.log_prior.items()},
-        {name: _wide(value) for name, value in terms.log_guide.items()},
-        {},
-    )
 
 
 def _wide(tensor: Tensor) -> Tensor:
@@ -50,10 +41,14 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _stack(passes: list[LogWeights]) -> LogWeights:
-    first = passes[0]
+    """The particles of all passes in one table."""
+
+    def stacked(*parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
     return LogWeights(
-        torch.cat([terms.log_likelihood for terms in passes]),
-        {name: torch.cat([t.log_prior[name] for t in passes]) for name in first.log_prior},
-        {name: torch.cat([t.log_guide[name] for t in passes]) for name in first.log_guide},
-        {},
+        stacked(*(terms.log_likelihoods for terms in passes)),
+        stacked(*(terms.log_prior for terms in passes)),
+        stacked(*(terms.log_guide for terms in passes)),
+        latents={},
     )

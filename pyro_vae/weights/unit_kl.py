@@ -1,4 +1,4 @@
-"""The KL of a level unit by unit, from the recorded sites of guide and model."""
+"""The KL of a level in closed form, and unit by unit, from recorded sites of guide and model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def unit_kl(guide_site: Mapping, model_site: Mapping, *, analytic: bool = True) 
     """
     q, q_mask = units_of(guide_site, "guide")
     p, p_mask = units_of(model_site, "model")
-    kl = _closed_form(q, p) if analytic and _same(q_mask, p_mask) else None
+    kl = closed_form(q, p) if analytic and _same(q_mask, p_mask) else None
     if kl is None:
         value = guide_site["value"]
         kl = _masked(q.log_prob(value), q_mask) - _masked(p.log_prob(value), p_mask)
@@ -89,7 +89,8 @@ def _masked(values: Tensor, mask: Mask) -> Tensor:
     return values if mask is None else values.where(torch.as_tensor(mask, device=values.device), 0)
 
 
-def _closed_form(q: dist.Distribution, p: dist.Distribution) -> Tensor | None:
+def closed_form(q: dist.Distribution, p: dist.Distribution) -> Tensor | None:
+    """KL(q || p) in closed form, one number where log_prob gives one; None where torch has none."""
     try:
         return kl_divergence(q, p)
     except NotImplementedError:
