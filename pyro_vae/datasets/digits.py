@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,23 @@ from pyro_vae.errors import InputError
 
 # Burda et al. train on 59,600 of MNIST's 60,000.
 VALID = 400
+# Published as train-images-idx3-ubyte; some archives write a dot before "idx".
 IDX_FILES = {
     "train": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
     "test": "t10k-images-idx3-ubyte",
     "test_labels": "t10k-labels-idx1-ubyte",
+}
+# What the sets are called in data folders, those of Keras and torchvision among them.
+STEMS = {
+    "mnist": ("mnist", "MNIST"),
+    "fashion_mnist": ("fashion_mnist", "fashion-mnist", "FashionMNIST"),
+    "omniglot": ("omniglot", "omniglot_small"),
+}
+# MD5 of the training images as an unpacked IDX file.
+UNPACKED = {
+    "6bbc9ace898e44ae57da46a324031adb": "mnist",
+    "f4a8712d7a061bf5bd6d2ca38dc4d50a": "fashion_mnist",
 }
 OMNIGLOT_FILES = ("images_background.zip", "images_evaluation.zip")
 OMNIGLOT_TRAIN_DRAWINGS = 15  # of the 20 drawings of each character
@@ -57,19 +71,23 @@ def load_digits(name: str, data_dir: Path | None) -> SplitArrays:
     """Grey images (N, 28, 28) uint8 with labels: ``mnist``, ``fashion_mnist`` or ``omniglot``.
 
     Looked for in the data folder as ``<name>.npz`` (``omniglot_small.npz`` too), as IDX or zip
-    files in its subfolder ``<name>`` or ``<name>-idx`` or in the folder itself; else downloaded.
+    files in its subfolder ``<name>`` or ``<name>-idx`` (also ``<name>/raw``, as torchvision keeps
+    them, and under the sets' other spellings) or in the folder itself; else downloaded.
 
     Valid are the last 400 training images. Omniglot is sorted by character, so that its last 400
     would be characters never trained on: there, 400 at fixed random places are held out. Sets of
     fewer than 2,000 training images hold out a fifth.
 
     Omniglot's split is by drawing: 1-15 of each character train, 16-20 test. It is not the one of
-    Burda et al. (24,345 train, 8,070 test), and likelihoods are not comparable with theirs.
+    Burda et al. 2016, https://arxiv.org/abs/1509.00519 (24,345 train, 8,070 test), and likelihoods
+    are not comparable with theirs.
 
     Raises:
-        InputError: incomplete or damaged files, or a download that failed.
+        InputError: incomplete or damaged files, MNIST under the name of Fashion-MNIST or the other
+            way round, or a download that failed.
     """
     raw = (_find_local(name, data_dir) or _download(name)).check()
+    _check_name(name, raw)
     rows = len(raw.train)
     held_out = min(VALID, rows // 5)
     order = np.arange(rows)
@@ -78,18 +96,36 @@ def load_digits(name: str, data_dir: Path | None) -> SplitArrays:
     return split_rows(raw, valid=np.sort(order[rows - held_out :]))
 
 
+def _check_name(name: str, raw: RawArrays) -> None:
+    """InputError where the training images are those of another set; the two share file names."""
+    images = raw.train
+    if images.dtype != np.uint8 or images.ndim != 3:
+        return
+    header = struct.pack(">HBB3I", 0, 0x08, 3, *images.shape)
+    digest = hashlib.md5(header, usedforsecurity=False)
+    digest.update(np.ascontiguousarray(images))
+    found = UNPACKED.get(digest.hexdigest(), name)
+    if found != name:
+        raise InputError(
+            f"{raw.origin} holds the images of {found}, not of {name}: keep them in a folder named "
+            f"{found}, or ask for {found}"
+        )
+
+
 def _find_local(name: str, data_dir: Path | None) -> RawArrays | None:
     if data_dir is None:
         return None
-    for stem in (name, "omniglot_small") if name == "omniglot" else (name,):
+    for stem in STEMS[name]:
         path = data_dir / f"{stem}.npz"
         if path.is_file():
             raw = read_npz(path)
             if raw.test is None:
                 raise InputError(f"{path} must hold x_train and x_test (y_train, y_test optional)")
             return raw
+    below = [data_dir / stem for stem in STEMS[name]]
+    below += [data_dir / f"{name}-idx", *(folder / "raw" for folder in below)]
     # The folder itself last: MNIST and Fashion-MNIST share their file names.
-    for folder in (data_dir / name, data_dir / f"{name}-idx", data_dir):
+    for folder in (*below, data_dir):
         raw = _read_zips(folder) if name == "omniglot" else None
         raw = raw or _read_idx_folder(folder)
         if raw is not None:
@@ -109,7 +145,9 @@ def _read_idx_folder(folder: Path) -> RawArrays | None:
     """The four IDX files of a folder, labels optional; None if it holds no image file."""
     found = {}
     for part, file in IDX_FILES.items():
-        here = [p for p in (folder / file, folder / f"{file}.gz") if p.is_file()]
+        names = [f"{stem}{packed}" for stem in (file, _dotted(file)) for packed in ("", ".gz")]
+        # Unpacked by hand, a file may lie in a folder of its own name.
+        here = [p for name in names for p in (folder / name, folder / name / name) if p.is_file()]
         if here:
             found[part] = here[0]
     missing = [IDX_FILES[part] for part in ("train", "test") if part not in found]
@@ -119,6 +157,10 @@ def _read_idx_folder(folder: Path) -> RawArrays | None:
         raise InputError(f"{folder} lacks {missing[0]} (or {missing[0]}.gz)")
     arrays = {part: read_idx(path) for part, path in found.items()}
     return RawArrays(origin=str(folder), **arrays)
+
+
+def _dotted(file: str) -> str:
+    return file.replace("-idx", ".idx")
 
 
 def _read_zips(folder: Path) -> RawArrays | None:

@@ -1,4 +1,4 @@
-"""Readers of array files: .npy, .npz and IDX. None of them can run code that a file holds."""
+"""Readers of array files: .npy, .npz, .mat and IDX. None of them can run code that a file holds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pyro_vae.datasets.arrays import RawArrays
-from pyro_vae.datasets.reading import readable
+from pyro_vae.datasets.arrays import RawArrays, raw_from_named
+from pyro_vae.datasets.matlab import read_mat
+from pyro_vae.datasets.reading import printable, readable
 from pyro_vae.errors import InputError
 
 IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -22,22 +23,24 @@ def is_idx(path: Path) -> bool:
 
 
 def read_arrays(path: Path, array: str | None = None) -> RawArrays:
-    """Read a .npy, .npz or IDX file; ``array`` names the one to take from an .npz.
+    """Read a .npy, .npz, .mat or IDX file; ``array`` names the one to take from an .npz or .mat.
 
     Raises:
         InputError: another kind of file, an ambiguous one, or one that is empty or damaged.
     """
     if path.suffix.lower() == ".npz":
         return read_npz(path, array)
+    if path.suffix.lower() == ".mat":
+        return read_mat(path, array)
     if array is not None:
-        raise InputError(f"{path}:{array}: only .npz files hold named arrays")
+        raise InputError(f"{printable(path)}:{array}: only .npz and .mat files hold named arrays")
     if path.suffix.lower() == ".npy":
         return read_npy(path)
     if is_idx(path):
-        return RawArrays(str(path), read_idx(path))
+        return RawArrays(printable(path), read_idx(path))
     raise InputError(
-        f"{path} is of no known kind; allowed: .npy, .npz, .pkl, IDX (*-ubyte or *.idx, "
-        "also .gz), or a folder of images"
+        f"{printable(path)} is of no known kind; allowed: .npy, .npz, .mat, .pkl, IDX (*-ubyte or "
+        "*.idx, also .gz), or a folder of images"
     )
 
 
@@ -46,8 +49,8 @@ def read_npy(path: Path) -> RawArrays:
     with readable(path, ".npy file"), open(path, "rb") as file:
         loaded = np.load(file, allow_pickle=False)
     if not isinstance(loaded, np.ndarray):
-        raise InputError(f"{path} is an .npz archive under the name of an .npy file")
-    return RawArrays(str(path), loaded)
+        raise InputError(f"{printable(path)} is an .npz archive under the name of an .npy file")
+    return RawArrays(printable(path), loaded)
 
 
 def read_npz(path: Path, array: str | None = None) -> RawArrays:
@@ -58,22 +61,9 @@ def read_npz(path: Path, array: str | None = None) -> RawArrays:
     with readable(path, ".npz file"), open(path, "rb") as file:
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):
-            raise InputError(f"{path} is an .npy file under the name of an .npz archive")
+            raise InputError(f"{printable(path)} is an .npy file under the name of an .npz archive")
         with archive:
-            names = archive.files
-            if array is not None:
-                if array not in names:
-                    raise InputError(f"{path} has no array {array!r}; it has {', '.join(names)}")
-                return RawArrays(f"{path}:{array}", archive[array])
-            if {"x_train", "x_test"} <= set(names):
-                labels = (archive[y] if y in names else None for y in ("y_train", "y_test"))
-                return RawArrays(str(path), archive["x_train"], archive["x_test"], *labels)
-            if len(names) == 1:
-                return RawArrays(str(path), archive[names[0]])
-    raise InputError(
-        f"{path} holds {len(names)} arrays ({', '.join(names)}): choose one as {path.name}:NAME, "
-        "or name two x_train and x_test"
-    )
+            return raw_from_named(path, archive.files, archive.__getitem__, array)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -90,15 +80,19 @@ def read_idx(path: Path) -> np.ndarray:
         content = file.read()
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_DTYPES:
         start = content[:4].hex() or "nothing"
-        raise InputError(f"{path} is not an IDX file: it starts with {start}")
+        raise InputError(f"{printable(path)} is not an IDX file: it starts with {start}")
     dtype, axes = np.dtype(IDX_DTYPES[content[2]]), content[3]
     start = 4 + 4 * axes
     if len(content) < start:
-        raise InputError(f"{path} is truncated: {len(content)} bytes, its header alone has {start}")
+        raise InputError(
+            f"{printable(path)} is truncated: {len(content)} bytes, its header alone has {start}"
+        )
     shape = struct.unpack_from(f">{axes}I", content, 4)
     promised = start + math.prod(shape) * dtype.itemsize
     if len(content) != promised:
         state = "truncated" if len(content) < promised else "too long"
-        raise InputError(f"{path} is {state}: {len(content)} bytes, its header promises {promised}")
+        raise InputError(
+            f"{printable(path)} is {state}: {len(content)} bytes, its header promises {promised}"
+        )
     values = np.frombuffer(content, dtype, offset=start).reshape(shape)
     return values.astype(dtype.newbyteorder("="))

@@ -14,9 +14,10 @@ from torch import Tensor
 from pyro_vae.datasets.moments import CHUNK
 from pyro_vae.datasets.seeding import numpy_generator
 
-# Rows that another processor's linear algebra made of the same photographs differ in the last
-# digit of one in some ten thousand. This share of the norm is five standard errors of the sketch
-# of rows whose digits all differ at random, and less than what one row contributes.
+# Rows that another processor, or another number of threads, made of the same photographs differ in
+# the last digit of one number in some ten thousand, since whitening is linear algebra. This share
+# of the norm is five standard errors of the sketch of rows whose last digits all differ at random,
+# and less than what one row contributes.
 ROUNDING = 2e-6
 
 
@@ -34,7 +35,7 @@ class Fingerprint:
     sketch: tuple[float, ...]
 
     def agrees(self, other: Fingerprint) -> bool:
-        """Whether the rows are equal, or equal but for rounding on another processor."""
+        """Whether the rows are equal, or equal but for rounding on another machine."""
         if self.checksum == other.checksum:
             return True
         if len(self.sketch) != len(other.sketch):

@@ -6,33 +6,40 @@ import numpy as np
 
 from pyro_vae.errors import InputError
 
-INTENSITY = ("log", "grey")
+INTENSITY = ("log", "grey", "raw")
 # log(grey + offset), grey in [0, 1]. Thirteen of 255 grey levels: a smaller offset turns the
 # quantisation noise of dark areas into the strongest contrasts of a photograph.
 LOG_OFFSET = 0.05
+OTHERWISE = "; of arrays intensity='raw' takes numbers as they are"
 
 
-def grey_levels(origin: str, pixels: np.ndarray, *, colour: bool) -> np.ndarray:
+def grey_levels(
+    origin: str, pixels: np.ndarray, *, colour: bool, unbounded: bool = False
+) -> np.ndarray:
     """Numbers (..., H, W), or (..., H, W, 3) of ``colour``, as grey levels in [0, 1], float32.
 
     Whole numbers are divided by the largest one of their type (uint8, uint16; bool); RGB becomes
-    luminance, 0.2125 R + 0.7154 G + 0.0721 B (scikit-image's ``rgb2gray``).
+    luminance, 0.2125 R + 0.7154 G + 0.0721 B (scikit-image's ``rgb2gray``). Where ``unbounded`` is
+    true, numbers of any type and range are taken as they are.
 
     Raises:
         InputError: other types of number, or fractions outside [0, 1]; ``origin`` is named.
     """
     from skimage import color, util
 
+    if unbounded:
+        levels = pixels.astype(np.float64)
+        return (color.rgb2gray(levels) if colour else levels).astype(np.float32)
     if pixels.dtype.kind == "f":
         if not (pixels.min() >= 0 and pixels.max() <= 1):
             raise InputError(
                 f"{origin}: float pixels must lie in [0, 1], got {pixels.min():g} to "
-                f"{pixels.max():g}"
+                f"{pixels.max():g}" + OTHERWISE
             )
     elif pixels.dtype not in (np.uint8, np.uint16, np.bool_):
         raise InputError(
             f"{origin}: whole numbers must be uint8 (0..255) or uint16 (0..65535), got "
-            f"{pixels.dtype}"
+            f"{pixels.dtype}" + OTHERWISE
         )
     levels = util.img_as_float(pixels)
     if colour:
@@ -41,7 +48,7 @@ def grey_levels(origin: str, pixels: np.ndarray, *, colour: bool) -> np.ndarray:
 
 
 def intensities(grey: np.ndarray, kind: str) -> np.ndarray:
-    """Grey levels in [0, 1] as log(grey + 0.05) for ``"log"``, as they are for ``"grey"``."""
+    """Grey levels in [0, 1] as log(grey + 0.05) for ``"log"``, else as they are."""
     return np.log(grey + np.float32(LOG_OFFSET)) if kind == "log" else grey
 
 

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pyro_vae.datasets.arrays import dataset_as_is, dataset_from_arrays, split_at_random, split_rows
+from pyro_vae.datasets.arrays import (
+    MIN_HELD_OUT,
+    dataset_as_is,
+    dataset_from_arrays,
+    split_at_random,
+    split_rows,
+)
 from pyro_vae.datasets.batches import BINARISE
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.digits import load_digits
 from pyro_vae.datasets.files import read_arrays
-from pyro_vae.datasets.patches import PatchPipeline, PatchSettings, Photograph
+from pyro_vae.datasets.patches import PatchPipeline, PatchSettings, PhotographSplits
 from pyro_vae.datasets.photographs import (
     BSDS_FILE,
     bsds_photographs,
     folder_photographs,
     natural_photographs,
+    stack_photographs,
 )
-from pyro_vae.datasets.pixel_space import STANDARDISED, pixel_space
+from pyro_vae.datasets.pixel_space import STANDARDISED, PixelSpace, pixel_space
+from pyro_vae.datasets.reading import printable
 from pyro_vae.datasets.safe_pickle import read_patch_pickle
 from pyro_vae.datasets.textures import load_textures
 from pyro_vae.errors import InputError, check_choice, check_count
@@ -27,6 +36,7 @@ from pyro_vae.errors import InputError, check_choice, check_count
 PATCH_DATASETS = ("natural", "bsds", "textures")
 DIGIT_DATASETS = ("mnist", "fashion_mnist", "omniglot")
 DATASETS = PATCH_DATASETS + DIGIT_DATASETS
+PATCH_SIZE = 20
 DATA_DIR_VARIABLE = "PYRO_VAE_DATA"
 
 
@@ -37,7 +47,7 @@ def load_dataset(
     pixels: str = "standardised",
     binarise: str = "access",
     seed: int = 0,
-    patch_size: int = 20,
+    patch_size: int | None = None,
     intensity: str = "log",
     whiten: str = "zca",
     components: int = 128,
@@ -45,6 +55,7 @@ def load_dataset(
     num_valid: int = 1_000,
     num_test: int = 4_000,
     fitted_on: str | os.PathLike = "natural",
+    image_shape: Sequence[int] | None = None,
 ) -> Dataset:
     """Load a dataset by name, or from a file or a folder of images.
 
@@ -53,11 +64,18 @@ def load_dataset(
     preprocessing of ``natural`` or of ``fitted_on``), ``mnist``, ``fashion_mnist``, ``omniglot``
     (data folder, else a download with checksums).
 
-    Paths: ``.npy``; ``.npz`` with one array, one chosen as ``FILE.npz:NAME``, or ``x_train`` and
-    ``x_test`` (labels ``y_train``, ``y_test``); IDX (``*-ubyte``, ``*.idx``, also ``.gz``);
-    ``.pkl``, a published patch file, used as it is; a folder of at least three images, cut into
-    patches. Arrays without a test set are split 80 / 10 / 10 by a seeded permutation; those with
-    one give a seeded tenth of train to valid.
+    Paths: ``.npy``; ``.npz`` or ``.mat`` with one array, one chosen as ``FILE.npz:NAME``, or
+    ``x_train`` and ``x_test`` (labels ``y_train``, ``y_test``); IDX (``*-ubyte``, ``*.idx``, also
+    ``.gz``); ``.pkl``, a published patch file, used as it is; a folder of at least three images,
+    itself or in folders inside it, cut into patches. Arrays without a test set are split
+    80 / 10 / 10 by a seeded permutation, at least 2 rows held out each; those with one give a
+    seeded tenth of train to valid. The last axis of a MATLAB array of three or four runs over the
+    images.
+
+    An array of at least three photographs (N, H, W) or (N, H, W, 3) is cut into patches where
+    ``patch_size`` is given, and split by photograph. Image files of any colour space are read as
+    upright grey levels (``image_files.read_grey``); one that cannot be read is left out of a
+    folder with a warning, and named in ``info``.
 
     Args:
         name: one of ``DATASETS``, or a path.
@@ -68,13 +86,15 @@ def load_dataset(
         binarise: ``"static"`` draws train once; ``"epoch"`` and ``"access"`` leave train as
             probabilities for ``Batches`` to draw from. Valid and test are drawn once in any case.
         seed: of patch positions, splits and binarisation; whole, not negative.
-        patch_size: side of the square patches, in pixels.
-        intensity: ``"log"`` (of grey in [0, 1] plus 0.05) or ``"grey"``.
+        patch_size: side of the square patches, in pixels; 20 where photographs are cut without it.
+        intensity: ``"log"`` (of grey in [0, 1] plus 0.05) or ``"grey"``; ``"raw"`` takes the
+            numbers of an array of photographs as they are, whatever their range.
         whiten: ``"zca"`` (rows are pixels), ``"pca"`` (rows are the kept components) or ``"none"``.
         components: leading principal components kept by the whitening, its low-pass cut.
         num_train, num_valid, num_test: patches in each split; for patch datasets only.
         fitted_on: for ``textures``: ``natural``, ``bsds`` or a folder of photographs, on whose
-            training patches the preprocessing is fitted.
+            training patches the preprocessing is fitted; or an array of photographs.
+        image_shape: (H, W) or (H, W, 3) of flat rows (N, D), so that they can be drawn.
 
     Returns:
         the rows and how they were made; see ``Dataset``.
@@ -90,45 +110,72 @@ def load_dataset(
     name = os.fspath(name)
 
     if name in DIGIT_DATASETS:
+        _refuse(name, patch_size=patch_size, image_shape=image_shape)
         arrays = load_digits(name, folder)
         return dataset_from_arrays(name, arrays, pixels=space, binarise=binarise, seed=seed)
 
     path, array = (None, None) if name in PATCH_DATASETS else _find_path(name)
-    is_pickle = path is not None and path.suffix.lower() in (".pkl", ".pickle")
-    if path is not None and path.is_file() and not is_pickle:
-        arrays = split_at_random(read_arrays(path, array).check(), seed)
-        return dataset_from_arrays(name, arrays, pixels=space, binarise=binarise, seed=seed)
-
-    if not space.standardised:
-        raise space.refused(f"{name} holds grey patches", STANDARDISED)
+    is_file = path is not None and path.is_file()
+    is_pickle = is_file and path.suffix.lower() in (".pkl", ".pickle")
+    shown_name = printable(name if path is None or is_file else path)
     if is_pickle:
-        return _load_patch_pickle(name, path)
+        _refuse(name, patch_size=patch_size)
+        return _load_patch_pickle(shown_name, path, space, image_shape)
+    if is_file and patch_size is None:
+        raw = read_arrays(path, array).shaped(image_shape).check()
+        arrays = split_at_random(raw, seed)
+        return dataset_from_arrays(shown_name, arrays, pixels=space, binarise=binarise, seed=seed)
+
+    _refuse(name, image_shape=image_shape)
+    if not space.standardised:
+        raise space.refused(f"{shown_name} holds grey patches", STANDARDISED)
+    size = PATCH_SIZE if patch_size is None else patch_size
     settings = PatchSettings(
-        patch_size, intensity, whiten, components, num_train, num_valid, num_test, seed
+        size, intensity, whiten, components, num_train, num_valid, num_test, seed
     )
+    source = os.fspath(fitted_on) if name == "textures" else name
+    splits, origin, is_stack = _photographs(source, folder, settings)
+    if intensity == "raw" and (not is_stack or name == "textures"):
+        raise InputError("intensity='raw' is for patches cut from an array; allowed: log, grey")
     if name == "textures":
-        source = os.fspath(fitted_on)
-        splits, _ = _photographs(source, folder, seed)
-        return load_textures(settings, splits["train"], source)
-    splits, origin = _photographs(name, folder, seed)
-    pipeline = PatchPipeline.fit(splits["train"], settings)
-    return pipeline.dataset(name if path is None else str(path), splits, origin=origin)
+        return load_textures(settings, splits.train, source)
+    pipeline = PatchPipeline.fit(splits.train, settings)
+    return pipeline.dataset(shown_name, splits, origin=origin)
+
+
+def _refuse(name: str, **options: object) -> None:
+    """InputError that names an option which these data have no use for."""
+    for option, given in options.items():
+        if given is not None:
+            use = {
+                "patch_size": "photographs, in a folder or in an array (N, H, W), to be cut",
+                "image_shape": "arrays of flat rows that are not cut into patches",
+            }
+            raise InputError(f"{option} is for {use[option]}, not for {printable(name)}")
 
 
 def _photographs(
-    name: str, data_dir: Path | None, seed: int
-) -> tuple[dict[str, list[Photograph]], str]:
-    """The photographs of each split of a dataset cut from some, and where they come from."""
+    name: str, data_dir: Path | None, settings: PatchSettings
+) -> tuple[PhotographSplits, str, bool]:
+    """The photographs to cut, where they come from, and whether that is an array."""
     if name == "natural":
-        return natural_photographs(), "photographs bundled with scikit-image and scikit-learn"
+        where = "photographs bundled with scikit-image and scikit-learn"
+        return natural_photographs(), where, False
     if name == "bsds":
-        return bsds_photographs(data_dir), f"BSDS500, {BSDS_FILE}"
-    folder = Path(os.path.expanduser(name))
-    if not folder.is_dir():
+        return bsds_photographs(data_dir), f"BSDS500, {BSDS_FILE}", False
+    path = Path(os.path.expanduser(name))
+    if path.is_dir():
+        where = f"photographs in {printable(path)}"
+        return folder_photographs(path, settings.seed), where, False
+    file, array = _existing_file(name)
+    if file is None:
         raise InputError(
-            f"fitted_on must be natural, bsds or a folder of photographs, got {name!r}"
+            "fitted_on must be natural, bsds, a folder of photographs or an array of them, got "
+            f"{printable(name)!r}"
         )
-    return folder_photographs(folder, seed), f"photographs in {folder}"
+    raw = read_arrays(file, array).check_numbers()
+    splits = stack_photographs(raw, settings.seed, unbounded=settings.intensity == "raw")
+    return splits, f"photographs in {raw.origin}", True
 
 
 def _data_folder(data_dir: str | os.PathLike | None) -> Path | None:
@@ -145,21 +192,36 @@ def _data_folder(data_dir: str | os.PathLike | None) -> Path | None:
 
 def _find_path(name: str) -> tuple[Path, str | None]:
     """The existing path that ``name`` is, and the array chosen after a colon."""
+    folder = os.path.expanduser(name)
+    if os.path.isdir(folder):
+        return Path(folder), None
+    file, array = _existing_file(name)
+    if file is None:
+        raise InputError(
+            f"unknown dataset {printable(name)!r}; allowed: {', '.join(DATASETS)}, or the path of "
+            "a .npy, .npz, .mat, .pkl or IDX file or of a folder of images (nothing exists at this "
+            "path)"
+        )
+    return file, array
+
+
+def _existing_file(name: str) -> tuple[Path | None, str | None]:
+    """The file that a name, or what stands before its last colon, is the path of."""
     # os.path, whose answer to a name that cannot be a path at all is False; Path's is an error.
     path = os.path.expanduser(name)
     if os.path.exists(path):
         return Path(path), None
     file, _, array = path.rpartition(":")
-    if os.path.isfile(file):
-        return Path(file), array
-    raise InputError(
-        f"unknown dataset {name!r}; allowed: {', '.join(DATASETS)}, or the path of a .npy, .npz, "
-        ".pkl or IDX file or of a folder of images (nothing exists at this path)"
-    )
+    return (Path(file), array) if os.path.isfile(file) else (None, None)
 
 
-def _load_patch_pickle(name: str, path: Path) -> Dataset:
+def _load_patch_pickle(
+    name: str, path: Path, pixels: PixelSpace, image_shape: Sequence[int] | None
+) -> Dataset:
     """A published patch file as it is; the last tenth of train becomes valid."""
-    raw = read_patch_pickle(path).check()
+    if not pixels.standardised:
+        raise pixels.refused(f"{name} holds grey patches", STANDARDISED)
+    raw = read_patch_pickle(path).shaped(image_shape).check()
     rows = len(raw.train)
-    return dataset_as_is(name, split_rows(raw, valid=np.arange(rows - rows // 10, rows)))
+    held_out = max(MIN_HELD_OUT, rows // 10)
+    return dataset_as_is(name, split_rows(raw, valid=np.arange(rows - held_out, rows)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.datasets.arrays import MIN_HELD_OUT
 from pyro_vae.datasets.dataset import SPLITS, Dataset
 from pyro_vae.datasets.intensity import INTENSITY, LOG_OFFSET, intensities
 from pyro_vae.datasets.pixel_space import STANDARDISED
@@ -33,11 +34,29 @@ class Photograph:
 
 
 @dataclass(frozen=True)
+class PhotographSplits:
+    """The photographs that each split is cut from.
+
+    Attributes:
+        left_out: names of files that could not be read.
+    """
+
+    train: list[Photograph]
+    valid: list[Photograph]
+    test: list[Photograph]
+    left_out: tuple[str, ...] = ()
+
+    def of(self, split: str) -> list[Photograph]:
+        """The photographs of the split of this name."""
+        return getattr(self, split)
+
+
+@dataclass(frozen=True)
 class PatchSettings:
     """What a user chooses about patches; see ``load_dataset`` for the meaning of each.
 
     Raises:
-        InputError: a choice that does not exist, a count below 1, or more components than pixels.
+        InputError: a choice that does not exist, too small a count, or more components than pixels.
     """
 
     patch_size: int = 20
@@ -54,7 +73,7 @@ class PatchSettings:
         check_choice("intensity", self.intensity, INTENSITY)
         check_whitening(self.whiten, self.components, self.patch_size)
         for split in SPLITS:
-            check_count(f"num_{split}", self.count(split))
+            check_count(f"num_{split}", self.count(split), 1 if split == "train" else MIN_HELD_OUT)
         check_count("seed", self.seed, minimum=0)
 
     def count(self, split: str) -> int:
@@ -103,21 +122,22 @@ class PatchPipeline:
     def dataset(
         self,
         name: str,
-        photographs: Mapping[str, Sequence[Photograph]],
+        photographs: PhotographSplits,
         *,
         origin: str,
         label_names: tuple[str, ...] = (),
     ) -> Dataset:
-        """Cut all splits (split name -> photographs) into a ``Dataset``.
+        """Cut all splits into a ``Dataset``.
 
         With ``label_names``, the label of a row is the index of its photograph in the split.
         """
         rows, labels = {}, {}
         for split in SPLITS:
-            rows[split], labels[split] = self.rows(photographs[split], split)
+            rows[split], labels[split] = self.rows(photographs.of(split), split)
         info = {
             "origin": origin,
-            "photographs": {split: [p.name for p in photographs[split]] for split in SPLITS},
+            "photographs": {split: [p.name for p in photographs.of(split)] for split in SPLITS},
+            **({"left_out": list(photographs.left_out)} if photographs.left_out else {}),
             "counts": {split: len(rows[split]) for split in SPLITS},
             "settings": asdict(self.settings),
             "log_offset": LOG_OFFSET if self.settings.intensity == "log" else None,

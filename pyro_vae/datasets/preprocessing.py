@@ -190,7 +190,7 @@ class PatchPreprocessing(Preprocessing):
     """Patches of photographs: grey levels, their intensities, whitening.
 
     Attributes:
-        intensity: ``"log"`` or ``"grey"``, see :func:`intensity.intensities`.
+        intensity: ``"log"``, ``"grey"`` or ``"raw"``, see ``intensity.intensities``.
         whitening: fitted on training patches.
     """
 
@@ -231,8 +231,11 @@ class PatchPreprocessing(Preprocessing):
             raise InputError(
                 f"patches must be of {height} x {width} pixels, got {size[0]} x {size[1]}{hint}"
             )
-        grey = grey_levels("images", images, colour=colour).reshape(len(images), -1)
-        return self.whitening.transform(intensities(grey, self.intensity))
+        grey = grey_levels("images", images, colour=colour, unbounded=self.intensity == "raw")
+        values = intensities(grey.reshape(len(images), -1), self.intensity)
+        if not np.isfinite(values).all():
+            raise InputError("images hold values that are NaN or infinite")
+        return self.whitening.transform(values)
 
     def images(self, rows: Any) -> np.ndarray:
         """Grey levels (N, H, W) as far as the kept components hold them."""

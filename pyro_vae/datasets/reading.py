@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,15 @@ def readable(path: Path, what: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # decoders raise all sorts: zlib.error, SyntaxError, struct.error
-        raise InputError(f"{path} is not a readable {what}: {one_line(error)}") from error
+        name = printable(path)
+        raise InputError(f"{name} is not a readable {what}: {one_line(error)}") from error
 
 
 def one_line(error: BaseException) -> str:
     """The error's type and message without line breaks."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def printable(path: str | Path) -> str:
+    """The path as text that every terminal and file takes; bytes that are no UTF-8 as ``\\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyro_vae.datasets.dataset import Dataset
-from pyro_vae.datasets.patches import PatchPipeline, PatchSettings, Photograph
+from pyro_vae.datasets.patches import PatchPipeline, PatchSettings, Photograph, PhotographSplits
 from pyro_vae.datasets.photographs import read_bundled
 from pyro_vae.errors import InputError
 
@@ -40,7 +40,7 @@ def load_textures(
         InputError: a band is narrower than a patch, or the settings cannot be met.
     """
     bands = texture_bands()
-    narrowest = min(photo.grey.shape[1] for photos in bands.values() for photo in photos)
+    narrowest = min(photo.grey.shape[1] for split in BANDS for photo in bands.of(split))
     if settings.patch_size > narrowest:
         raise InputError(
             f"patch_size must be at most {narrowest} for textures, whose train, valid and test "
@@ -51,13 +51,15 @@ def load_textures(
     return pipeline.dataset("textures", bands, origin=origin, label_names=tuple(FAMILIES))
 
 
-def texture_bands() -> dict[str, list[Photograph]]:
+def texture_bands() -> PhotographSplits:
     """The area of each texture, in the order of ``FAMILIES``, that each split is cut from."""
     images = [read_bundled(file) for file in FAMILIES.values()]
-    return {
-        split: [_columns(image, left, right) for image in images]
-        for split, (left, right) in BANDS.items()
-    }
+    return PhotographSplits(
+        **{
+            split: [_columns(image, left, right) for image in images]
+            for split, (left, right) in BANDS.items()
+        }
+    )
 
 
 def _columns(image: Photograph, left: float, right: float) -> Photograph:

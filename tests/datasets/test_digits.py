@@ -245,3 +245,61 @@ def test_every_name_is_a_dataset_or_one_clear_line_without_a_network(name, pixel
     assert data.name == name
     assert torch.isfinite(data.train).all()
     json.dumps(data.info)
+
+
+@pytest.mark.parametrize(
+    ("name", "packed"),
+    [
+        ("{0}.idx{1}-ubyte", ""),
+        ("{0}.idx{1}-ubyte", ".gz"),
+        ("{0}-idx{1}-ubyte/{0}-idx{1}-ubyte", ""),
+    ],
+)
+def test_idx_files_under_their_other_names(tmp_path, name, packed):
+    write_idx(tmp_path, arrays(), packed)
+    for file in digits.IDX_FILES.values():
+        stem, _, axes = file.removesuffix("-ubyte").partition("-idx")
+        new = tmp_path / "moved" / (name.format(stem, axes) + packed)
+        new.parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / f"{file}{packed}").rename(new)
+    (tmp_path / "moved").rename(tmp_path / "mnist")
+    data = load_dataset("mnist", data_dir=tmp_path)
+    assert is_of(data, arrays())
+    assert data.labels is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("mnist", "MNIST/raw"),
+        ("fashion_mnist", "FashionMNIST/raw"),
+        ("fashion_mnist", "fashion-mnist"),
+    ],
+)
+def test_folders_of_keras_and_torchvision(tmp_path, name, folder):
+    write_idx(tmp_path / folder, arrays())
+    assert is_of(load_dataset(name, data_dir=tmp_path), arrays())
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("mnist", "fashion_mnist"), ("fashion_mnist", "mnist")]
+)
+@pytest.mark.parametrize("kind", ["idx", "npz"])
+def test_one_set_under_the_name_of_the_other_is_noticed(tmp_path, monkeypatch, name, other, kind):
+    content = hashlib.md5(idx_bytes(arrays()["x_train"])).hexdigest()
+    monkeypatch.setattr(digits, "UNPACKED", {content: other})
+    if kind == "idx":
+        write_idx(tmp_path / name, arrays(), ".gz")
+    else:
+        np.savez(tmp_path / f"{name}.npz", **arrays())
+    with pytest.raises(InputError, match=f"holds the images of {other}, not of {name}: keep"):
+        load_dataset(name, data_dir=tmp_path)
+    monkeypatch.setattr(digits, "UNPACKED", {content: name})
+    assert is_of(load_dataset(name, data_dir=tmp_path), arrays())
+
+
+@pytest.mark.parametrize("option", ["patch_size", "image_shape"])
+def test_digits_refuse_what_they_have_no_use_for(option):
+    value = {"patch_size": 8, "image_shape": (28, 28)}[option]
+    with pytest.raises(InputError, match=f"{option} is for .*, not for mnist"):
+        load_dataset("mnist", **{option: value})

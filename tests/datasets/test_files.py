@@ -179,7 +179,7 @@ def test_damaged_numpy_files(tmp_path):
     with open(npz, "wb") as file:
         np.save(file, images())
     fails(npz, "an .npy file under the name of an .npz archive")
-    fails(f"{npy}:a", "only .npz files hold named arrays")
+    fails(f"{npy}:a", "only .npz and .mat files hold named arrays")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,10 @@ def test_damaged_numpy_files(tmp_path):
         (np.zeros((20, 2, 2, 2, 2)), r"got shape \(20, 2, 2, 2, 2\)"),
         (np.zeros((0, 5)), r"empty, shape \(0, 5\)"),
         (np.zeros((20, 0)), r"empty, shape \(20, 0\)"),
-        (np.random.default_rng(0).random((9, 5)), "at least 10 rows are needed, got 9"),
+        (
+            np.random.default_rng(0).random((9, 5)),
+            "at least 10 rows are needed, got 9: standard errors want 2 rows each",
+        ),
         (np.full((20, 5), 0.1), "all training values are 0.1: zero variance"),
         (np.full((20, 5), True), "all training values are True: zero variance"),
         (np.where(np.eye(20) > 0, np.nan, 1.0), "20 of 400 values are NaN, infinite"),
@@ -220,13 +223,15 @@ def test_train_and_test_must_match(tmp_path):
     "name", ["", "no_such_set", "missing.npz", "missing.npz:a", "\0", "x" * 999]
 )
 def test_unknown_names_list_what_is_allowed(name):
-    allowed = "natural, bsds, textures, mnist, fashion_mnist, omniglot, or the path of a .npy"
+    allowed = (
+        "natural, bsds, textures, mnist, fashion_mnist, omniglot, or the path of a .npy, .npz, .mat"
+    )
     fails(name, f"unknown dataset .* allowed: {allowed}")
 
 
 def test_other_bad_paths(tmp_path):
     (tmp_path / "a.csv").write_text("1,2")
-    fails(tmp_path / "a.csv", "a.csv is of no known kind; allowed: .npy, .npz, .pkl, IDX")
+    fails(tmp_path / "a.csv", "a.csv is of no known kind; allowed: .npy, .npz, .mat, .pkl, IDX")
     fails(
         "natural", "data_dir names .*nowhere, which is not a folder", data_dir=tmp_path / "nowhere"
     )

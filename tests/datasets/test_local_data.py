@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pyro_vae.datasets import load_dataset
+from pyro_vae.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,10 @@ def test_bsds(data_dir):
     # Photographs alike in kind: the scale fitted on train nearly fits the test.
     assert data.test.std() == pytest.approx(1, abs=0.1)
     assert 0.95 < data.info["variance_kept"] < 1
+
+
+def test_mnist_called_fashion_mnist_is_noticed(data_dir, tmp_path):
+    need(data_dir, "mnist-idx")
+    (tmp_path / "fashion_mnist").symlink_to(data_dir / "mnist-idx")
+    with pytest.raises(InputError, match="holds the images of mnist, not of fashion_mnist"):
+        load_dataset("fashion_mnist", data_dir=tmp_path)

@@ -33,7 +33,7 @@ def raw_test_patches(folder, photographs, data, intensity, whiten):
     """The test patches as they stand in the files, found by what was made of them."""
     settings = PatchSettings(intensity=intensity, whiten=whiten, **SMALL)
     splits = folder_photographs(folder, 0)
-    cut, _ = cut_split(splits["test"], "test", settings, data.info["min_contrast"])
+    cut, _ = cut_split(splits.test, "test", settings, data.info["min_contrast"])
     (test,) = (photographs[int(name[0])] for name in data.info["photographs"]["test"])
     windows = np.lib.stride_tricks.sliding_window_view(test, (SIDE, SIDE), axis=(0, 1))
     windows = windows.reshape(-1, *windows.shape[2:])
