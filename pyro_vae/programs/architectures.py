@@ -3,12 +3,15 @@
 =========  ======================================================================================
 model      generative program
 =========  ======================================================================================
-td         S0: z2 standard normal (20), z1 | z2 Laplace (450), x Normal(W z1 + b, 0.4)
-sparse     z1 standard Laplace (450), x Normal(W z1 + b, 0.4): S0's lower level alone
-burda1     S4 appendix A: z1 standard normal (50), x Bernoulli; two tanh layers of 200 units
-burda2     S4 appendix A: z2 standard normal (50), z1 | z2 normal (100), x Bernoulli
-planar     burda1 with two units: z1 standard normal (2), a latent to look at (S4, figure 5)
+td         z2 standard normal (20), z1 | z2 Laplace (450), x Normal(W z1 + b, 0.4)
+sparse     z1 standard Laplace (450), x Normal(W z1 + b, 0.4): the lower level of td alone
+burda1     z1 standard normal (50), x Bernoulli; two tanh layers of 200 units
+burda2     z2 standard normal (50), z1 | z2 normal (100), x Bernoulli
+planar     burda1 with two units: z1 standard normal (2), a latent to look at
 =========  ======================================================================================
+
+td is the two-level sparse model of Vas 2024 (section 3.2); burda1 and burda2 are those of Burda et
+al. 2016 (https://arxiv.org/abs/1509.00519) as Arnal et al. 2021 (appendix A, figure 5) have them.
 
 The preset ``paper`` has the published hidden sizes (for td those of the laboratory's script, see
 ``docs/design.md``), ``small`` has narrower ones where they cost: in what runs per particle. Latent

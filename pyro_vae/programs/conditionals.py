@@ -30,8 +30,9 @@ class LocScale(nn.Module):
         hidden: widths of the hidden layers.
         features: number of units D.
         family: "normal" (scale is the standard deviation) or "laplace" (scale is b; Var = 2 b^2).
-        gain: 0.5 reads the head as a log-variance, scale = sqrt(exp(s)) for both families (S0 as
-            its authors run it); 1.0 reads it as a log-scale (S4, appendix D).
+        gain: 0.5 reads the head as a log-variance, scale = sqrt(exp(s)) for both families, as
+            the authors of Vas 2024 run it; 1.0 reads it as a log-scale (Arnal et al. 2021,
+            appendix D).
 
     Two heads equal one head split in two, without the copies that the split costs.
     """

@@ -1,13 +1,17 @@
 """Recognition programs q(z1..zL | x): top-down, bottom-up and mean-field.
 
+The top-down guide is that of Vas 2024 (section 3.2.2), after Csikor et al. 2022
+(https://arxiv.org/abs/2206.00436); the bottom-up chain that of Burda et al. 2016
+(https://arxiv.org/abs/1509.00519).
+
 All are called with the model's arguments, sample z1..zL inside the plate ``data`` and encode x once
 per datum: only what depends on a latent is computed per particle.
 
 =============  ==========================================================  ============
 guide          factorisation                                               analytic KL
 =============  ==========================================================  ============
-TopDownGuide   q(zL | x) prod_l q(z_l | x, z_{l+1})            (S0, 3.1)    right
-BottomUpGuide  q(z1 | x) prod_l q(z_{l+1} | z_l)               (S4, 2.1)    wrong for L > 1
+TopDownGuide   q(zL | x) prod_l q(z_l | x, z_{l+1})                        right
+BottomUpGuide  q(z1 | x) prod_l q(z_{l+1} | z_l)                           wrong for L > 1
 MeanFieldGuide prod_l q(z_l | x)                                            right
 =============  ==========================================================  ============
 """
@@ -67,10 +71,10 @@ class _Ladder(Guide):
 
 
 class TopDownGuide(_Ladder):
-    """q(zL | x) prod_l q(z_l | x, z_{l+1}) with a shared encoding (S0, section 3.2.2 and eq. 3.1).
+    """q(zL | x) prod_l q(z_l | x, z_{l+1}) with a shared encoding (Vas 2024, section 3.2.2).
 
     Args:
-        encoders: h_1 = encoder_1(x) (S0's MLP.a), h_2 = encoder_2(h_1) (the trunk of MLP.b), ...
+        encoders: h_1 = encoder_1(x) (MLP.a there), h_2 = encoder_2(h_1) (the trunk of MLP.b), ...
         conditionals: from z1 up; all but the last take (h_l, signal_l) (MLP.d), the last takes h_L.
         feedback: signal_l = feedback_l(z_{l+1}) for l = 1, ..., L-1 (MLP.c).
     """
@@ -107,7 +111,8 @@ class MeanFieldGuide(_Ladder):
 
 
 class BottomUpGuide(Guide):
-    """q(z1 | x) prod_l q(z_{l+1} | z_l): the chain of Burda et al. (S4, section 2.1).
+    """q(z1 | x) prod_l q(z_{l+1} | z_l): the chain of Burda et al. 2016
+    (https://arxiv.org/abs/1509.00519; Arnal et al. 2021, section 2.1).
 
     Args:
         conditionals: q(z1 | x), q(z2 | z1), ..., from the data upward.

@@ -11,7 +11,10 @@ from pyro_vae.errors import check_data
 
 
 class HierarchicalVAE(nn.Module):
-    """p(x, z1..zL) = p(zL) prod_l p(z_l | z_{l+1}) p(x | z1), any number of levels (S0, eq. 3.2).
+    """p(x, z1..zL) = p(zL) prod_l p(z_l | z_{l+1}) p(x | z1), any number of levels.
+
+    Two levels are eq. 3.2 of Vas 2024; the ladder goes back to Rezende et al. 2014
+    (https://arxiv.org/abs/1401.4082).
 
     Args:
         prior: module that returns p(zL) when called.

@@ -61,8 +61,8 @@ def fit(
             instead of the optimiser's constant one: :func:`pyro_vae.training.schedules.stages`, or
             any function. A resume wants the same rates; their stages are those of ``epochs``.
         binarise: None, "epoch" or "access": draw 0/1 pixels from ``train`` read as probabilities.
-        annealing: level -> schedule of beta over the share of training done; default S0's
-            (z2 from 0.1 to 1 over the first half); ``{}`` for none.
+        annealing: level -> schedule of beta over the share of training done; default that of
+            Vas 2024 (z2 from 0.1 to 1 over the first half); ``{}`` for none.
         seed: of data order, binarisation and particles. The same seed gives the same numbers on the
             CPU. The caller's global generators are left as they were.
         compile: run the step as one compiled graph: True wherever that works, False never, None

@@ -35,7 +35,8 @@ class OptimiserSettings:
         second_moment: v before the first step. The code of Burda et al. has 1, with the bias
             correction of 0: then steps start small and grow over about 1 / (1 - beta2) of them.
         clip_norm: gradients are scaled down to this global norm (nats per datum).
-        skip_norm: steps with a larger norm are outliers and skipped (S0's script: above 1100). At
+        skip_norm: steps with a larger norm are outliers and skipped (the script of Vas 2024:
+            above 1100). At
             the start of training, or on other data, such norms can be the rule: after
             ``patience`` of them in a row steps are clipped and taken, until a norm is below again.
         patience: see ``skip_norm``.

@@ -1,4 +1,8 @@
-"""Training recipes: those of the papers by name, and those that the presets of the models use."""
+"""Training recipes: those of the papers by name, and those that the presets of the models use.
+
+Burda et al. 2016: https://arxiv.org/abs/1509.00519. Vas 2024 and Arnal et al. 2021:
+docs/references.md.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ class Recipe:
 _BURDA_ADAM = {"lr": BURDA_RATES[0], "eps": 1e-4, "gradient": "sum"}
 
 RECIPES = {
-    # Burda et al., section 5 and their code: Adam's betas are those of the text.
+    # Burda et al. 2016, section 5 and their code: Adam's betas are those of the text.
     "burda": Recipe(3_280, 20, OptimiserSettings(**_BURDA_ADAM), BURDA_RATES),
     # As the code has it, which differs from the text in beta1 and in how Adam starts.
     "burda-code": Recipe(
@@ -45,16 +49,18 @@ RECIPES = {
         OptimiserSettings(**_BURDA_ADAM, betas=(0.99, 0.999), second_moment=1.0),
         BURDA_RATES,
     ),
-    # S4, section 3.3: ten times smaller learning rates, mean gradients, larger batches.
+    # Arnal et al. 2021, section 3.3: rates ten times smaller, mean gradients, larger batches.
     "mlmi4": Recipe(3_280, 100, OptimiserSettings(lr=MLMI4_RATES[0], eps=1e-4), MLMI4_RATES),
-    # S0, section 5.1; clipping and skipping as its authors run it.
-    "s0": Recipe(5_000, 400, OptimiserSettings(lr=1e-4, skip_norm=1100.0)),
+    # Vas 2024, section 5.1; clipping and skipping as its authors run it.
+    "vas": Recipe(5_000, 400, OptimiserSettings(lr=1e-4, skip_norm=1100.0)),
     # Minutes on a CPU.
     "minutes-patches": Recipe(10, 50, OptimiserSettings(lr=1e-3)),
     "minutes-digits": Recipe(30, 100, OptimiserSettings(lr=1e-3)),
 }
 
-_PATCHES = {"small": "minutes-patches", "paper": "s0"}
+_ONCE_CALLED = {"s0": "vas"}  # up to version 0.4
+
+_PATCHES = {"small": "minutes-patches", "paper": "vas"}
 _DIGITS = {"small": "minutes-digits", "paper": "mlmi4"}
 _OF_MODEL = {
     "td": _PATCHES,
@@ -73,7 +79,7 @@ def recipe_name(model: str, preset: str = "small") -> str:
 
 def named_recipe(name: str) -> Recipe:
     """The recipe of this name; InputError lists the names there are."""
-    return RECIPES[check_choice("recipe", name, RECIPES)]
+    return RECIPES[check_choice("recipe", _ONCE_CALLED.get(name, name), RECIPES)]
 
 
 def recipe(model: str, preset: str = "small") -> Recipe:

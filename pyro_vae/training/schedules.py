@@ -1,8 +1,9 @@
 """Schedules over the share of training done: of an annealed level's beta, and of the learning rate.
 
-Burda et al. train in eight stages of 3^i epochs, i = 0, ..., 7, which are 3280 in all, at learning
-rates of 1e-4 round(10^(1 - i/7), 1). S4 keeps the lengths and takes 1e-4 10^(-i/7). A function of
-the share of training done, in [0, 1], fits any length.
+Burda et al. 2016 (https://arxiv.org/abs/1509.00519) train in eight stages of 3^i epochs, i = 0, ...,
+7, which are 3280 in all, at learning rates of 1e-4 round(10^(1 - i/7), 1). Arnal et al. 2021 keep
+the lengths and take 1e-4 10^(-i/7). A function of the share of training done, in [0, 1], fits any
+length.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class LinearWarmUp:
 
 
 def default_annealing(num_levels: int) -> dict[str, Schedule]:
-    """S0's choice: z2 from 0.1 to 1 over the first half, the other levels untouched."""
+    """z2 from 0.1 to 1 over the first half, the other levels untouched (Vas 2024, section 5.2)."""
     return {"z2": LinearWarmUp()} if num_levels >= 2 else {}
 
 

@@ -235,7 +235,8 @@ def test_the_recipes_are_those_of_the_papers():
     assert (mlmi4.epochs, mlmi4.batch_size) == (3280, 100)
     assert mlmi4.optimiser == OptimiserSettings(lr=1e-4, eps=1e-4)
     assert mlmi4.lr_schedule(20) == stages(20, MLMI4_RATES)
-    s0 = named_recipe("s0")
+    s0 = named_recipe("vas")
+    assert named_recipe("s0") is s0  # as versions up to 0.4 called it
     assert (s0.epochs, s0.batch_size, s0.optimiser.lr) == (5000, 400, 1e-4)
     assert s0.lr_schedule() is None
     for one in RECIPES.values():
@@ -249,7 +250,7 @@ def test_models_have_the_recipes_of_their_papers():
     names = {(model, preset): recipe_name(model, preset) for model in MODELS for preset in PRESETS}
     for (model, preset), name in names.items():
         digits = architecture(model).pixels == "binary"
-        paper, small = ("mlmi4", "minutes-digits") if digits else ("s0", "minutes-patches")
+        paper, small = ("mlmi4", "minutes-digits") if digits else ("vas", "minutes-patches")
         assert name == (paper if preset == "paper" else small)
         assert recipe(model, preset) is RECIPES[name]
     with pytest.raises(InputError, match="unknown model 'vae'"):

@@ -53,7 +53,10 @@ class BernoulliPixels(dist.TorchDistribution):
 
 
 class Bernoulli(nn.Module):
-    """p(x | z) = independent Bernoulli pixels with logits from a network (S4, appendix A)."""
+    """p(x | z) = independent Bernoulli pixels with logits from a network.
+
+    As in Kingma and Welling 2014 (https://arxiv.org/abs/1312.6114, appendix C.1).
+    """
 
     pixels = "binary"
     settings: ClassVar = {}

@@ -58,7 +58,10 @@ class FixedNoiseNormal(dist.TorchDistribution):
 
 
 class FixedNoiseGaussian(nn.Module):
-    """p(x | z) = Normal(mean(z), noise^2 I) with fixed noise (S0: a linear mean and 0.4).
+    """p(x | z) = Normal(mean(z), noise^2 I) with fixed noise.
+
+    Vas 2024 has a linear mean and 0.4, as the sparse coding of Olshausen and Field 1996
+    (https://doi.org/10.1038/381607a0) has a linear one.
 
     The squared error is divided by 2 noise^2 and summed over pixels, with the normaliser kept: a
     density in nats, not a mean squared error.

@@ -66,7 +66,8 @@ class MLP(nn.Module):
 
 
 def glorot_(module: nn.Module) -> nn.Module:
-    """Give every layer inside ``module`` Glorot weights and zero biases (S4, appendix A)."""
+    """Give every layer inside ``module`` Glorot weights and zero biases (Arnal et al. 2021,
+    appendix A)."""
     for part in module.modules():
         if isinstance(part, MergedLinear):
             part.glorot_()
