@@ -1,6 +1,6 @@
 """Schedules over the share of training done: of an annealed level's beta, and of the learning rate.
 
-Burda et al. 2016 (https://arxiv.org/abs/1509.00519) train in eight stages of 3^i epochs, i = 0, ...,
+Burda et al. 2016 (https://arxiv.org/abs/1509.00519) train in eight stages of 3^i epochs, i = 0 to
 7, which are 3280 in all, at learning rates of 1e-4 round(10^(1 - i/7), 1). Arnal et al. 2021 keep
 the lengths and take 1e-4 10^(-i/7). A function of the share of training done, in [0, 1], fits any
 length.
