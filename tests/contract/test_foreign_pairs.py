@@ -64,10 +64,10 @@ def evidence(shift, scale):
 def test_pyro_modules_train_with_a_torch_optimiser(objective):
     model, guide = ForeignModel(), ForeignGuide()
     before = copy.deepcopy([dict(model.named_parameters()), dict(guide.named_parameters())])
-    assert evidence(model.shift, model.scale) < best_bound() - 2
+    assert evidence(model.shift, model.scale) < best_bound() - 1.5
     loss_fn = objective(num_particles=5)(model, guide)
-    adam = torch.optim.Adam([*model.parameters(), *guide.parameters()], lr=0.05)
-    for _ in range(250):
+    adam = torch.optim.Adam([*model.parameters(), *guide.parameters()], lr=0.1)
+    for _ in range(130):
         adam.zero_grad()
         loss_fn(X).backward()
         adam.step()
@@ -109,13 +109,13 @@ def guide_with_pyro_module():
 def test_functions_with_params_train_under_svi(objective, make_guide):
     guide = make_guide()
     svi = pyro.infer.SVI(
-        plain_model, guide, pyro.optim.Adam({"lr": 0.05}), loss=objective(num_particles=5)
+        plain_model, guide, pyro.optim.Adam({"lr": 0.1}), loss=objective(num_particles=5)
     )
     svi.step(X)
     store = pyro.get_param_store()
     before = {name: value.detach().clone() for name, value in store.items()}
-    assert evidence(before["shift"], before["noise"]) < best_bound() - 2
-    for _ in range(250):
+    assert evidence(before["shift"], before["noise"]) < best_bound() - 1.5
+    for _ in range(130):
         svi.step(X)
     for name, value in store.items():
         assert (value - before[name]).abs().max() > 1e-2, name
@@ -130,8 +130,8 @@ def test_functions_with_params_train_with_a_torch_optimiser(objective, make_guid
     loss_fn(X)  # fills the parameter store
     raw = [value for _, value in pyro.get_param_store().named_parameters()]
     assert len(raw) >= 4
-    adam = torch.optim.Adam(raw, lr=0.05)
-    for _ in range(250):
+    adam = torch.optim.Adam(raw, lr=0.1)
+    for _ in range(130):
         adam.zero_grad()
         loss_fn(X).backward()
         assert all(value.grad.abs().max() > 0 for value in raw)
@@ -145,11 +145,11 @@ def test_pyro_modules_train_under_svi(objective):
     model, guide = ForeignModel(), ForeignGuide()
     svi = pyro.infer.SVI(
         *pyro_vae.for_svi(model, guide),
-        pyro.optim.Adam({"lr": 0.05}),
+        pyro.optim.Adam({"lr": 0.1}),
         loss=objective(num_particles=5),
     )
-    assert evidence(model.shift, model.scale) < best_bound() - 2
-    for _ in range(250):
+    assert evidence(model.shift, model.scale) < best_bound() - 1.5
+    for _ in range(130):
         svi.step(X)
     assert evidence(model.shift, model.scale) > best_bound() - 0.1
 
@@ -234,9 +234,9 @@ def svi_of(model, guide, loss=None, lr=0.01):
 def test_for_svi_trains_every_parameter_of_a_library_pair(loss):
     model, guide = tiny_pair(num_pixels=2)
     before = parameters(model, guide)
-    svi = svi_of(*pyro_vae.for_svi(model, guide), loss)
+    svi = svi_of(*pyro_vae.for_svi(model, guide), loss, lr=0.03)
     start = pyro_vae.evaluation.log_likelihood(model, guide, X, 500).mean()
-    for _ in range(150):
+    for _ in range(60):
         svi.step(X)
     changes = [
         (new - old).abs().max() for old, new in zip(before, parameters(model, guide), strict=True)

@@ -35,8 +35,11 @@ def float64():
         yield
 
 
-def replicated(num_data=100, size=0.03):
-    """The oracle with copies of one datum: each gradient is then a mean over ``num_data`` draws."""
+def replicated(num_data=300, size=0.03):
+    """The oracle with copies of one datum: each gradient is then a mean over ``num_data`` draws.
+
+    Many copies and few repeats: a call costs far more than a datum.
+    """
     model, best, guide, x = oracle(1, size)
     return model, best, guide, x.expand(num_data, -1)
 
@@ -107,7 +110,7 @@ def test_truth_05_autograd_is_the_weighted_sum_of_gradients():
 @pytest.mark.parametrize("betas", [None, BETA])
 def test_truth_06_one_particle_has_the_closed_gradient_of_the_elbo(betas):
     """K = 1 against autograd of the closed-form (annealed) ELBO, per parameter."""
-    model, _, guide, x = replicated(300)
+    model, _, guide, x = replicated(750)
     parameters = [*model.parameters(), *guide.parameters()]
     q2 = MultivariateNormal(x @ guide.W2.T + guide.c2, scale_tril=lower(guide.L2))
     kl = kl_divergence(q2, MultivariateNormal(torch.zeros(SIZES[2]), torch.eye(SIZES[2])))
@@ -118,7 +121,7 @@ def test_truth_06_one_particle_has_the_closed_gradient_of_the_elbo(betas):
     }
     right, wrong = ("annealed", "plain") if betas else ("plain", "annealed")
     for objective in (pyro_vae.IWAE(1), pyro_vae.DReG(1)):
-        found = samples(library(objective, model, guide, x, betas), parameters, 100)
+        found = samples(library(objective, model, guide, x, betas), parameters, 40)
         assert_mean_close(found, truth[right])
         assert z_score(found, truth[wrong]) > 8
 
@@ -129,7 +132,7 @@ def test_truth_06_dreg_is_unbiased_in_a_hierarchy(k, betas):
     """Against the plain gradient on the same noise; sticking the landing is biased for k > 1."""
     model, _, guide, x = replicated()
     own, shared = list(guide.parameters()), list(model.parameters())
-    repeats = 120
+    repeats = 40
     plain = samples(library(pyro_vae.IWAE(k), model, guide, x, betas), own + shared, repeats)
     doubly = samples(library(pyro_vae.DReG(k), model, guide, x, betas), own + shared, repeats)
     assert_mean_close(doubly - plain, torch.zeros(plain.shape[1]))
@@ -206,8 +209,8 @@ def test_truth_06_dreg_is_unbiased_for_parameters_in_pyros_store(betas):
     store = pyro.get_param_store()
     names = [name for name in store if name in dict(guide.named_parameters())] + ["V1_size"]
     own = [store[name].unconstrained() for name in names]
-    plain = samples(library(pyro_vae.IWAE(4), *pair, x, betas), own, 120)
-    doubly = samples(library(pyro_vae.DReG(4), *pair, x, betas), own, 120)
+    plain = samples(library(pyro_vae.IWAE(4), *pair, x, betas), own, 40)
+    doubly = samples(library(pyro_vae.DReG(4), *pair, x, betas), own, 40)
     zero = torch.zeros(plain.shape[1])
     assert_mean_close(doubly - plain, zero)
     assert z_score(plain, zero) > 8
@@ -289,15 +292,15 @@ def test_truth_06_dreg_is_unbiased_for_the_librarys_own_pair(betas):
         pixels="standardised",
     )
     model, guide = pyro_vae.build_model(arch, 5), pyro_vae.build_guide("topdown", arch, 5)
-    x = torch.randn(1, 5).expand(100, -1)
+    x = torch.randn(1, 5).expand(300, -1)
     parameters = [*guide.parameters(), *model.parameters()]
-    plain = samples(library(pyro_vae.IWAE(4), model, guide, x, betas), parameters, 120)
-    doubly = samples(library(pyro_vae.DReG(4), model, guide, x, betas), parameters, 120)
+    plain = samples(library(pyro_vae.IWAE(4), model, guide, x, betas), parameters, 40)
+    doubly = samples(library(pyro_vae.DReG(4), model, guide, x, betas), parameters, 40)
     zero = torch.zeros(plain.shape[1])
     assert_mean_close(doubly - plain, zero)
     assert z_score(plain, zero) > 8
     own = sum(p.numel() for p in guide.parameters())
-    landing = samples(frozen_guide_loss(model, guide, x, 4, 1, betas), parameters, 120)
+    landing = samples(frozen_guide_loss(model, guide, x, 4, 1, betas), parameters, 40)
     assert z_score((landing - plain)[:, :own], zero[:own]) > 8
 
 
