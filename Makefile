@@ -13,8 +13,10 @@ export GOMP_SPINCOUNT ?= 3000
 fit: $(STAMP)
 	$(BIN)/python experiments/fit.py --guide topdown --num-particles 50
 
+# A process for each of two cores, one thread in each: the tensors of the tests are small.
+test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from pyro_vae.training.precision import PRECISIONS
 from pyro_vae.training.recipes import Recipe, named_recipe, recipe_name
 from pyro_vae.training.schedules import LinearWarmUp, default_annealing
 
-_THIN_FROM = 50  # particles from which benchmarks/thinning.py found that thinning pays
+_THIN_FROM = 50  # particles from which benchmarks/thinned_gradients.py found that thinning pays
 _FLAGS = {named.name: named.flag for named in OPTIONS}
 _FLAGS |= {name: f"--{name.replace('_', '-')}" for name in SETTINGS}
 _MAY_CHANGE = {named.name for named in OPTIONS if named.option.may_change} | {*SETTINGS}
