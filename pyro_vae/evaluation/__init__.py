@@ -1,7 +1,7 @@
 """Held-out estimates of a trained pair: likelihoods, KL terms, weights and gradients."""
 
 from pyro_vae.evaluation import activity
-from pyro_vae.evaluation.ais import AnnealedEstimate, Bracket, ais, bidirectional, simulate
+from pyro_vae.evaluation.ais import AnnealedEstimate, Bracket, ais, bidirectional
 from pyro_vae.evaluation.estimates import (
     CHUNK_SIZE,
     BoundCurve,
@@ -17,6 +17,7 @@ from pyro_vae.evaluation.gradient_noise import (
 )
 from pyro_vae.evaluation.pruned_likelihood import pruned_log_likelihood
 from pyro_vae.evaluation.surgery import ElboSurgery, elbo_surgery, kl_per_unit
+from pyro_vae.weights.simulation import simulate
 
 __all__ = [
     "CHUNK_SIZE",

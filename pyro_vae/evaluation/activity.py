@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_choice, check_count, check_positive
-from pyro_vae.rows import Data, as_data, count_rows, first_rows, split_rows
-from pyro_vae.weights.log_weights import guide_sites
+from pyro_vae.rows import Data, as_data, count_rows, first_rows
+from pyro_vae.weights.levels import guide_levels
+from pyro_vae.weights.passes import passes
 
 ACTIVITY_THRESHOLD = 0.01  # of Burda et al. 2016
 BURDA_DATA = 500  # training images that the definition of Burda et al. looks at
@@ -83,13 +84,9 @@ def posterior_means(
     x = as_data(x, guide)
     means: dict[str, list[Tensor]] = {}
     scatter: dict[str, Tensor] = {}
-    for rows in split_rows(x, max(1, chunk_size // num_samples)):
-        size = count_rows(rows)
-        for name, site in guide_sites(guide, rows, num_samples).items():
-            values = site["fn"].mean if method == "conditional" else site["value"]
-            units = site["value"].shape[2:]
-            values = values.expand(num_samples, size, *units)
-            values = values.reshape(num_samples, size, -1)
+    for rows, _ in passes(x, num_samples, chunk_size):
+        for name, level in guide_levels(guide, rows, num_samples).items():
+            values = level.mean if method == "conditional" else level.draws
             mean = values.mean(0)
             errors = (values - mean).flatten(0, 1)
             means.setdefault(name, []).append(mean.double())
@@ -192,8 +189,7 @@ def count_active_units(
 
 @torch.no_grad()
 def _single_sample_activities(guide: Callable, x: Data) -> dict[str, Tensor]:
-    activities = {}
-    for name, site in guide_sites(guide, x, 1).items():
-        mean = site["fn"].mean.expand(site["value"].shape)
-        activities[name] = mean.reshape(count_rows(x), -1).double().var(0, unbiased=True)
-    return activities
+    return {
+        name: level.mean[0].double().var(0, unbiased=True)
+        for name, level in guide_levels(guide, x, 1).items()
+    }

@@ -23,7 +23,7 @@ from pyro_vae.weights.diagnostics import (
     pareto_khat,
     zero_weights_warning,
 )
-from pyro_vae.weights.passes import CHUNK_SIZE, weight_tables
+from pyro_vae.weights.passes import CHUNK_SIZE, weight_passes, weight_tables
 
 
 @dataclass(frozen=True)
@@ -146,15 +146,22 @@ def log_likelihood(
     Args:
         x: (B, D), or the tuple of the programs' arguments; anything that
             :func:`pyro_vae.rows.as_data` takes. num_particles: K.
-        chunk_size: particles times data run at once; memory does not grow with K or B beyond the
-            (K, 1) column of weights. The estimate is exact for chunks of any size.
+        chunk_size: particles times data run at once. The estimate is exact for chunks of any size.
         jackknife: remove the first-order bias (``bounds.jackknife``); no longer a lower estimate.
+
+    Memory grows with B by the result alone, and not with K beyond a million particles, whose
+    weights are summed as they are drawn; the jackknife holds all of a datum's, 8 bytes each.
     """
-    estimate = bounds.jackknife if jackknife else bounds.iwae
     x = as_data(x, model, guide)
+    found = []
     with flushed_denormals():
-        tables = weight_tables(model, guide, x, num_particles, chunk_size)
-        return torch.cat([estimate(table.log_w) for table in tables])
+        for runs in weight_passes(model, guide, x, num_particles, chunk_size):
+            log_w = (terms.log_w for terms in runs)
+            if jackknife:
+                found.append(bounds.jackknife(torch.cat([*log_w])))
+            else:
+                found.append(bounds.streamed_iwae(log_w))
+    return torch.cat(found)
 
 
 def evaluate(
@@ -168,7 +175,10 @@ def evaluate(
     khat: bool = True,
     on_progress: Callable[[int], None] = lambda num_data: None,
 ) -> Evaluation:
-    """All estimates of :class:`Evaluation` for data x (B, D), in memory that B does not change.
+    """All estimates of :class:`Evaluation` for data x (B, D).
+
+    Memory grows with B by the result alone. With K it does: k-hat, the jackknife and the groups
+    want all weights of a datum at once, some hundred bytes a particle.
 
     Reported bounds are never annealed. Raises InputError where K < k, and for data that
     :func:`pyro_vae.rows.as_data` cannot read.

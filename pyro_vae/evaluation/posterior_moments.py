@@ -24,8 +24,12 @@ from torch import Tensor
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.rows import pieces
 from pyro_vae.torch_state import flushed_denormals, own_generators
-from pyro_vae.weights.log_weights import guide_sites, log_weights
-from pyro_vae.weights.preconditions import check_all_rows, innermost
+from pyro_vae.weights import bounds
+from pyro_vae.weights.levels import guide_levels
+from pyro_vae.weights.log_weights import log_weights
+from pyro_vae.weights.passes import passes
+from pyro_vae.weights.preconditions import check_all_rows
+from pyro_vae.weights.resampling import choose, grouped
 
 
 class _Parts(NamedTuple):
@@ -90,7 +94,7 @@ def posterior_moments(
     noise: dict[str, Tensor] = {}
     with torch.no_grad(), own_generators(), flushed_denormals():
         torch.manual_seed(seed)
-        for rows in x.split(max(1, chunk_size // (k * num_samples))):
+        for rows, _ in passes(x, k * num_samples, chunk_size):
             for name, parts in _draw_parts(model, guide, rows, k, num_samples, chunk_size).items():
                 between = parts.mean.var(0)
                 found = {
@@ -137,23 +141,10 @@ def _draw_parts(
 
 def _conditionals(guide: Callable, x: Tensor, number: int) -> dict[str, _Parts]:
     """Conditional moments of every level at ``number`` draws of its parents."""
-    found = {}
-    for name, site in guide_sites(guide, x, number).items():
-        fn, shape = site["fn"], site["value"].shape
-        check_all_rows(shape[1], len(x))
-        scale = getattr(innermost(fn), "scale", None)
-        found[name] = _Parts(
-            _units(fn.mean, shape),
-            _units(fn.variance, shape),
-            _units(site["value"], shape)[0],
-            _units(scale, shape) if torch.is_tensor(scale) else None,
-        )
-    return found
-
-
-def _units(values: Tensor, shape: torch.Size) -> Tensor:
-    """Values of a site as (R, B, U); what does not depend on the draw is repeated."""
-    return values.expand(shape).reshape(*shape[:2], -1)
+    return {
+        name: _Parts(level.mean, level.variance, level.draws[0], level.scale)
+        for name, level in guide_levels(guide, x, number).items()
+    }
 
 
 def _weighted_groups(
@@ -162,9 +153,10 @@ def _weighted_groups(
     """Weighted moments of every level within ``number`` groups of k fresh proposals."""
     terms = log_weights(model, guide, x, k * number)
     check_all_rows(terms.log_w.shape[1], len(x))
-    weights = terms.log_w.unflatten(0, (number, k)).softmax(1)  # (R, k, B)
+    groups = grouped(terms.log_w, k)
     # One pick for all levels, so that draws of z1 and z2 belong together.
-    chosen = torch.distributions.Categorical(probs=weights[0].T).sample()
+    (chosen,) = choose(groups[:1])
+    weights = bounds.normalised_weights(groups, 1)  # (R, k, B)
     return {name: _moments_within(weights, z, chosen) for name, z in terms.latents.items()}
 
 

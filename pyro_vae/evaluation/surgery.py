@@ -18,11 +18,12 @@ from torch import Tensor
 
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation.statistics import mean_and_error
-from pyro_vae.rows import Data, as_arguments, as_data, count_rows, pieces, split_rows
+from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
 from pyro_vae.torch_state import flushed_denormals
 from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import LogWeights, log_weights, read
+from pyro_vae.weights.passes import passes
 from pyro_vae.weights.preconditions import check_all_rows, closed_form_is_right
 from pyro_vae.weights.unit_kl import unit_kl
 
@@ -60,9 +61,9 @@ def kl_per_unit(
     check_count("chunk_size", chunk_size)
     columns: dict[str, list[Tensor]] = {}
     with flushed_denormals():
-        for rows in split_rows(x, max(1, chunk_size // num_samples)):
+        for rows, sizes in passes(x, num_samples, chunk_size):
             sums: dict[str, Tensor] = {}
-            for size in pieces(num_samples, chunk_size):
+            for size in sizes:
                 for name, kl in _of_units(model, guide, rows, size).items():
                     sums[name] = sums.get(name, 0.0) + kl.double().sum(0).cpu()
             for name, total in sums.items():
@@ -153,10 +154,10 @@ def elbo_surgery(
     columns: dict[str, list[Tensor]] = {}
     done = 0
     with flushed_denormals():
-        for rows in split_rows(x, max(1, side // num_samples)):
+        for rows, sizes in passes(x, num_samples, side):
             count = count_rows(rows)
             sums: dict[str, Tensor] = {}
-            for size in pieces(num_samples, side):
+            for size in sizes:
                 weights = log_weights(model, guide, rows, size)
                 check_all_rows(weights.log_likelihood.shape[1], count)
                 for name, values in _cut(weights, guide, x, done, side).items():

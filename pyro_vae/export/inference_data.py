@@ -19,6 +19,7 @@ from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
 from pyro_vae.torch_state import flushed_denormals
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
 from pyro_vae.weights.resampling import Draws, sir
+from pyro_vae.weights.simulation import simulate_like
 from pyro_vae.weights.traces import PARTICLE_PLATE
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _predictive(
         size = count_rows(rows)
         latents = {name: value[:, first : first + size] for name, value in draws.latents.items()}
         with pyro.plate(PARTICLE_PLATE, num_draws, dim=-2), poutine.condition(data=latents):
-            simulated = _simulate(model, rows)
+            simulated = simulate_like(model, rows)
         for name, values in columns.items():
             values.append(simulated[name])
         first += size
@@ -223,16 +224,7 @@ def _predictive(
 def _prior(model: Callable, x: Data, num_draws: int) -> dict[str, Tensor]:
     """Every site of the model simulated ``num_draws`` times: (num_draws, ...)."""
     rows = torch.arange(num_draws, device=as_arguments(x)[0].device) % count_rows(x)
-    return _simulate(model, tuple(part[rows] for part in as_arguments(x)))
-
-
-def _simulate(model: Callable, x: Data) -> dict[str, Tensor]:
-    # Without this handler a model that observes x gives back x itself.
-    trace = poutine.trace(poutine.uncondition(model)).get_trace(*as_arguments(x))
-    return {
-        name: trace.nodes[name]["value"]
-        for name in (*trace.stochastic_nodes, *trace.observation_nodes)
-    }
+    return simulate_like(model, tuple(part[rows] for part in as_arguments(x)))
 
 
 def _array(values: Tensor) -> np.ndarray:

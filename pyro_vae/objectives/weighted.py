@@ -203,8 +203,8 @@ class MIWAE(ImportanceWeightedELBO):
         return bounds.miwae(log_w, self.num_inner)
 
     def gate_factor(self, log_w: Tensor) -> Tensor:
-        groups = log_w.unflatten(0, (-1, self.num_inner)).transpose(0, 1)
-        return bounds.normalised_weights(groups).transpose(0, 1).flatten(0, 1)
+        groups = log_w.unflatten(0, (-1, self.num_inner))
+        return bounds.normalised_weights(groups, 1).flatten(0, 1)
 
 
 def check_groups(num_inner: int, num_particles: int) -> int:

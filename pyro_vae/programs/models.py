@@ -50,6 +50,10 @@ class HierarchicalVAE(nn.Module):
         """Number of units of z1, ..., zL."""
         return (*(part.features for part in self.conditionals), self.prior.features)
 
+    def decode(self, z1: Tensor) -> Tensor:
+        """E[x | z1]: z1 (..., D_1) -> (..., D), in the units of the data."""
+        return self.likelihood(z1).mean
+
     def forward(self, x: Tensor | None = None, num_data: int = 1) -> Tensor:
         if x is not None:
             check_data(x, self.likelihood.features)

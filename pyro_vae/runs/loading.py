@@ -88,7 +88,7 @@ class Run:
             torch.manual_seed(seed)
             draws = sir(self.model, self.guide, rows, 1, num_samples).latents
             with torch.no_grad():
-                mean = self.model.likelihood(draws["z1"]).mean.mean(0)
+                mean = self.model.decode(draws["z1"]).mean(0)
         return self.preprocessing.images(mean)
 
     def sample(self, num: int, *, seed: int = 0, mean: bool = False) -> np.ndarray:
@@ -101,7 +101,7 @@ class Run:
             torch.manual_seed(seed)
             rows, latents = simulate(self.model, num)
             if mean:
-                rows = self.model.likelihood(latents["z1"]).mean
+                rows = self.model.decode(latents["z1"])
         return self.preprocessing.images(rows)
 
 

@@ -33,11 +33,14 @@ group of nothing else. What is -inf has a gradient of zero, never NaN, and no ot
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError
+
+STREAMED_AT_ONCE = 1_000_000  # numbers
 
 
 def log_mean_exp(values: Tensor) -> Tensor:
@@ -45,10 +48,14 @@ def log_mean_exp(values: Tensor) -> Tensor:
 
     Where all values are -inf, or one is +inf, the result is that and its gradient is zero.
     """
+    return _log_sum_exp(values) - math.log(len(values))
+
+
+def _log_sum_exp(values: Tensor) -> Tensor:
     largest = values.detach().amax(0)
     infinite = largest.isinf()
     total = torch.logsumexp(values.masked_fill(infinite, 0.0), 0)
-    return (total - math.log(len(values))).where(~infinite, largest)
+    return total.where(~infinite, largest)
 
 
 def elbo(log_w: Tensor) -> Tensor:
@@ -59,6 +66,27 @@ def elbo(log_w: Tensor) -> Tensor:
 def iwae(log_w: Tensor) -> Tensor:
     """L_K = log mean_k w_k: the importance-weighted bound (Burda et al. 2016, eq. 8)."""
     return log_mean_exp(log_w)
+
+
+def streamed_iwae(parts: Iterable[Tensor], most: int = STREAMED_AT_ONCE) -> Tensor:
+    """L_K of weights that come in parts (K_i, B), of which no more than about ``most`` are held."""
+    held: list[Tensor] = []
+    totals: list[Tensor] = []
+    number = 0
+
+    def fold() -> None:
+        column = torch.cat([*totals, *held])
+        totals[:] = [_log_sum_exp(column)[None]]
+        held.clear()
+
+    for part in parts:
+        held.append(part)
+        number += len(part)
+        if sum(map(torch.numel, held)) >= most:
+            fold()
+    if held:
+        fold()
+    return totals[0][0] - math.log(number)
 
 
 def power_mean(log_w: Tensor, p: float) -> Tensor:
@@ -143,7 +171,7 @@ def jackknife(log_w: Tensor) -> Tensor:
     return (bound + (num_particles - 1) * gain.mean(0)).where(~others[0].isneginf(), bound)
 
 
-def normalised_weights(log_w: Tensor) -> Tensor:
-    """w_k / sum_j w_j along the first axis, shape of ``log_w``; 0 where all weights are zero."""
-    infinite = log_w.detach().amax(0, keepdim=True).isinf()
-    return torch.softmax(log_w.masked_fill(infinite, 0.0), 0).masked_fill(infinite, 0.0)
+def normalised_weights(log_w: Tensor, dim: int = 0) -> Tensor:
+    """w_k / sum_j w_j along an axis, shape of ``log_w``; 0 where all weights are zero."""
+    infinite = log_w.detach().amax(dim, keepdim=True).isinf()
+    return torch.softmax(log_w.masked_fill(infinite, 0.0), dim).masked_fill(infinite, 0.0)

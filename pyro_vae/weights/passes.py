@@ -1,4 +1,4 @@
-"""The log-weights of many particles, run in chunks: the tables that every held-out figure reads."""
+"""One loop over rows and particles: every estimate from many particles runs the pair in it."""
 
 from __future__ import annotations
 
@@ -17,38 +17,69 @@ from pyro_vae.weights.preconditions import check_all_rows
 CHUNK_SIZE = 2_500
 
 
-@torch.no_grad()
+def passes(x: Data, per_datum: int, chunk_size: int) -> Iterator[tuple[Data, list[int]]]:
+    """Rows of x, with the numbers of particles that they are run with one after the other.
+
+    The numbers add up to ``per_datum``, and no run takes more than ``chunk_size`` particles times
+    data. A run takes several rows where all their particles fit in, else one row.
+    """
+    check_positive("chunk_size", chunk_size)
+    for rows in split_rows(x, max(1, chunk_size // per_datum)):
+        yield rows, pieces(per_datum, chunk_size)
+
+
 def weight_tables(
     model: Callable, guide: Callable, x: Data, num_particles: int, chunk_size: int
 ) -> Iterator[LogWeights]:
-    """Terms of all K particles for some data at a time, in float64 on the CPU, without latents."""
+    """Terms of all K particles for some data at a time, in float64 on the CPU, without latents.
+
+    Holds 8 (1 + 2 L) bytes for each particle of a datum and L levels, twice while they are joined.
+    """
+    for runs in weight_passes(model, guide, x, num_particles, chunk_size):
+        yield _stack(list(runs))
+
+
+def weight_passes(
+    model: Callable, guide: Callable, x: Data, num_particles: int, chunk_size: int
+) -> Iterator[Iterator[LogWeights]]:
+    """For some data at a time, the terms of their K particles run by run, as they are drawn."""
     check_positive("num_particles", num_particles)
-    check_positive("chunk_size", chunk_size)
     # Shapes and supports are checked in the first pass; in all of them that takes half the time.
     checks: contextlib.AbstractContextManager = contextlib.nullcontext()
-    for rows in split_rows(x, max(1, chunk_size // num_particles)):
-        passes = []
-        for size in pieces(num_particles, chunk_size):
-            with checks:
-                passes.append(log_weights(model, guide, rows, size).map(_wide))
-            checks = pyro.validation_enabled(False)
-        check_all_rows(passes[0].log_likelihood.shape[1], count_rows(rows))
-        yield _stack(passes)
+    for rows, sizes in passes(x, num_particles, chunk_size):
+        yield _runs(model, guide, rows, sizes, checks)
+        checks = pyro.validation_enabled(False)
+
+
+@torch.no_grad()
+def _runs(
+    model: Callable,
+    guide: Callable,
+    rows: Data,
+    sizes: list[int],
+    checks: contextlib.AbstractContextManager,
+) -> Iterator[LogWeights]:
+    for size in sizes:
+        with checks:
+            terms = log_weights(model, guide, rows, size)
+        check_all_rows(terms.log_likelihood.shape[1], count_rows(rows))
+        yield terms.map(_wide)
+        checks = pyro.validation_enabled(False)
 
 
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.double().cpu()
 
 
-def _stack(passes: list[LogWeights]) -> LogWeights:
-    """The particles of all passes in one table."""
+def _stack(runs: list[LogWeights]) -> LogWeights:
+    """The particles of all runs in one table."""
 
     def stacked(*parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     return LogWeights(
-        stacked(*(terms.log_likelihoods for terms in passes)),
-        stacked(*(terms.log_prior for terms in passes)),
-        stacked(*(terms.log_guide for terms in passes)),
+        stacked(*(terms.log_likelihoods for terms in runs)),
+        stacked(*(terms.log_prior for terms in runs)),
+        stacked(*(terms.log_guide for terms in runs)),
         latents={},
     )

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import check_positive
-from pyro_vae.rows import Data, as_data, count_rows, split_rows
-from pyro_vae.weights.diagnostics import zero_weights_warning
+from pyro_vae.rows import Data, as_data, count_rows, pieces
+from pyro_vae.weights.diagnostics import rows_named
 from pyro_vae.weights.log_weights import log_weights
+from pyro_vae.weights.passes import passes
 from pyro_vae.weights.preconditions import check_all_rows
 
 
@@ -39,14 +40,15 @@ def sir(
     *,
     chunk_size: int = 10_000,
 ) -> Draws:
-    """Sampling-importance-resampling per datum: draws from q_EW(z1..zL | x) (S0, Algorithm 2).
+    """Sampling-importance-resampling per datum: draws from q_EW(z1..zL | x).
 
     Each draw takes its own ``num_particles`` proposals from the guide and picks one with
-    probability w~_k; sharing one set of proposals between draws would repeat atoms and fake
-    correlations. One particle returns the guide itself; many, the posterior.
+    probability w~_k (Vas 2024, Algorithm 2; Cremer et al. 2017, https://arxiv.org/abs/1704.02916);
+    sharing one set of proposals between draws would repeat atoms and fake correlations. One
+    particle returns the guide itself; many, the posterior.
 
-    A datum all of whose proposals have weight zero is warned of by its row: its draws are the
-    guide's, with ``log_weight`` -inf.
+    Where all proposals of a draw have weight zero, the draw is the guide's, with ``log_weight``
+    -inf; its datum is warned of by its row.
 
     Args:
         x: (B, D), or the tuple of the programs' arguments; anything that
@@ -61,26 +63,48 @@ def sir(
     check_positive("num_particles", num_particles)
     check_positive("num_draws", num_draws)
     columns = []
-    for rows in split_rows(x, max(1, chunk_size // num_particles)):
-        per_pass = max(1, chunk_size // (num_particles * count_rows(rows)))
-        passes = [
-            _resample(model, guide, rows, num_particles, min(per_pass, num_draws - done))
-            for done in range(0, num_draws, per_pass)
+    for rows, _ in passes(x, num_particles, chunk_size):
+        per_run = max(1, chunk_size // (num_particles * count_rows(rows)))
+        runs = [
+            _resample(model, guide, rows, num_particles, size)
+            for size in pieces(num_draws, per_run)
         ]
-        columns.append(_concatenate(passes, dim=0))
+        columns.append(_concatenate(runs, dim=0))
     draws = _concatenate(columns, dim=1)
-    lost = draws.log_weight.isneginf().any(0).nonzero().flatten().tolist()
-    if warning := zero_weights_warning(lost):
-        warnings.warn(warning, RuntimeWarning, stacklevel=2)
+    if num_particles > 1:
+        _warn_of_zero_weights(draws.log_weight.isneginf(), num_particles)
     return draws
+
+
+def _warn_of_zero_weights(lost: Tensor, num_particles: int) -> None:
+    """Names the rows of lost draws, (num_draws, B)."""
+    rows = lost.any(0).nonzero().flatten().tolist()
+    if rows:
+        share = lost[:, rows].double().mean().item()
+        warnings.warn(
+            f"all {num_particles} proposals behind {share:.0%} of the draws of {rows_named(rows)} "
+            "have weight zero; these draws are the guide's, not resampled. More particles help, or "
+            "a guide that reaches the model's support",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def grouped(log_w: Tensor, num_particles: int) -> Tensor:
+    """Log-weights (R k, B) in groups of k neighbours, (R, k, B); even where a group is all zero."""
+    groups = log_w.unflatten(0, (-1, num_particles))
+    return groups.masked_fill(groups.amax(1, keepdim=True).isneginf(), 0.0)
+
+
+def choose(groups: Tensor) -> Tensor:
+    """One particle of each group, by weight: (R, k, B) log-weights -> (R, B) places in 0 .. k-1."""
+    return torch.distributions.Categorical(logits=groups.transpose(1, 2)).sample()
 
 
 def _resample(model: Callable, guide: Callable, x: Data, num_particles: int, draws: int) -> Draws:
     terms = log_weights(model, guide, x, num_particles * draws)
     check_all_rows(terms.log_w.shape[1], count_rows(x))
-    groups = terms.log_w.unflatten(0, (draws, num_particles))  # (draws, k, B)
-    logits = groups.masked_fill(groups.amax(1, keepdim=True).isneginf(), 0.0).transpose(1, 2)
-    chosen = torch.distributions.Categorical(logits=logits).sample()  # (draws, B)
+    chosen = choose(grouped(terms.log_w, num_particles))  # (draws, B)
     index = chosen + num_particles * torch.arange(draws, device=chosen.device)[:, None]
     data = torch.arange(chosen.shape[1], device=chosen.device)
     return Draws(

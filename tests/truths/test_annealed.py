@@ -11,10 +11,11 @@ import pyro_vae
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import log_likelihood
 from pyro_vae.evaluation.ais import hamiltonian
-from pyro_vae.evaluation.ais.annealed import ais, bidirectional, simulate
+from pyro_vae.evaluation.ais.annealed import ais, bidirectional
 from pyro_vae.evaluation.ais.chains import Plan, pilot, temperatures, weigh
 from pyro_vae.evaluation.ais.hamiltonian import Point, transition
 from pyro_vae.evaluation.ais.path import AnnealingPath
+from pyro_vae.weights.simulation import simulate
 from tests.conftest import tiny_pair
 from tests.linear_gaussian import SIZES, elbo, oracle, perturbed, quadratic
 from tests.statistics import assert_mean_close, double_precision, z_score, z_scores

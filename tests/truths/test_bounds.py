@@ -54,6 +54,21 @@ def test_truth_07_bounds_meet_at_their_ends(offset):
     assert (iwae - bounds.miwae(log_w, 4)).min() > 0.01
 
 
+@pytest.mark.parametrize("most", [1, 40, 10_000])
+def test_truth_07_weights_in_parts_give_the_bound_of_the_whole(most):
+    """Of 200 particles of 3 data no more numbers are held than asked for, and a part."""
+    log_w = 3 * torch.randn(200, 3)
+    log_w[:50, 1] = log_w[:, 2] = -torch.inf
+
+    def parts():
+        yield from log_w.split(7)
+
+    found = bounds.streamed_iwae(parts(), most)
+    torch.testing.assert_close(found, bounds.iwae(log_w), rtol=1e-13, atol=0)
+    if most == 10_000:  # in one piece nothing is rounded otherwise
+        assert torch.equal(found, bounds.iwae(log_w))
+
+
 def test_truth_07_median():
     log_w = torch.tensor([[3.0, 1.0], [1.0, -1.0], [2.0, 5.0]])
     assert_same(bounds.median(log_w), torch.tensor([2.0, 1.0]))

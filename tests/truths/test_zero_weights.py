@@ -330,7 +330,7 @@ def test_resampling_names_the_row():
     model, guide, _ = pair()
     with (
         pyro.validation_enabled(False),
-        pytest.warns(RuntimeWarning, match="all particles of row 2 have weight zero"),
+        pytest.warns(RuntimeWarning, match="all 50 proposals behind 100% of the draws of row 2"),
     ):
         draws = resampling.sir(model, guide, X, 50, 20)
     assert draws.log_weight[:, 2].isneginf().all()

@@ -5,7 +5,6 @@ from pyro_vae.evaluation.ais.annealed import (
     Bracket,
     ais,
     bidirectional,
-    simulate,
 )
 
-__all__ = ["AnnealedEstimate", "Bracket", "ais", "bidirectional", "simulate"]
+__all__ = ["AnnealedEstimate", "Bracket", "ais", "bidirectional"]

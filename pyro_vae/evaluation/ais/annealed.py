@@ -29,15 +29,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_count
+from pyro_vae.errors import InputError
 from pyro_vae.evaluation.ais.chains import Chains, Plan, pilot, weigh
 from pyro_vae.evaluation.ais.path import AnnealingPath
 from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
 from pyro_vae.torch_state import flushed_denormals
-from pyro_vae.weights import bounds, traces
+from pyro_vae.weights import bounds
 from pyro_vae.weights.diagnostics import effective_sample_size, log_mean_standard_error
 from pyro_vae.weights.passes import CHUNK_SIZE
+from pyro_vae.weights.simulation import simulate
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def bidirectional(
 
     Args:
         x, latents: data that the model made, and for every latent the very values (B, ...) they
-            were made from; by default :func:`simulate` makes ``num_data`` of them. Where the
+            were made from; by default ``evaluation.simulate`` makes ``num_data`` of them. Where the
             latents are no exact draws from the posterior, the upper estimate means nothing.
         the others: see :func:`ais`; both directions share one pilot run.
 
@@ -227,35 +228,6 @@ def bidirectional(
         acceptance=acceptance.mean(0).numpy(),
         acceptance_by_temperature=acceptance.mean(1).numpy(),
     )
-
-
-@torch.no_grad()
-def simulate(model: Callable, num_data: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Data from the model, and the latents they were made from: exact draws of p(z | x).
-
-    Runs ``model(None, num_data=num_data)``, which must draw the data at a site ``x``, as this
-    library's models do.
-
-    Returns:
-        x (B, D), and latent site -> (B, ...).
-
-    Raises:
-        InputError: a model that cannot be called so, or draws no site ``x``.
-    """
-    check_count("num_data", num_data)
-    instead = "Give x and the latents it was made from"
-    try:
-        sites = traces.sample_sites(traces.run(model, (None,), {"num_data": num_data}))
-    except TypeError as error:
-        raise InputError(
-            f"the model does not simulate when called with (None, num_data={num_data}): {error}. "
-            f"{instead}"
-        ) from error
-    if "x" not in sites or sites["x"]["is_observed"]:
-        drawn = ", ".join(name for name, site in sites.items() if not site["is_observed"])
-        raise InputError(f"the model drew no site 'x', but {drawn or 'nothing'}. {instead}")
-    values = {name: site["value"] for name, site in sites.items()}
-    return values.pop("x"), values
 
 
 def _exact(name: str, value: Any, model: Callable, guide: Callable) -> Tensor:
