@@ -1,8 +1,10 @@
 """Truths 1, 2, 17, and scales: the log-weights of a pair with known evidence and posterior."""
 
+import math
 from itertools import pairwise
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
@@ -12,6 +14,7 @@ import pyro_vae
 from pyro_vae import bounds
 from pyro_vae.evaluation import evaluate
 from pyro_vae.weights.diagnostics import effective_sample_size, pareto_khat
+from pyro_vae.weights.log_weights import run_pair
 from tests.linear_gaussian import chi2, elbo, oracle
 from tests.statistics import assert_mean_close, double_precision, gradients, z_score
 
@@ -236,3 +239,73 @@ def test_loss_module_is_minus_the_evidence_at_the_optimum(objective):
         loss = objective(num_particles=k)(model, best)(x)
         assert abs(loss + model.log_evidence(x).sum()) < 1e-9
     assert abs(objective(num_particles=5)(model, other)(x) + model.log_evidence(x).sum()) > 0.05
+
+
+def readings(x):
+    """Two observed sites; z1 under a mixture, which has no KL in closed form, z2 under a normal."""
+    with pyro.plate("data", len(x), dim=-1):
+        z2 = pyro.sample("z2", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        mixture = dist.MixtureSameFamily(
+            dist.Categorical(torch.ones(2)), dist.Normal(z2, torch.tensor([0.5, 2.0]))
+        )
+        z1 = pyro.sample("z1", mixture)
+        pyro.sample("first", dist.Normal(z1, 0.5), obs=x[:, 0])
+        pyro.sample("second", dist.Normal(-z1, 0.7), obs=x[:, 1])
+
+
+def of_readings(x):
+    with pyro.plate("data", len(x), dim=-1):
+        pyro.sample("z2", dist.Normal(x, 0.5).to_event(1))
+        pyro.sample("z1", dist.Normal(x[:, 0], 0.5))
+
+
+def test_terms_say_what_they_hold():
+    """log-likelihood per observed site; a level has either its densities or its KL."""
+    x = torch.randn(4, 2)
+    terms, closed = [], []
+    for analytic, found in ((False, terms), (True, closed)):
+        torch.manual_seed(0)
+        found.append(run_pair(readings, of_readings, (x,), {}, 3, analytic=analytic))
+    (terms,), (closed,) = terms, closed
+    for found in (terms, closed):
+        assert found.levels == ("z2", "z1")
+        assert list(found.log_likelihoods) == ["first", "second"]
+        z1 = found.latents["z1"]
+        second = torch.distributions.Normal(-z1, 0.7).log_prob(x[:, 1])
+        torch.testing.assert_close(found.log_likelihoods["second"], second)
+        both = found.log_likelihoods["first"] + found.log_likelihoods["second"]
+        assert torch.equal(found.log_likelihood, both)
+        minus = sum(found.log_ratios.values())
+        torch.testing.assert_close(found.log_w, found.log_likelihood - minus)
+    assert list(terms.log_prior) == list(terms.log_guide) == ["z2", "z1"]
+    assert not terms.kl
+    # In closed form z2 has no densities, and z1, which has no closed form, keeps them.
+    assert list(closed.log_prior) == list(closed.log_guide) == ["z1"]
+    by_hand = (x.square() + 0.25 - 1 - math.log(0.25)).sum(-1) / 2
+    torch.testing.assert_close(closed.kl["z2"], by_hand.expand(3, -1))
+    assert closed.log_ratios["z2"] is closed.kl["z2"]
+    torch.testing.assert_close(closed.log_ratios["z1"], terms.log_ratios["z1"])
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, torch.tensor(0.0), torch.tensor(0.5)])
+def test_a_level_annealed_to_0_takes_its_zeros_along(beta):
+    """Weights to the power of 0 are 1: outside of the prior's support too."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Uniform(0.0, 1.0, validate_args=False))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    with pyro.validation_enabled(False), pyro_vae.anneal({"z": beta}):
+        terms = pyro_vae.log_weights(model, guide, torch.randn(5), 50)
+    outside = terms.log_prior["z"].isneginf()
+    assert 0.1 < outside.double().mean() < 0.9
+    assert torch.equal(terms.log_w.isneginf(), outside)
+    if beta == 0:
+        assert torch.equal(terms.annealed_log_w, terms.log_likelihood)
+    else:
+        assert torch.equal(terms.annealed_log_w.isneginf(), outside)
