@@ -62,7 +62,7 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
         estimator: of the gradient, one of ``estimators`` of the class (``objectives.estimators``);
             others are refused.
         thin: None, or the number M of particles per datum whose gradient is computed. All K are
-            drawn and weighed; which M are differentiated is random, with the same expected
+            drawn and weighted; which M are differentiated is random, with the same expected
             gradient (``objectives.thinning``). The value of the loss is not changed. Wants
             location-scale latents (Normal, Laplace, ...).
     """

@@ -45,7 +45,8 @@ class Entry:
         group: the setting that says how many particles are weighed against each other, where these
             are not all of them.
         thins: whether thinning was measured to win in bound per minute, and is on by default from
-            50 particles on (benchmarks/README.md).
+            50 particles on (benchmarks/README.md): all particles are then weighted, but only one in
+            eight is differentiated, chosen at random so that the gradient stays unbiased.
     """
 
     make: Callable[..., pyro.infer.ELBO]

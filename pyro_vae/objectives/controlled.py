@@ -1,4 +1,4 @@
-"""ELBOs whose KL term is weighed, held at a capacity, or left free up to some nats.
+"""ELBOs whose KL term is weighted, held at a capacity, or left free up to some nats.
 
 What they maximise is in general no bound on log p(x): each says where it is one. The bounds that
 training reports are computed apart from them, without any of this.
@@ -21,12 +21,12 @@ from pyro_vae.weights.log_weights import LogWeights
 
 
 class BetaELBO(ELBO):
-    """Minus E log p(x | z) - sum_l beta_l KL_l per datum: beta-VAE, and S4's L_alpha.
+    """Minus E log p(x | z) - sum_l beta_l KL_l per datum: the beta-VAE.
 
-    ``L_alpha = (1 - alpha) E log p(x | z) + alpha ELBO`` is beta = alpha (S4, section 2.3). A lower
-    bound on log p(x) for one common beta >= 1; below 1 it is none, and beta = 0 is a plain
-    autoencoder. With betas per level it is one where all are >= 1 and every level's term is a KL,
-    which in a bottom-up chain it is not.
+    The ``L_alpha = (1 - alpha) E log p(x | z) + alpha ELBO`` of Arnal et al. 2021, section 2.3, is
+    beta = alpha. A lower bound on log p(x) for one common beta >= 1; below 1 it is none, and beta =
+    0 is a plain autoencoder. With betas per level it is one where all are >= 1 and every level's
+    term is a KL, which in a bottom-up chain it is not.
 
     Args:
         beta: one factor for all levels, or level -> factor (1 for levels that are not named). The
@@ -87,8 +87,9 @@ class _BatchKL(ImportanceWeightedELBO):
 class CapacityELBO(_BatchKL):
     """Minus E log p(x | z) - gamma |KL - C| per datum, with KL the mean over the batch.
 
-    Capacity-controlled beta-VAE (Burgess et al. 2018; S1): KL is held at C nats, which grows in the
-    course of training. KL is the sum over levels, each times its annealing beta. Not a bound.
+    Capacity-controlled beta-VAE (Burgess et al. 2018, https://arxiv.org/abs/1804.03599): KL is held
+    at C nats, which grows in the course of training. KL is the sum over levels, each times its
+    annealing beta. Not a bound.
 
     Args:
         capacity: C in nats, a number or a schedule over the share of training done, such as
@@ -130,10 +131,10 @@ class CapacityELBO(_BatchKL):
 class FreeBitsELBO(_BatchKL):
     """Minus E log p(x | z) - sum_g max(lambda, KL_g) per datum, KL_g the mean over the batch.
 
-    Free bits (Kingma et al. 2016, appendix C.8; S1): a group whose KL is below lambda has no KL
-    gradient, so nothing pushes it to collapse. Each group is multiplied by its level's annealing
-    beta. At most the ELBO, so a lower bound on log p(x) on average over the
-    batch, where nothing is annealed.
+    Free bits (Kingma et al. 2016, appendix C.8, https://arxiv.org/abs/1606.04934): a group whose KL
+    is below lambda has no KL gradient, so nothing pushes it to collapse. Each group is multiplied
+    by its level's annealing beta. At most the ELBO, so a lower bound on log p(x) on average over
+    the batch, where nothing is annealed.
 
     Args:
         free_bits: lambda, nats per group.

@@ -1,11 +1,14 @@
 """Gradient estimators: the log-weights of a pair, made live in the way each estimator wants.
 
 ==========  ====================================================================================
-pathwise    sum_k c_k d log w_k, all paths open (S0, eq. 2.3)
-analytic    the same with KL(q_l || p_l) of every level in closed form (S0, section 3.2)
+pathwise    sum_k c_k d log w_k, all paths open (Burda et al. 2016, eq. 13)
+analytic    the same with KL(q_l || p_l) of every level in closed form (Vas 2024, section 3.2)
 dreg        the guide's score terms replaced by a second reparameterisation (Tucker et al. 2019)
 stl         the guide's score terms left out: sticking the landing (Roeder et al. 2017)
 ==========  ====================================================================================
+
+https://arxiv.org/abs/1509.00519, https://arxiv.org/abs/1810.04152 and
+https://arxiv.org/abs/1703.09194; Vas 2024 in ``docs/references.md``.
 
 with coefficients ``c_k`` that are the derivative of a bound by log w_k (for IWAE the normalised
 weights), of all particles or of those that thinning kept. All but stl are unbiased. The score terms

@@ -1,6 +1,6 @@
 """Thinning: which particles' gradients are computed, so that the expectation stays what it was.
 
-Most particles carry almost no weight. All K are drawn and weighed without gradients; particle k is
+Most particles carry almost no weight. All K are drawn and weighted without gradients; particle k is
 kept with probability ``p_k = min(1, w~_k / c)`` and its coefficient divided by ``p_k`` (Russian
 roulette), so the expected gradient is that of all K. The threshold is ``c = 1 / K``, raised where
 more than M particles would be kept to the ``c`` of ``sum_k min(1, w~_k / c) = M`` (Fearnhead and

@@ -1,4 +1,11 @@
-"""Losses that are one function of the log-weights: the bounds of :mod:`pyro_vae.weights.bounds`."""
+"""Losses that are one function of the log-weights: the bounds of :mod:`pyro_vae.weights.bounds`.
+
+Sources: Kingma and Welling 2014, https://arxiv.org/abs/1312.6114; Burda et al. 2016,
+https://arxiv.org/abs/1509.00519; Roeder et al. 2017, https://arxiv.org/abs/1703.09194; Tucker et
+al. 2019, https://arxiv.org/abs/1810.04152; Li and Turner 2016, https://arxiv.org/abs/1602.02311;
+Rainforth et al. 2018, https://arxiv.org/abs/1802.04537; Arnal et al. 2021 and Vas 2024 in
+``docs/references.md``.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +20,11 @@ from pyro_vae.weights import bounds
 
 
 class ELBO(ImportanceWeightedELBO):
-    """Minus mean_k log w_k per datum: the ELBO from K particles (the k-sample VAE; S4, eq. 2).
+    """Minus mean_k log w_k per datum: the ELBO from K particles (Kingma and Welling 2014).
 
-    A lower bound on log p(x), the same for every K; particles only lower its variance. Every
-    estimator is unbiased for it; dreg and stl are the same.
+    The VAE with k samples of Arnal et al. 2021, section 2.2. A lower bound on log p(x), the same
+    for every K; particles only lower its variance. Every estimator is unbiased for it. Without
+    annealing dreg and stl are the same; dreg of an annealed level adds a term of mean zero.
     """
 
     estimators = ("pathwise", "analytic", "dreg", "stl")
@@ -30,11 +38,12 @@ class ELBO(ImportanceWeightedELBO):
 
 
 class AnalyticELBO(ELBO):
-    """The ELBO with the KL of every level in closed form at the sampled parents (S0, section 3.2).
+    """The ELBO with the KL of every level in closed form at the sampled parents.
 
-    ``E log p(x | z) - sum_l KL(q_l || p_l)``: S0's vanilla TDVAE. Where torch knows no closed form
-    the level's sampled log-ratio stands in. Wrong where a level's parents in the model descend
-    from it in the guide (bottom-up chains): ``check_objective_fits`` refuses those.
+    ``E log p(x | z) - sum_l KL(q_l || p_l)``: the vanilla TDVAE of Vas 2024, section 3.2. Where
+    torch knows no closed form the level's sampled log-ratio stands in. Wrong where a level's
+    parents in the model descend from it in the guide (bottom-up chains): ``check_objective_fits``
+    refuses those.
     """
 
     def __init__(self, num_particles: int = 1) -> None:
@@ -42,9 +51,10 @@ class AnalyticELBO(ELBO):
 
 
 class IWAE(ImportanceWeightedELBO):
-    """Minus L_K = log mean_k w_k per datum (S0, eq. 4.2): a lower bound that tightens with K.
+    """Minus L_K = log mean_k w_k per datum: a lower bound that tightens with K.
 
-    The plain gradient is sum_k w~_k grad log w_k with normalised weights w~ (S0, eq. 2.3 and 2.4).
+    Burda et al. 2016, eq. 8; for hierarchies Vas 2024, eq. 4.2. The plain gradient is
+    sum_k w~_k grad log w_k with normalised weights w~ (Burda et al. 2016, eq. 13).
     ``num_particles=1`` is the ELBO. Sticking the landing (``estimator="stl"``) is biased for K > 1.
     """
 
@@ -87,10 +97,11 @@ class STL(IWAE):
 
 
 class PowerMean(ImportanceWeightedELBO):
-    """Minus the log of the power mean (mean_k w_k^p)^(1/p) per datum (S4, section 2.3).
+    """Minus the log of the power mean (mean_k w_k^p)^(1/p) per datum.
 
-    The Renyi bound of order alpha = 1 - p: p = 1 is IWAE, p -> 0 the ELBO. A lower bound on
-    log p(x) for p <= 1; **not for p > 1**, where its limit log E[w^p]^(1/p) exceeds log p(x).
+    Arnal et al. 2021, section 2.3; the Renyi bound of order alpha = 1 - p of Li and Turner 2016.
+    p = 1 is IWAE, p -> 0 the ELBO. A lower bound on log p(x) for p <= 1; **not for p > 1**, where
+    its limit log E[w^p]^(1/p) exceeds log p(x).
     """
 
     def __init__(
@@ -116,7 +127,7 @@ class PowerMean(ImportanceWeightedELBO):
 
 
 class RenyiELBO(PowerMean):
-    """Minus the variational Renyi bound of order alpha (Li and Turner 2016; S4, section 2.3).
+    """Minus the variational Renyi bound of order alpha (Li and Turner 2016).
 
     ``log mean_k w_k^(1 - alpha) / (1 - alpha)`` per datum; alpha = 0 is the IWAE bound; a lower
     bound for alpha >= 0. Pyro's own loss of this name takes the log-mean-exp of scaled sites and
@@ -140,10 +151,11 @@ class RenyiELBO(PowerMean):
 
 
 class MedianWeight(ImportanceWeightedELBO):
-    """Minus log median_k w_k per datum (S4, section 2.3). **Not a lower bound** on log p(x).
+    """Minus log median_k w_k per datum. **Not a lower bound** on log p(x).
 
-    The gradient is that of the one or two middle particles. It jumps where two particles change
-    places, so its expectation has no doubly reparameterised form: the estimator is pathwise.
+    Arnal et al. 2021, section 2.3. The gradient is that of the one or two middle particles. It
+    jumps where two particles change places, so its expectation has no doubly reparameterised form:
+    the estimator is pathwise.
     """
 
     estimators = ("pathwise",)
@@ -153,9 +165,10 @@ class MedianWeight(ImportanceWeightedELBO):
 
 
 class CIWAE(ImportanceWeightedELBO):
-    """Minus beta ELBO + (1 - beta) IWAE on the same particles (Rainforth 2018; S4, section 2.3).
+    """Minus beta ELBO + (1 - beta) IWAE on the same particles (Rainforth et al. 2018).
 
-    A lower bound on log p(x) for beta in [0, 1]: 0 is IWAE, 1 the ELBO.
+    A lower bound on log p(x) for beta in [0, 1]: 0 is IWAE, 1 the ELBO. Also Arnal et al. 2021,
+    section 2.4.
     """
 
     def __init__(
@@ -182,10 +195,11 @@ class CIWAE(ImportanceWeightedELBO):
 
 
 class MIWAE(ImportanceWeightedELBO):
-    """Minus the mean over K / k1 groups of the IWAE bound of k1 particles (Rainforth 2018).
+    """Minus the mean over K / k1 groups of the IWAE bound of k1 particles.
 
-    S4's MIWAE(k1, k2) with k1 = ``num_inner`` and k2 = ``num_particles`` / ``num_inner``: (K, 1) is
-    IWAE, (1, K) the K-sample VAE. A lower bound on log p(x): L_k1, of smaller variance.
+    MIWAE(k1, k2) of Rainforth et al. 2018 (and Arnal et al. 2021, section 2.4), k1 = ``num_inner``
+    and k2 = ``num_particles`` / ``num_inner``: (K, 1) is IWAE, (1, K) the K-sample VAE. A lower
+    bound on log p(x): L_k1, of smaller variance.
     """
 
     def __init__(
