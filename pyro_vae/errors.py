@@ -44,9 +44,9 @@ def check_count(what: str, value: int, minimum: int = 1) -> int:
     return int(value)
 
 
-def check_data(x, num_pixels: int) -> None:
+def check_data(x, num_pixels: int, what: str = "x") -> None:
     """Raise InputError unless the tensor x has shape (B, num_pixels) with B > 0."""
     if x.ndim != 2 or x.shape[1] != num_pixels or len(x) == 0:
         raise InputError(
-            f"x has shape {tuple(x.shape)}; the model wants (B, {num_pixels}) with B >= 1"
+            f"{what} has shape {tuple(x.shape)}; the model wants (B, {num_pixels}) with B >= 1"
         )

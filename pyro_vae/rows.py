@@ -65,8 +65,9 @@ def as_data(x: Any, *programs: Callable, what: str = "x") -> Data:
         what: what errors call the data.
 
     Raises:
-        InputError: no numbers (text, objects, dates, complex numbers, a masked array), no rows,
-            values that are not finite, parts of a tuple with different numbers of rows.
+        InputError: something that is no program; no numbers (text, objects, dates, complex numbers,
+            a masked array), no rows, values that are not finite, parts of a tuple with different
+            numbers of rows.
     """
     target = _Target(programs)
     if not isinstance(x, tuple):
@@ -121,9 +122,14 @@ def _tensors_of(program: Callable) -> Iterator[Tensor]:
 
 
 def _modules_of(program: Callable) -> Iterator[nn.Module]:
+    if isinstance(program, type) or not callable(program):
+        given = f"the class {program.__name__}" if isinstance(program, type) else repr(program)
+        raise InputError(
+            f"model and guide must be Pyro programs, modules or functions of the data; got {given}"
+        )
     while isinstance(program, partial):
         program = program.func
-    if isinstance(program, nn.Module):
+    if isinstance(program, nn.Module) or hasattr(program, "named_parameters"):
         yield program
         return
     owner = getattr(program, "__self__", None)

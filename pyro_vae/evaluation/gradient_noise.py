@@ -7,21 +7,18 @@ Sources: Rainforth et al. 2018 (https://arxiv.org/abs/1802.04537); Tucker et al.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import pyro
 import pyro.infer
 import torch
-from pyro.poutine.messenger import Messenger
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.objectives import check_objective_fits, pyro_losses
 from pyro_vae.rows import Data, as_arguments, as_data
 from pyro_vae.torch_state import own_generators
-from pyro_vae.weights import traces
-from pyro_vae.weights.handlers import SetValues
+from pyro_vae.weights.parameters import PairParameters
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,9 @@ def gradient_signal_to_noise(
         raise InputError(f"Pyro's {type(objective).__name__} has no differentiable loss")
     # Programs that hold their data themselves are called with None.
     args = (None,) if x is None else as_arguments(as_data(x, model, guide))
-    owned = _parameters(model, guide, args)
+    with own_generators(), torch.no_grad():
+        found = PairParameters(model, guide, args)
+    owned = {"model": found.model, "guide": found.guide}
     if not any(owned.values()):
         raise InputError("neither model nor guide has parameters that could have gradients")
     moments = {name: _Moments() for name in owned}
@@ -132,32 +131,3 @@ class _Moments:
         return SignalToNoise(
             (signal / noise).sqrt().item(), ratios.mean().item(), int(varied.sum())
         )
-
-
-def _parameters(model: Callable, guide: Callable, args: tuple) -> dict[str, list[Tensor]]:
-    """The parameters of each program: a module's own, and those it takes from Pyro's store."""
-    found = {"model": _StoredNames(), "guide": _StoredNames()}
-    with own_generators(), torch.no_grad(), traces.particles(1):
-        drawn = traces.run(guide, args, {}, found["guide"])
-        values = SetValues(traces.latent_values(drawn))
-        traces.run(model, args, {}, found["model"], values)
-    store = pyro.get_param_store()
-    owned: Mapping[str, list[Tensor]] = {
-        name: [store[key].unconstrained() for key in taken.names] for name, taken in found.items()
-    }
-    for name, program in (("model", model), ("guide", guide)):
-        if isinstance(program, nn.Module):
-            known = {id(parameter) for parameter in owned[name]}
-            owned[name] += [p for p in program.parameters() if id(p) not in known]
-    return {name: [p for p in part if p.requires_grad] for name, part in owned.items()}
-
-
-class _StoredNames(Messenger):
-    """Notes which parameters a program takes from Pyro's store."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: dict[str, None] = {}
-
-    def _pyro_param(self, msg) -> None:
-        self.names[msg["name"]] = None

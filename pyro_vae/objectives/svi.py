@@ -20,7 +20,9 @@ class _Registered(nn.Module):
 
     def forward(self, *args, **kwargs):
         # DReG runs the guide once more on detached parameters; those are not to be registered.
-        if any(parameter.requires_grad for parameter in self.program.parameters()):
+        # Functions register what they take from the store themselves.
+        module = isinstance(self.program, nn.Module)
+        if module and any(parameter.requires_grad for parameter in self.program.parameters()):
             pyro.module(self.name, self.program)
         return self.program(*args, **kwargs)
 

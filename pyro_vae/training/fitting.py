@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyro.infer
-import torch
 from torch import Tensor, nn
 
 from pyro_vae.datasets import Batches
-from pyro_vae.errors import InputError, check_count, check_positive
-from pyro_vae.objectives import IWAE
+from pyro_vae.errors import InputError, check_count, check_data, check_positive
+from pyro_vae.objectives import IWAE, make_objective
 from pyro_vae.programs import check_same_levels
 from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.rows import as_arguments, as_data
 from pyro_vae.torch_state import flushed_denormals, own_generators, reseed
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import stop_on_signals
@@ -21,6 +22,7 @@ from pyro_vae.training.loop import Run
 from pyro_vae.training.optimisation import GradientStep, OptimiserSettings
 from pyro_vae.training.progress import FitResult, Row
 from pyro_vae.training.schedules import LrSchedule, Schedule, default_annealing
+from pyro_vae.training.stored import trainable_pair
 
 # Buffers of more particles are returned to the system after every step and faulted back: at 20 000
 # particles times data that takes a third of a step.
@@ -28,12 +30,12 @@ CPU_CHUNK = 5_000
 
 
 def fit(
-    model: nn.Module,
-    guide: nn.Module,
+    model: Callable,
+    guide: Callable,
     train: Tensor,
     *,
     valid: Tensor | None = None,
-    objective: pyro.infer.ELBO | None = None,
+    objective: pyro.infer.ELBO | str | tuple[str, Mapping[str, Any]] | None = None,
     epochs: int = 10,
     batch_size: int = 100,
     optimiser: OptimiserSettings | None = None,
@@ -54,9 +56,14 @@ def fit(
     """Train a pair in place.
 
     Args:
-        model, guide: modules of this library or any with one data plate; they stay on their device.
-        train, valid: data (N, D). With ``valid`` each epoch, and the start, is judged on it.
-        objective: a ``pyro.infer.ELBO``; default ``IWAE(num_particles=50)``.
+        model, guide: Pyro programs with one data plate: modules of this library or any, methods of
+            modules, or functions, of which the parameters in Pyro's store are trained; they stay on
+            their device.
+        train, valid: data (N, D): anything that :func:`pyro_vae.rows.as_data` takes, but for
+            tuples. With ``valid`` each epoch, and the start, is judged on it.
+        objective: a ``pyro.infer.ELBO``, a name of :func:`pyro_vae.make_objective` ("iwae"), or a
+            name with its settings (("renyi", {"alpha": 0.5, "num_particles": 10})); default
+            ``IWAE(num_particles=50)``.
         lr_schedule: the learning rate as a function of the share of training done, in [0, 1],
             instead of the optimiser's constant one: :func:`pyro_vae.training.schedules.stages`, or
             any function. A resume wants the same rates; their stages are those of ``epochs``.
@@ -84,16 +91,13 @@ def fit(
         :class:`FitResult`. Ctrl-C, SIGTERM and ``max_minutes`` end it cleanly between two steps.
 
     Raises:
-        InputError: bad arguments, or a checkpoint that does not fit.
+        InputError: bad arguments, data that cannot be read, parameters that nothing would train, or
+            a checkpoint that does not fit.
         TrainingDiverged: a loss that is not finite, or nothing but skipped steps.
     """
-    objective = IWAE(num_particles=50) if objective is None else objective
-    if not isinstance(objective, pyro.infer.ELBO):
-        raise InputError(
-            f"objective must be a pyro.infer.ELBO such as pyro_vae.IWAE(50), got {objective!r}"
-        )
-    if valid is not None and not torch.isfinite(valid).all():
-        raise InputError("valid holds values that are not finite")
+    objective = _objective(objective)
+    train = _rows(train, model, guide, "train")
+    valid = None if valid is None else _rows(valid, model, guide, "valid")
     check_count("epochs", epochs)
     if max_minutes is not None:
         check_positive("max_minutes", max_minutes)
@@ -101,6 +105,10 @@ def fit(
         raise InputError("resume=True wants the checkpoint to resume from")
     if lr_schedule is not None and not callable(lr_schedule):
         raise InputError(f"lr_schedule must be a function of the share done, got {lr_schedule!r}")
+    check_count("batch_size", batch_size)
+    model, guide = trainable_pair(model, guide, train[:batch_size], seed)
+    if compile is None and not all(isinstance(part, nn.Module) for part in (model, guide)):
+        compile = False  # a graph would hold the values in Pyro's store, not the parameters
     check_same_levels(model, guide)
     if chunk_size is None:
         chunk_size = default_chunk_size(model)
@@ -124,6 +132,39 @@ def fit(
             run.load()
         on_start()
         return run.train(stop, progress)
+
+
+def _objective(
+    objective: pyro.infer.ELBO | str | tuple[str, Mapping[str, Any]] | None,
+) -> pyro.infer.ELBO:
+    if objective is None:
+        return IWAE(num_particles=50)
+    if isinstance(objective, pyro.infer.ELBO):
+        return objective
+    if isinstance(objective, str):
+        return make_objective(objective)
+    match objective:
+        case (str(name), Mapping() as settings):
+            return make_objective(name, **settings)
+    is_class = isinstance(objective, type)
+    hint = f"; a class is called first: {objective.__name__}(50)" if is_class else ""
+    raise InputError(
+        "objective must be a pyro.infer.ELBO such as pyro_vae.IWAE(50), a name such as 'iwae', or "
+        f"a name with its settings such as ('renyi', {{'alpha': 0.5}}), got {objective!r}{hint}"
+    )
+
+
+def _rows(x: Tensor, model: Callable, guide: Callable, what: str) -> Tensor:
+    """The data as one tensor that the programs read."""
+    parts = as_arguments(as_data(x, model, guide, what=what))
+    if len(parts) > 1:
+        raise InputError(
+            f"{what} is a tuple of {len(parts)} arrays, but fit trains programs of one argument; "
+            "train programs of several with pyro.infer.SVI and pyro_vae.for_svi"
+        )
+    if isinstance(model, HierarchicalVAE):
+        check_data(parts[0], model.likelihood.features, what)
+    return parts[0]
 
 
 def default_chunk_size(model: nn.Module) -> int | None:

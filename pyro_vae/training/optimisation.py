@@ -115,7 +115,9 @@ class GradientStep:
         lr_schedule: LrSchedule | None = None,
     ) -> None:
         self.settings, self.lr_schedule = settings, lr_schedule
-        self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        # What model and guide share is one parameter, and takes one step.
+        each = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
+        self.parameters = list(each.values())
         if not self.parameters:
             raise InputError("model and guide have no parameter to train")
         self.adam = torch.optim.Adam(
