@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor, nn
 
@@ -100,7 +101,8 @@ def trainable_pair(
     if isinstance(model, HierarchicalVAE) and isinstance(guide, Guide):
         return model, guide
     told = isinstance(model, nn.Module) and isinstance(guide, nn.Module)
-    with own_generators(), _evaluating(model, guide):
+    # The first batch of training is checked, this look at it is not.
+    with own_generators(), _evaluating(model, guide), pyro.validation_enabled(False):
         torch.manual_seed(seed)
         try:
             found = PairParameters(model, guide, (x,))
