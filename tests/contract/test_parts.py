@@ -96,6 +96,11 @@ def standard(part):
     return TORCH["laplace" if part.family is dist.Laplace else "normal"](zero, zero + 1)
 
 
+def learned(part):
+    family = "laplace" if part.family is dist.Laplace else "normal"
+    return TORCH[family](part.loc, part.log_scale.exp())
+
+
 PARTS = {
     "likelihood gaussian": likelihood("gaussian", gaussian),
     "likelihood gaussian:noise=1.7": likelihood("gaussian:noise=1.7", gaussian),
@@ -104,6 +109,8 @@ PARTS = {
     ),
     "prior standard normal": prior("standard", "normal", standard),
     "prior standard laplace": prior("standard", "laplace", standard),
+    "prior learned normal": prior("learned", "normal", learned),
+    "prior learned:scale=1.5 laplace": prior("learned:scale=1.5", "laplace", learned),
     "conditional normal": loc_scale("normal", (UNITS,), (), 1.0),
     "conditional laplace of two inputs": loc_scale("laplace", (2, UNITS), HIDDEN, 0.5),
 }

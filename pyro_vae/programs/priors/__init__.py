@@ -5,8 +5,9 @@ A prior is a module ``made(features, family, **settings)`` that returns p(zL), o
 ``--prior NAME:key=value``; a method ``initialise_(rows)`` lets it start from the training rows.
 """
 
+from pyro_vae.programs.priors.learned import LearnedPrior
 from pyro_vae.programs.priors.standard import StandardPrior
 
-PRIORS: dict[str, type] = {"standard": StandardPrior}
+PRIORS: dict[str, type] = {"standard": StandardPrior, "learned": LearnedPrior}
 
-__all__ = ["PRIORS", "StandardPrior"]
+__all__ = ["PRIORS", "LearnedPrior", "StandardPrior"]
