@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyro_vae.errors import InputError
-from pyro_vae.objectives import SETTINGS
-from pyro_vae.programs import PairConfig
 from pyro_vae.runs.config import FORMAT, OPTIONS, Facts, RunConfig
 
 # Entries that runs of older versions lack, as those runs had them.
@@ -18,19 +16,38 @@ _BEFORE_FORMAT_2 = {
     "gradient": "mean",
     "second_moment": 0.0,
 }
-# Entries that format 1 came to have, or never had; what they stood for is each field's default.
-_NOT_IN_FORMAT_1 = {
-    *SETTINGS,
-    *_BEFORE_FORMAT_2,
-    "estimator",
-    "compile",
-    "chunk_size",
-    "precision",
-    "recipe",
-    "lr_stages",
-    "data_seed",
-    *(one.name for one in dataclasses.fields(PairConfig)),
-} - {"model", "guide", "preset"}
+# Entries that every version wrote: a file without one is damaged. A setting that a later version
+# added stands at its default in the files of earlier ones, and needs no line here.
+_ALWAYS = [
+    "dataset",
+    "data_dir",
+    "binarise",
+    "patch_size",
+    "intensity",
+    "whiten",
+    "components",
+    "num_train",
+    "model",
+    "guide",
+    "preset",
+    "objective",
+    "num_particles",
+    "epochs",
+    "max_minutes",
+    "batch_size",
+    "lr",
+    "adam_eps",
+    "clip_norm",
+    "skip_norm",
+    "seed",
+    "device",
+    "valid_size",
+    "test_size",
+    "eval_particles",
+    "posterior_data",
+    "posterior_draws",
+    "annealing",
+]
 _NAMES = {"binarize": "binarise"}
 _DERIVED = {"data_settings", "format"}  # written for readers, not read back
 _WANTED = ("model", "guide", "preset", "num_pixels")
@@ -77,11 +94,9 @@ def read_config(content: Mapping[str, Any], source: object) -> RunConfig:
 def check_whole(content: Mapping[str, Any], source: object) -> None:
     """InputError where a file lacks a setting: the pair can be loaded, the run cannot go on."""
     found = {_NAMES.get(name, name) for name in content}
-    wanted = {*RunConfig().settings} - found
-    if content.get("format", 1) == 1:
-        wanted -= _NOT_IN_FORMAT_1
-    if wanted:
-        raise InputError(f"{source} lacks the entries {', '.join(sorted(wanted))}")
+    missing = [name for name in _ALWAYS if name not in found]
+    if missing:
+        raise InputError(f"{source} lacks the entries {', '.join(missing)}")
 
 
 def _of_tables(entries: Mapping[str, Any]) -> dict[str, Any]:
