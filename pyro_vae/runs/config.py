@@ -68,6 +68,9 @@ class RunConfig:
     seed: int = option(
         0, "seed of data order, patches, binarisation, initial weights and noise (default: 0)"
     )
+    note: str | None = option(
+        None, "a line about the run, kept in config.json", metavar="TEXT", may_change=True
+    )
     facts: Facts = field(default_factory=Facts)
 
     @property

@@ -142,6 +142,7 @@ CASES = {
     "--second-moment": Case(["--second-moment", "1"], metric("elbo"), IMAGES),
     "--clip-norm": Case(["--clip-norm", "0.5"], metric("clipped"), IMAGES, 2),
     "--skip-norm": Case(["--skip-norm", "0.5"], metric("skipped"), IMAGES, 2),
+    "--note": Case(["--note", "a pilot"], config("note"), IMAGES, "a pilot"),
     "--seed": Case(["--seed", "5"], metric("elbo", 0), IMAGES),
     "--device": Case(["--device", "cuda"], lambda run: run.code, IMAGES, 2),
     "--thin": Case(
