@@ -22,13 +22,18 @@ class Parser(argparse.ArgumentParser):
 
 def exit_code(name: str, run: Callable[[], int]) -> int:
     """Run a command; bad input gives 2, a training that diverges 1, Ctrl-C 130."""
-    warnings.filterwarnings("ignore", message="\\s*ArviZ is undergoing a major refactor")
 
     def say(line: str) -> None:
         print(f"{name}: {line}", file=sys.stderr)
 
+    def show(message, category, *_args) -> None:
+        say(f"warning: {message}")
+
     try:
-        return run()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="\\s*ArviZ is undergoing a major refactor")
+            warnings.showwarning = show
+            return run()
     except (InputError, OSError) as error:
         say(str(error))
         return 2

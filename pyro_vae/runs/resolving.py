@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyro_vae.datasets import PATCH_DATASETS
+from pyro_vae.datasets import DATASETS, PATCH_DATASETS
+from pyro_vae.datasets.load import PATCH_SIZE
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import CATALOGUE, OBJECTIVES, SETTINGS
 from pyro_vae.objectives.thinning import default_kept
@@ -57,9 +58,11 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
             values[name] = value
     values["thin"] = _thin(values, values["thin"])
     values["annealing"] = _annealing(values["annealing"], len(arch.units))
-    if not cuts_patches(values["dataset"]):
+    if not cuts_patches(values["dataset"], values["patch_size"]):
         _refuse_patch_settings(given, values["dataset"])
         values |= dict.fromkeys(PATCH_SETTINGS)
+    elif values["patch_size"] is None:
+        values["patch_size"] = PATCH_SIZE
     if values["binarise"] is not None and not arch.pixels.drawn:
         raise InputError(
             f"--binarise is for models with Bernoulli pixels; {pair.model} has a "
@@ -225,9 +228,10 @@ def _thin(values: Mapping[str, Any], kept: int | str | None) -> int | None:
     return kept
 
 
-def cuts_patches(dataset: str) -> bool:
-    """Whether the data are photographs that patches are cut from."""
-    return dataset in PATCH_DATASETS or Path(dataset).expanduser().is_dir()
+def cuts_patches(dataset: str, patch_size: int | None) -> bool:
+    """Whether patches are cut: from photographs, and from arrays where a size is given."""
+    photographs = dataset in PATCH_DATASETS or Path(dataset).expanduser().is_dir()
+    return photographs or (patch_size is not None and dataset not in DATASETS)
 
 
 def _refuse_patch_settings(given: Mapping[str, Any], dataset: str) -> None:
@@ -235,7 +239,8 @@ def _refuse_patch_settings(given: Mapping[str, Any], dataset: str) -> None:
         if given.get(name) is not None:
             raise InputError(
                 f"{flag_of(name)} is for data that are cut into patches "
-                f"({', '.join(PATCH_DATASETS)}, or a folder of photographs), not {dataset}"
+                f"({', '.join(PATCH_DATASETS)}, a folder of photographs, or an array of them with "
+                f"--patch-size), not {dataset}"
             )
 
 

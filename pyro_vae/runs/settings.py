@@ -39,8 +39,23 @@ class DataConfig:
         metavar="HOW",
         alias="--binarize",
     )
-    patch_size: int | None = option(20, "side of a patch, in pixels (default: 20)", metavar="N")
-    intensity: str | None = option("log", "log or grey (default: log)", metavar="HOW")
+    image_shape: tuple[int, ...] | None = option(
+        None,
+        "height and width (and 3 for colour) of flat rows, so that they can be drawn",
+        kind=int,
+        nargs="+",
+        metavar="N",
+    )
+    patch_size: int | None = option(
+        None,
+        "side of a patch, in pixels (default: 20 for photographs); cuts an array of photographs "
+        "into patches too",
+        kind=int,
+        metavar="N",
+    )
+    intensity: str | None = option(
+        "log", "log, grey, or raw for arrays of other numbers (default: log)", metavar="HOW"
+    )
     whiten: str | None = option("zca", "zca, pca or none (default: zca)", metavar="HOW")
     components: int | None = option(
         128,
@@ -64,6 +79,7 @@ class DataConfig:
             "binarise": self.binarise or "access",
             "data_dir": self.data_dir,
             "seed": seed if self.data_seed is None else self.data_seed,
+            "image_shape": self.image_shape,
             **{name: value for name, value in patches.items() if value is not None},
         }
 

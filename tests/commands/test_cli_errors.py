@@ -413,7 +413,7 @@ def test_resume_after_the_data_have_changed(refused, tmp_path, no_pictures):
     assert run_fit("--dataset", data, "--run-dir", path, "--no-anneal") == 0
     write_images(data, rows=60)
     line = refused("--resume", "--run-dir", path, "--epochs", 2)
-    assert "rows of data = 32, this run has 48" in line
+    assert "they differ in rows in each split: train 32, now 48" in line
     data.unlink()
     assert str(data) in refused("--resume", "--run-dir", path, "--epochs", 2)
 

@@ -95,6 +95,12 @@ CASES = {
         36,
     ),
     "--binarise": Case(["--binarise", "static"], metric("train_objective"), DIGITS),
+    "--image-shape": Case(
+        ["--image-shape", "4", "4"],
+        config("image_shape"),
+        ["--dataset", "{flat}"],
+        (4, 4),
+    ),
     "--patch-size": Case(["--patch-size", "5"], config("num_pixels"), PATCHES, 25),
     "--intensity": Case(["--intensity", "grey"], metric("train_objective"), PATCHES),
     "--whiten": Case(["--whiten", "pca"], config("num_pixels"), PATCHES, 6),
@@ -194,8 +200,10 @@ def files(tmp_path_factory, images):
         (folder / name).mkdir()
         pixels = (255 * rng.random((40, side, side))).astype(np.uint8)
         np.savez(folder / name / "mnist.npz", x_train=pixels, x_test=pixels[:20])
+    np.save(folder / "flat.npy", np.load(images).reshape(100, -1))
     return {
         "images": images,
+        "flat": folder / "flat.npy",
         "wide": write_images(folder / "wide.npy", side=5),
         "photographs": folder / "photographs",
         "digits": folder / "digits",
