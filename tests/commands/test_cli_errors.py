@@ -285,7 +285,7 @@ def test_pickles_with_code_run_nothing(refused, tmp_path):
 def test_files_of_the_wrong_kind(refused, tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("hello")
-    assert "allowed: .npy, .npz, .pkl, IDX" in refused("--dataset", text)
+    assert "allowed: .npy, .npz, .mat, .pkl, IDX" in refused("--dataset", text)
     both = tmp_path / "two.npz"
     np.savez(both, first=np.zeros((20, 4)), second=np.zeros((20, 4)))
     line = refused("--dataset", both)
