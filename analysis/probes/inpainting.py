@@ -34,6 +34,8 @@ from analysis.measures.occlusion import (
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.torch_state import flushed_denormals, own_generators
 from pyro_vae.weights import traces
+from pyro_vae.weights.bounds import normalised_weights
+from pyro_vae.weights.diagnostics import effective_sample_size
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import guide_sites, read
 from pyro_vae.weights.resampling import sir
@@ -161,9 +163,10 @@ def _weighted(
         scored = traces.run(model, (shown,), {}, SetValues(traces.latent_values(drawn)))
     terms = read(scored, drawn)
     seen = _visible_log_likelihood(scored["x"]["fn"], shown, ~hidden)
-    weights = (terms.log_w - terms.log_likelihood + seen).softmax(0)  # (K, N)
+    log_w = terms.log_w - terms.log_likelihood + seen  # (K, N)
+    weights = normalised_weights(log_w)
     mean = scored["x"]["fn"].mean[..., hidden]
-    return (weights[..., None] * mean).sum(0), 1 / weights.square().sum(0)
+    return (weights[..., None] * mean).sum(0), effective_sample_size(log_w)
 
 
 def _visible_log_likelihood(fn, x: Tensor, visible: Tensor) -> Tensor:

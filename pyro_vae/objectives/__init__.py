@@ -7,7 +7,6 @@ computed for (``thin``) is a third. ``docs/objectives.md`` has a page on each.
 from pyro_vae.objectives.base import ImportanceWeightedELBO, Loss, loss_of, sum_over_data
 from pyro_vae.objectives.catalogue import (
     CATALOGUE,
-    IMPORTANCE_WEIGHTED,
     OBJECTIVES,
     SETTINGS,
     can_thin,
@@ -35,7 +34,6 @@ __all__ = [
     "CATALOGUE",
     "CIWAE",
     "ELBO",
-    "IMPORTANCE_WEIGHTED",
     "IWAE",
     "MIWAE",
     "OBJECTIVES",

@@ -143,7 +143,6 @@ CATALOGUE: dict[str, Entry] = {
     ),
 }
 OBJECTIVES = tuple(CATALOGUE)
-IMPORTANCE_WEIGHTED = tuple(name for name, entry in CATALOGUE.items() if entry.weighted)
 SETTINGS = tuple(dict.fromkeys(name for entry in CATALOGUE.values() for name in entry.settings))
 _ARGUMENTS = {"inner": "num_inner"}  # settings that the classes call otherwise
 

@@ -1,11 +1,11 @@
-"""One training run: the loop over batches, its books, and all that a checkpoint holds."""
+"""One training run: the loop over batches."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyro
@@ -17,12 +17,11 @@ from tqdm import tqdm
 from pyro_vae.datasets import Batches
 from pyro_vae.errors import InputError, TrainingDiverged
 from pyro_vae.objectives import Loss
-from pyro_vae.storage import load_checkpoint, load_weights, save_checkpoint
-from pyro_vae.torch_state import generator_states, reseed, set_generator_states
+from pyro_vae.training.books import Books
 from pyro_vae.training.divergence import LostRows, first_not_finite
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import StopRequest
-from pyro_vae.training.optimisation import ADDED_TO_PLAN, GradientStep, Number, Taken, number
+from pyro_vae.training.optimisation import GradientStep, Number, Taken, number
 from pyro_vae.training.parallel import Processes
 from pyro_vae.training.probe import choose, precision_effect
 from pyro_vae.training.progress import FitResult, Progress, Row, format_row
@@ -30,7 +29,6 @@ from pyro_vae.training.schedules import Schedule
 from pyro_vae.training.validation import validation_columns
 
 CHECKPOINT_EVERY_SECONDS = 300.0
-CHECKPOINT_PARTS = ("model", "guide", "optimiser", "progress", "generators", "plan")
 CUDA_CHECK_EVERY = 100  # steps between two looks at what the device found; each look waits for it
 SUMS = ("objective", "kept", "lost", "grad_norm", "clipped", "skipped")
 
@@ -60,6 +58,14 @@ class Run:
         # Added up where the numbers are; read when an epoch is closed or saved.
         self.sums: dict[str, Number] = dict.fromkeys(SUMS, 0)
         self.lost = LostRows(self.batches, self.processes)
+        self.books = Books(
+            self.checkpoint,
+            self.model,
+            self.guide,
+            self.batches,
+            self.gradient_step,
+            self.processes,
+        )
         if self.processes.size > 1 and not getattr(self.objective, "per_datum", True):
             raise InputError(
                 f"{type(self.objective).__name__} wants the mean KL of the whole batch; train it "
@@ -201,13 +207,13 @@ class Run:
         if skipped >= self.gradient_step.settings.max_skipped:
             raise TrainingDiverged(
                 f"{self._where()}: {skipped} steps in a row were skipped, the last with gradient "
-                f"norm {float(taken.norm):.4g}; {self._last_good()}"
+                f"norm {float(taken.norm):.4g}; {self.books.last_good}"
             )
 
     def _diverged(self, where: str, x: Tensor) -> TrainingDiverged:
         data = "" if torch.isfinite(x).all() else " (nor are the data of this batch)"
         return TrainingDiverged(
-            f"{self._where()}: {where} is not finite{data}; {self._last_good()}"
+            f"{self._where()}: {where} is not finite{data}; {self.books.last_good}"
         )
 
     @property
@@ -252,58 +258,12 @@ class Run:
 
     def save(self) -> None:
         self.saved_at = time.monotonic()
-        if self.checkpoint is None:
-            return
         self._read_sums()
-        generators = self.processes.gather(generator_states(self.device))
-        if not self.processes.first:
-            return
-        content = {
-            "model": self.model.state_dict(),
-            "guide": self.guide.state_dict(),
-            "optimiser": self.gradient_step.state_dict(),
-            "progress": asdict(self.state),
-            "generators": generators,
-            "plan": self._plan(),
-        }
-        save_checkpoint(self.checkpoint, content)
+        self.books.save(self.state)
 
     def load(self) -> None:
-        content = load_checkpoint(self.checkpoint, self.device, parts=CHECKPOINT_PARTS)
-        load_weights(self.model, content["model"], "model", self.checkpoint)
-        load_weights(self.guide, content["guide"], "guide", self.checkpoint)
-        plan = ADDED_TO_PLAN | content["plan"]
-        plan.setdefault("binarise", plan.get("binarize"))  # as 0.4 spelled it
-        for name, value in self._plan().items():
-            stored = plan.get(name)
-            if value != stored:
-                raise InputError(
-                    f"{self.checkpoint} was trained with {name} = {stored}, this run has {value}; "
-                    "an exact resume needs the same"
-                )
-        self.gradient_step.load_state_dict(content["optimiser"])
-        self.state = Progress(**content["progress"])
+        self.state = self.books.load()
         self.sums |= {name: self.state.sums.get(name, 0) for name in SUMS}
-        states = content["generators"]
-        if isinstance(states, list) and len(states) == self.processes.size:
-            set_generator_states(states[self.processes.rank], self.device)
-        else:  # another number of processes draws other noise, from this step on
-            reseed(self.batches.seed, self.state.step, self.processes.rank)
-
-    def _plan(self) -> dict[str, object]:
-        """What an exact resume must find as it was."""
-        return {
-            "rows of data": len(self.batches.data),
-            "batch size": self.batches.batch_size,
-            "seed": self.batches.seed,
-            "binarise": self.batches.binarise,
-            **self.gradient_step.plan(),
-        }
 
     def _where(self) -> str:
         return f"step {self.state.step + 1} (epoch {self.state.epoch + 1})"
-
-    def _last_good(self) -> str:
-        if self.checkpoint is None or not self.checkpoint.is_file():
-            return "there is no checkpoint"
-        return f"the last good checkpoint is {self.checkpoint}"
