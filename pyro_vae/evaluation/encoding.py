@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation.posterior_moments import posterior_moments
+from pyro_vae.rows import Data, as_data, count_rows
 from pyro_vae.storage import write_text, write_whole
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights.resampling import sir
@@ -103,7 +103,7 @@ class Encoding:
 def encode(
     model: Callable,
     guide: Callable,
-    x: Tensor,
+    x: Data,
     *,
     num_samples: int = 32,
     num_draws: int = 0,
@@ -113,6 +113,7 @@ def encode(
     """Posterior means, standard deviations and draws of rows x (N, D).
 
     Args:
+        x: rows, in any form that :func:`pyro_vae.rows.as_data` takes.
         num_samples: draws behind each mean of a level with latent parents, or sets of
             ``num_particles`` proposals behind each mean of q_EW; at least 2.
         num_draws: draws per datum that are kept.
@@ -120,6 +121,7 @@ def encode(
         seed: of the draws; the global generators are put back.
     """
     check_count("num_draws", num_draws, minimum=0)
+    x = as_data(x, model, guide)
     moments = posterior_moments(model, guide, x, num_particles, num_samples, seed=seed)
     levels = [name.removesuffix("_mean") for name in moments if name.endswith("_mean")]
     draws = {}
@@ -128,7 +130,7 @@ def encode(
             torch.manual_seed(seed)
             latents = sir(model, guide, x, num_particles, num_draws).latents
         draws = {
-            name: values.reshape(num_draws, len(x), -1).cpu().numpy()
+            name: values.reshape(num_draws, count_rows(x), -1).cpu().numpy()
             for name, values in latents.items()
         }
     return Encoding(

@@ -7,9 +7,10 @@ with part r of mean m_r and variance v_r,
 
 of which R drawn parts give an unbiased estimate, the sample variance of m_r taken with R - 1. For q
 a part is a unit's conditional distribution at one draw of its parents: the noise of the unit's own
-draw is integrated out. For q_EW (S0, Algorithm 2; Cremer et al. 2017) it is one group of k
-proposals with their normalised weights: what resampling would pick at random is averaged. There the
-conditional mean cannot stand for the draw, since the weights depend on the draw itself.
+draw is integrated out. For q_EW (Vas 2024, Algorithm 2; Cremer et al. 2017,
+https://arxiv.org/abs/1704.02916) it is one group of k proposals with their normalised weights: what
+resampling would pick at random is averaged. There the conditional mean cannot stand for the draw,
+since the weights depend on the draw itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.rows import pieces
+from pyro_vae.rows import Data, as_data, count_rows, pieces
 from pyro_vae.torch_state import flushed_denormals, own_generators
 from pyro_vae.weights import bounds
 from pyro_vae.weights.levels import guide_levels
@@ -42,9 +43,9 @@ class _Parts(NamedTuple):
 
 
 def posterior_moments(
-    model: Callable,
+    model: Callable | None,
     guide: Callable,
-    x: Tensor,
+    x: Data,
     k: int = 1,
     num_samples: int = 32,
     *,
@@ -60,8 +61,10 @@ def posterior_moments(
     normal parts, 0.8 % for R = 32 and 4 % for R = 8.
 
     Args:
-        model, guide: Pyro programs with one data plate at dim -1; the model is not run for k = 1.
-        x: (N, D).
+        model, guide: Pyro programs with one data plate at dim -1; the model is not run for k = 1
+            and may be None then.
+        x: (N, D), or the tuple of the programs' arguments; anything that
+            :func:`pyro_vae.rows.as_data` takes.
         k: particles of q_EW; 1 is q itself.
         num_samples: R per datum: draws from q, or groups of k proposals.
         seed: of the draws; the global generators are put back.
@@ -81,15 +84,13 @@ def posterior_moments(
         =================  ======  ==============================================================
 
     Raises:
-        InputError: x is no finite (N, D) table; fewer than 2 samples; moments that are not finite.
+        InputError: data that cannot be read; fewer than 2 samples; moments that are not finite.
     """
     check_count("k", k)
     check_count("num_samples", num_samples, minimum=2)
     check_count("chunk_size", chunk_size)
-    if x.ndim != 2 or len(x) == 0:
-        raise InputError(f"x has shape {tuple(x.shape)}; moments want (N, D) with N >= 1")
-    if not torch.isfinite(x).all():
-        raise InputError("x has entries that are not finite")
+    programs = (guide,) if model is None else (model, guide)
+    x = as_data(x, *programs)
     columns: dict[str, list[Tensor]] = {}
     noise: dict[str, Tensor] = {}
     with torch.no_grad(), own_generators(), flushed_denormals():
@@ -111,16 +112,16 @@ def posterior_moments(
     for name, values in table.items():
         if not np.isfinite(values).all():
             raise InputError(f"{name} has values that are not finite; the pair has no such moments")
-    per_mean = len(x) * num_samples
+    per_mean = count_rows(x) * num_samples
     return table | {f"{name}_noise": (total / per_mean).numpy() for name, total in noise.items()}
 
 
 def _draw_parts(
-    model: Callable, guide: Callable, x: Tensor, k: int, number: int, chunk_size: int
+    model: Callable, guide: Callable, x: Data, k: int, number: int, chunk_size: int
 ) -> dict[str, _Parts]:
     """``number`` independent parts per datum, drawn in passes of about ``chunk_size``."""
     passes = []
-    for size in pieces(number, max(1, chunk_size // (k * len(x)))):
+    for size in pieces(number, max(1, chunk_size // (k * count_rows(x)))):
         if k == 1:
             passes.append(_conditionals(guide, x, size))
         else:
@@ -139,7 +140,7 @@ def _draw_parts(
     }
 
 
-def _conditionals(guide: Callable, x: Tensor, number: int) -> dict[str, _Parts]:
+def _conditionals(guide: Callable, x: Data, number: int) -> dict[str, _Parts]:
     """Conditional moments of every level at ``number`` draws of its parents."""
     return {
         name: _Parts(level.mean, level.variance, level.draws[0], level.scale)
@@ -148,11 +149,11 @@ def _conditionals(guide: Callable, x: Tensor, number: int) -> dict[str, _Parts]:
 
 
 def _weighted_groups(
-    model: Callable, guide: Callable, x: Tensor, k: int, number: int
+    model: Callable, guide: Callable, x: Data, k: int, number: int
 ) -> dict[str, _Parts]:
     """Weighted moments of every level within ``number`` groups of k fresh proposals."""
     terms = log_weights(model, guide, x, k * number)
-    check_all_rows(terms.log_w.shape[1], len(x))
+    check_all_rows(terms.log_w.shape[1], count_rows(x))
     groups = grouped(terms.log_w, k)
     # One pick for all levels, so that draws of z1 and z2 belong together.
     (chosen,) = choose(groups[:1])

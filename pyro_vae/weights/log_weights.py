@@ -19,7 +19,7 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from pyro_vae.rows import Data, as_arguments
+from pyro_vae.rows import Data, as_arguments, as_data
 from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.preconditions import (
@@ -143,7 +143,8 @@ def log_weights(model: Callable, guide: Callable, x: Data, num_particles: int = 
 
     Args:
         model, guide: Pyro programs with one data plate at dim -1.
-        x: the programs' argument, or a tuple of arguments; data along their first axis.
+        x: the programs' argument, or a tuple of arguments; data along their first axis, in any
+            form that :func:`pyro_vae.rows.as_data` takes.
         num_particles: K.
 
     Raises:
@@ -151,7 +152,9 @@ def log_weights(model: Callable, guide: Callable, x: Data, num_particles: int = 
             the one data plate, the guide misses it or draws one that the model lacks, or it is
             scaled differently in model and guide.
     """
-    return run_pair(model, guide, as_arguments(x), {}, num_particles)
+    # Programs that hold their data themselves are called with None.
+    args = (None,) if x is None else as_arguments(as_data(x, model, guide))
+    return run_pair(model, guide, args, {}, num_particles)
 
 
 def guide_sites(guide: Callable, x: Data, num_particles: int) -> dict[str, Mapping]:

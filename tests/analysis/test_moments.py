@@ -228,7 +228,7 @@ def test_the_seed_decides_and_the_global_generator_stays():
         ({"k": 0}, "k must be a whole number of at least 1, got 0"),
         ({"chunk_size": 0}, "chunk_size"),
         ({"x": torch.zeros(6)}, r"x has shape \(6,\)"),
-        ({"x": torch.zeros(0, 6)}, r"x has shape \(0, 6\)"),
+        ({"x": torch.zeros(0, 6)}, r"x holds no data: its shape is \(0, 6\)"),
         ({"x": torch.full((2, 6), torch.nan)}, "not finite"),
     ],
 )

@@ -14,6 +14,7 @@ from torch import nn
 import pyro_vae
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import activity
+from pyro_vae.evaluation.posterior_moments import posterior_moments
 from pyro_vae.rows import as_arguments, as_data
 from tests.conftest import tiny_pair
 
@@ -57,6 +58,8 @@ def everything(model, guide, x):
         ),
         "log_likelihood": lambda: pyro_vae.evaluation.log_likelihood(model, guide, x, 10),
         "bound_curve": lambda: pyro_vae.evaluation.bound_curve(model, guide, x, 10).values,
+        "log_weights": lambda: pyro_vae.log_weights(model, guide, x, 2).log_w.detach(),
+        "moments": lambda: posterior_moments(model, guide, x, 2, 3)["z1_mean"],
         "sir": lambda: pyro_vae.resampling.sir(model, guide, x, 4, 3).log_weight,
         "posterior_means": lambda: activity.posterior_means(guide, x)["z1"].mean,
         "active units": lambda: activity.count_active_units(guide, x)["z1"].activity,
