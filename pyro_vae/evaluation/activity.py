@@ -6,6 +6,7 @@ count with test images, and along principal directions.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,18 +46,24 @@ class PosteriorMeans:
         usual threshold itself for a unit-variance posterior and S = 100. InputError for the means
         of a single datum, which have no variance.
         """
-        check_rows(len(self.mean))
+        _check_rows(len(self.mean))
         return self.mean.var(0, unbiased=True) - self.noise_covariance.diagonal()
 
 
-def check_rows(number: int, definition: str = "") -> None:
-    """InputError unless there are rows enough for a variance over the data."""
-    if number < MIN_ROWS:
-        of = f" of definition {definition!r}" if definition else ""
-        raise InputError(
-            f"activity{of} is a variance over the data, which wants at least {MIN_ROWS} rows and "
-            f"some hundred to be worth reading; got {number}"
-        )
+def _too_few_rows(number: int, definition: str = "") -> str | None:
+    """What is wrong with so few rows; None where they are enough for a variance over the data."""
+    of = f" of definition {definition!r}" if definition else ""
+    wanted = (
+        f"activity{of} is a variance over the data, which wants at least {MIN_ROWS} rows and some "
+        f"hundred to be worth reading; got {number}"
+    )
+    return wanted if number < MIN_ROWS else None
+
+
+def _check_rows(number: int) -> None:
+    wrong = _too_few_rows(number)
+    if wrong:
+        raise InputError(wrong)
 
 
 @torch.no_grad()
@@ -115,7 +122,7 @@ def pca_active_units(means: PosteriorMeans, threshold: float = ACTIVITY_THRESHOL
 
 def _principal_variances(means: PosteriorMeans) -> Tensor:
     """Variances (D,) along the principal directions of the posterior means, falling."""
-    check_rows(len(means.mean), "pca")
+    _check_rows(len(means.mean))
     covariance = torch.cov(means.mean.T).reshape(means.noise_covariance.shape)
     return torch.linalg.eigvalsh(covariance - means.noise_covariance).flip(0)
 
@@ -125,13 +132,15 @@ class ActiveUnits:
     """Active units of one level by one definition.
 
     Attributes:
-        count: how many of the D units, or principal directions, are active.
+        count: how many of the D units, or principal directions, are active; None where the data
+            are a single row, which has no variance: nobody knows.
         activity: (D,), the variance that is compared with the threshold, of each unit; for "pca" of
             each principal direction, falling.
-        mask: (D,) booleans, which units are active; None for "pca", whose directions are no units.
+        mask: (D,) booleans, which units are active; None for "pca", whose directions are no units,
+            and for a single row.
     """
 
-    count: int
+    count: int | None
     activity: np.ndarray
     mask: np.ndarray | None
 
@@ -167,12 +176,20 @@ def count_active_units(
         num_samples, chunk_size: of :func:`posterior_means`; not used by "burda".
 
     Raises:
-        InputError: another definition; a threshold that is not positive; fewer than two rows.
+        InputError: another definition; a threshold that is not positive; data that cannot be read.
+
+    Warns:
+        UserWarning: a single row. Activity is NaN then, and counts are None.
     """
     check_choice("definition", definition, DEFINITIONS)
     check_positive("threshold", threshold)
     x = as_data(x, guide)
-    check_rows(count_rows(x), definition)
+    wrong = _too_few_rows(count_rows(x), definition)
+    if wrong:
+        warnings.warn(wrong, stacklevel=2)
+        means = posterior_means(guide, x, num_samples=2)
+        unknown = {name: np.full(level.mean.shape[1], np.nan) for name, level in means.items()}
+        return {name: ActiveUnits(None, values, None) for name, values in unknown.items()}
     if definition == "burda":
         activities = _single_sample_activities(guide, first_rows(x, BURDA_DATA))
     else:
