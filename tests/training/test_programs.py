@@ -94,6 +94,16 @@ def test_functions_are_resumed_to_the_bit(tmp_path):
         assert torch.equal(value, whole[key]), key
 
 
+def test_the_seed_decides_the_first_values_of_functions_too():
+    found = []
+    for state in (1, 2):
+        pyro.clear_param_store()
+        torch.manual_seed(state)  # of the caller, which does not matter
+        fit(model, guide, epochs=1)
+        found.append(stored()["shift"])
+    assert torch.equal(*found)
+
+
 def test_a_second_call_goes_on_with_what_the_store_holds():
     fit(model, guide)
     first = stored()["gain"]
@@ -178,7 +188,7 @@ def test_methods_of_a_module_train_the_whole_module():
 
 def test_looking_at_the_programs_changes_nothing():
     pair = Pair()
-    pair.unused.eval()
+    pair.decoder.eval()
     state = {name: value.clone() for name, value in pair.state_dict().items()}
     noise = torch.get_rng_state()
     trainable_pair(pair.model, pair.guide, X, 0)
@@ -186,7 +196,8 @@ def test_looking_at_the_programs_changes_nothing():
     for name, value in pair.state_dict().items():
         assert torch.equal(value, state[name]), name
     assert pair.training
-    assert not pair.unused.training
+    assert pair.unused.training
+    assert not pair.decoder.training
 
 
 def test_modules_of_pyro_stay_as_they_are_even_where_an_older_pair_had_their_names():
