@@ -1,11 +1,11 @@
-"""The study of S0's chapter 5 for any runs, side by side, as one page that needs no network.
+"""The study of Vas 2024, chapter 5, for any runs, as one page that needs no network.
 
     python -m analysis.report RUN [RUN ...] --out DIR
 
 Writes DIR/report.html with all pictures inside, DIR/figures (PNG, SVG) and DIR/tables (CSV). Runs
-that differ in their seed alone are one model; figures give its mean and spread. What is measured on
-the runs is kept in DIR/measured: a report that was cut off goes on, and one that is drawn anew
-measures nothing twice. Reads run directories and never trains.
+that differ in their seed alone are one model; pictures and tables give its mean and spread. What is
+measured on the runs is kept in DIR/measured: a report that was cut off goes on, and one that is
+drawn anew measures nothing twice. Reads run directories and never trains.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import torch
 from joblib import Parallel, delayed
 
 import pyro_vae
-from analysis.finished import read_run
+from analysis.reporting.finished import read_run
 from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.page import Page, add_entries
 from analysis.reporting.sections import SECTIONS
@@ -47,7 +47,7 @@ HELP = {
     "weighted_patches": "the same for q_EW, whose draws cost k proposals each",
     "draws": "posterior draws per patch of the correlations",
     "stimuli": "test patches with a part occluded",
-    "seed": "of everything random in the report",
+    "seed": "seed of every draw that the report makes",
     "labelled": "dataset or file with labels, where the runs' own data have none "
     "(default: the bundled textures, for patches of photographs)",
     "data_dir": "where data files lie now",
@@ -55,7 +55,10 @@ HELP = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 2 for bad input, 1 where an item failed, 130 for Ctrl-C."""
+    """Run the command: 2 for bad input, 130 for Ctrl-C, 1 where a run or an item was left out.
+
+    With 1 there is a report, of all that could be shown.
+    """
     try:
         return _main(arguments)
     except (InputError, OSError) as error:
@@ -75,7 +78,11 @@ def build_report(
     command: str = "",
     say: Callable[[str], None] = print,
 ) -> tuple[Path, list[str]]:
-    """Measure the runs and write the report; its path, and the names of the items that failed.
+    """Measure the runs and write the report.
+
+    Returns:
+        its path, and a line for each thing that is wrong with it: runs that were left out, and
+        items that failed.
 
     Args:
         paths: run directories. folder: of the report. settings: how much is measured.
@@ -87,8 +94,9 @@ def build_report(
     settings = settings or Settings()
     store = Store(folder / "measured", MEASUREMENTS)
     study = load_study(paths, settings, store)
-    for path, reason in study.left_out.items():
-        say(f"left out: {path}: {reason}")
+    wrong = [f"left out: {path}: {reason}" for path, reason in study.left_out.items()]
+    for line in wrong:
+        say(line)
     if settings.labelled is not None:
         _ = study.subjects[0].labelled  # what was asked for by name is there, or all stops here
     (folder / "figures").mkdir(parents=True, exist_ok=True)  # a bad --out shows before the work
@@ -105,7 +113,9 @@ def build_report(
         say(f"failed: {entry.name}")
     if page.not_shown:
         say(f"not shown, with reasons on the page: {', '.join(page.not_shown)}")
-    return page.write(), [entry.name for entry, _ in failures]
+    if failures:
+        wrong.append(f"failed items: {', '.join(entry.name for entry, _ in failures)}")
+    return page.write(), wrong
 
 
 def _measure(study: Study, jobs: int, say: Callable[[str], None]) -> None:
@@ -159,7 +169,7 @@ def _front(page: Page, study: Study, command: str) -> None:
         page.paragraph(f"Made by: {command}")
     page.table(pd.DataFrame([_describe(subject) for subject in study.subjects]))
     for path, reason in study.left_out.items():
-        page.paragraph(f"Left out of every figure: {path}: {reason}")
+        page.paragraph(f"Left out of this report: {path}: {reason}")
     settings = dataclasses.asdict(study.settings)
     page.paragraph(
         "Settings: " + ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None)
@@ -172,23 +182,22 @@ def _front(page: Page, study: Study, command: str) -> None:
 
 
 def _describe(subject: Subject) -> dict[str, object]:
-    config, summary = subject.run.config, subject.run.summary
-    trained = summary.get("run", {})
+    facts, trained = subject.run.facts, subject.run.summary
     return {
         "model": subject.label,
         "seed": subject.seed,
         "folder": subject.run.path.name,
-        "objective": config["objective"],
+        "objective": facts.objective,
         "k": subject.k,
-        "guide": config["guide"],
+        "guide": facts.guide,
         "units": " + ".join(map(str, subject.run.model.latent_sizes)),
-        "data": config["data_settings"]["name"],
-        "steps": trained.get("steps"),
-        "epochs": trained.get("epochs"),
-        "batch": config.get("batch_size"),
-        "lr": config.get("lr"),
-        "annealing": _schedules(config.get("annealing") or {}),
-        "version": config.get("versions", {}).get("pyro_vae", ""),
+        "data": facts.data_settings.get("name"),
+        "steps": trained.steps,
+        "epochs": trained.epochs,
+        "batch": facts.batch_size,
+        "lr": facts.lr,
+        "annealing": _schedules(facts.annealing),
+        "version": facts.versions.get("pyro_vae", ""),
     }
 
 
@@ -206,7 +215,7 @@ def _main(arguments: list[str] | None) -> int:
     quiet, jobs = flags.pop("quiet"), check_count("--jobs", flags.pop("jobs"))
     runs, out = flags.pop("runs"), flags.pop("out")
     words = sys.argv[1:] if arguments is None else arguments
-    path, failed = build_report(
+    path, wrong = build_report(
         runs,
         out,
         Settings(**flags),
@@ -215,9 +224,9 @@ def _main(arguments: list[str] | None) -> int:
         say=(lambda line: None) if quiet else (lambda line: print(line, flush=True)),
     )
     print(f"wrote {path}")
-    if failed:
-        print(f"report: failed items: {', '.join(failed)}", file=sys.stderr)
-    return 1 if failed else 0
+    for line in wrong:
+        print(f"report: {line}", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def _parser() -> argparse.ArgumentParser:

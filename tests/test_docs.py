@@ -67,7 +67,7 @@ def test_the_page_on_evaluation_runs():
 
     from matplotlib.figure import Figure
 
-    from analysis.plots import plot_bound_curve
+    from analysis.pictures.epochs import plot_bound_curve
 
     ax = plot_bound_curve(Figure().subplots(), curve.particles, curve.mean, curve.standard_error)
     assert list(ax.lines[0].get_ydata()) == list(curve.mean)

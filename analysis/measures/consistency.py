@@ -1,16 +1,16 @@
-"""Are the strong pairs of one patch strong at others? S0's table 5.8, and three nulls for it.
+"""Are the strong pairs of one patch strong at others? Vas 2024, Table 5.8, with three nulls.
 
 For a reference patch, the five pairs of greatest |r| are taken; the *ratio* of a pair is
 
     | mean over other patches of r  -  r at the reference patch |  /  sd over other patches of r
 
-and table 5.8 averages it over pairs and three references. What it would be by chance depends on how
+and Table 5.8 averages it over pairs and three references. What it would be by chance depends on how
 the pair came to be looked at:
 
 - a pair named before the reference patch was seen, which is exchangeable with the others: the ratio
   is |t| with P - 1 degrees of freedom, times sqrt(1 + 1/P); sqrt(2/pi) = 0.798 for many patches;
 - a pair chosen because it is strong there, of M pairs that are all noise: the mean of the
-  largest of M normal numbers, 4 and more, far above every number of table 5.8;
+  largest of M normal numbers, 4 and more, far above every number of Table 5.8;
 - a pair chosen so, where pairs differ as they do, but none has anything to do with the patch: the
   measured values of every pair, permuted over patches (:func:`permuted`).
 
@@ -45,7 +45,7 @@ def ratios(
     Args:
         references: triangles (R, M). mean, sd: (M,), over other patches.
         chosen_by: triangles (R, M) by which the pairs are chosen (other draws of the same patches);
-            ``references`` themselves as in S0 where it is None.
+            ``references`` themselves as in Vas 2024 where it is None.
 
     Raises:
         InputError: shapes that do not fit, or a pair that has no spread over patches.

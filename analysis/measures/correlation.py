@@ -86,7 +86,7 @@ def matrix(triangle: np.ndarray, units: int) -> np.ndarray:
 def strongest(triangles: np.ndarray, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
     """The pairs of greatest |r| of every triangle (B, M): their indices and r, (B, count) each.
 
-    |r| falls along the second axis (S0, figures 5.26 and 5.27, table 5.7).
+    |r| falls along the second axis (Vas 2024, Figures 5.26 and 5.27, Table 5.7).
     """
     if not 1 <= count <= triangles.shape[1]:
         raise InputError(

@@ -108,8 +108,8 @@ def decode(
 ) -> Decoding:
     """Fit the decoder on stratified subsamples of the training rows, test it on all test rows.
 
-    S0, Tables 5.1, 5.3, 5.4, 5.6 and Figures 5.13, 5.20. A constant unit adds nothing; where all
-    units are constant the most frequent class is answered.
+    Vas 2024, Tables 5.1, 5.3, 5.4, 5.6 and Figures 5.13, 5.20. A constant unit adds nothing; where
+    all units are constant the most frequent class is answered.
 
     Args:
         train: (N, U). train_labels: (N,). test: (M, U). test_labels: (M,).

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.measures.by_name import Named
 from pyro_vae.errors import InputError, check_count
 
+CLASS = "class"  # the column of a unit's class
 CLASSES = ("localised", "non-localised", "unresolved")
 MIN_R2 = 0.5
 MAX_COVERAGE = 0.6
 MAX_SPECTRAL_AREA = 0.05
 MIN_SPREAD = 0.6
-SELECTION_SIDE = 20  # pixels of the patches that S0 gives its thresholds for
+SELECTION_SIDE = 20  # pixels of the patches that Vas 2024 gives its thresholds for
 SUMMARISED = ("r2", "size", "length", "wavelength", "frequency")
 
 
@@ -24,7 +26,7 @@ def classify(
     min_spread: float = MIN_SPREAD,
     max_spectral_area: float = MAX_SPECTRAL_AREA,
 ) -> pd.DataFrame:
-    """The table with a column ``class``, one of CLASSES (S0, Figure 5.19 and Table 5.5).
+    """The table with a column ``class``, one of CLASSES (Vas 2024, Figure 5.19 and Table 5.5).
 
     ==============  ================================================================================
     localised       a Gabor function explains at least ``min_r2`` of the filter's energy, and its
@@ -37,11 +39,11 @@ def classify(
                     filters that are zero or not finite
     ==============  ================================================================================
 
-    S0 sorts by eye and leaves about 26 of its 315 active units in neither of its two classes. The
-    defaults are for 20 x 20 pixels. There r2 of noise in the 128 leading principal components of
-    photographs, as an untrained decoder has it, reached 0.20 in 150 filters, of white noise 0.09,
-    of noise in 64 components 0.48 (of 80); Gabor functions with half their energy in noise on top
-    had 0.62 to 0.73, full-field gratings with a quarter 0.78 to 0.84 and a coverage above 0.92,
+    Vas 2024 sorts by eye and leaves about 26 of its 315 active units in neither of its two classes.
+    The defaults are for 20 x 20 pixels. There r2 of noise in the 128 leading principal components
+    of photographs, as an untrained decoder has it, reached 0.20 in 150 filters, of white noise
+    0.09, of noise in 64 components 0.48 (of 80); Gabor functions with half their energy in noise on
+    top had 0.62 to 0.73, full-field gratings with a quarter 0.78 to 0.84 and a coverage above 0.92,
     Gabor functions of sizes up to 3.5 pixels one below 0.27. Spectral areas of the noise were at
     least 0.11 (128 components) and 0.05 (64), of sums of two gratings at most 0.045. Fewer
     components than 64 leave noise too smooth for these thresholds: fit some beside the filters.
@@ -53,14 +55,14 @@ def classify(
         InputError: a column is missing.
     """
     _check_columns(fits, ("r2", "coverage", "spread", "spectral_area"))
-    explained = fits["r2"] >= min_r2  # False for NaN, as below
-    localised = explained & (fits["coverage"] <= max_coverage)
-    structured = (fits["spread"] >= min_spread) & (fits["spectral_area"] <= max_spectral_area)
+    explained = fits.r2 >= min_r2  # False for NaN, as below
+    localised = explained & (fits.coverage <= max_coverage)
+    structured = (fits.spread >= min_spread) & (fits.spectral_area <= max_spectral_area)
     names = np.select([localised, explained | structured], CLASSES[:2], CLASSES[2])
-    return fits.assign(**{"class": names})
+    return fits.assign(**{CLASS: names})
 
 
-def class_counts(classified: pd.DataFrame, active: np.ndarray | None = None) -> dict[str, int]:
+def class_counts(classified: pd.DataFrame, active: np.ndarray | None = None) -> Named:
     """``active`` units, and those ``localised``, ``non_localised`` and ``unresolved`` of them.
 
     Args:
@@ -70,8 +72,8 @@ def class_counts(classified: pd.DataFrame, active: np.ndarray | None = None) -> 
         InputError: ``active`` has another shape, or no unit is active.
     """
     chosen = only_active(classified, active)
-    counts = {name.replace("-", "_"): int((chosen["class"] == name).sum()) for name in CLASSES}
-    return {"active": len(chosen)} | counts
+    counts = {name.replace("-", "_"): int((chosen[CLASS] == name).sum()) for name in CLASSES}
+    return Named(active=len(chosen), **counts)
 
 
 def only_active(fits: pd.DataFrame, active: np.ndarray | None) -> pd.DataFrame:
@@ -95,11 +97,11 @@ def select_gabors(
     min_wavelength: float = 2,
     min_frequency: float = 0.18,
 ) -> np.ndarray:
-    """Which filters are Gabor functions near the middle of the patch, (U,) booleans (S0, F5.24).
+    """Which filters are Gabor functions near the patch's middle, (U,) (Vas 2024, Figure 5.24).
 
     Both coordinates of the centre lie within ``centre``, the ``scale`` (the geometric mean of the
-    two standard deviations: S0 gives each filter one) within ``size``, the wavelength is above
-    ``min_wavelength`` and the frequency above ``min_frequency``, which is a wavelength below
+    two standard deviations: Vas 2024 gives each filter one) within ``size``, the wavelength is
+    above ``min_wavelength`` and the frequency above ``min_frequency``, which is a wavelength below
     1 / 0.18 = 5.6 pixels. A wavelength of exactly 2 is where a fit ends that follows noise from
     pixel to pixel. Goodness is not asked for: combine with the classes.
 
@@ -110,7 +112,7 @@ def select_gabors(
     """
     _check_columns(fits, ("x", "y", "scale", "wavelength", "frequency"))
     ratio = check_count("side", side) / SELECTION_SIDE
-    chosen = (fits["wavelength"] > min_wavelength) & (fits["frequency"] > min_frequency)
+    chosen = (fits.wavelength > min_wavelength) & (fits.frequency > min_frequency)
     for column, bounds in (("x", centre), ("y", centre), ("scale", size)):
         chosen &= fits[column].between(*(ratio * bound for bound in bounds))
     return chosen.to_numpy()
@@ -135,7 +137,7 @@ def gabor_summary(fits: pd.DataFrame) -> pd.DataFrame:
     for name in SUMMARISED:
         low, median, high = fits[name].quantile([0.25, 0.5, 0.75])
         rows.append({"quantity": name, "median": median, "low": low, "high": high, "n": len(fits)})
-    bias = np.abs(np.exp(2j * fits["orientation"].to_numpy()).mean())
+    bias = np.abs(np.exp(2j * fits.orientation.to_numpy()).mean())
     limit = np.sqrt(-np.log(0.05) / len(fits))
     rows.append({"quantity": "orientation bias", "median": bias, "high": limit, "n": len(fits)})
     return pd.DataFrame(rows)

@@ -39,7 +39,7 @@ def gabor_images(fits: pd.DataFrame, image_shape: tuple[int, int]) -> np.ndarray
 
 
 def fit_gabors(filters: np.ndarray) -> pd.DataFrame:
-    """The least-squares Gabor function of every filter (S0, Figure 5.19), a row each.
+    """The least-squares Gabor function of every filter (Vas 2024, Figure 5.19), a row each.
 
     Amplitude and phase are linear in the pair (cos, sin) and are solved for at each step of the six
     others (variable projection). These start from the best atoms of a dictionary, one for each size
@@ -82,8 +82,8 @@ def fit_gabors(filters: np.ndarray) -> pd.DataFrame:
             found[unit, 0] *= peaks[unit]
     table = pd.DataFrame(found, columns=columns)
     table.insert(0, "unit", np.arange(len(rows)))
-    table.insert(6, "scale", np.sqrt(table["size"] * table["length"]))
-    table.insert(9, "frequency", 1 / table["wavelength"])
+    table.insert(6, "scale", np.sqrt(table.get("size") * table.length))
+    table.insert(9, "frequency", 1 / table.wavelength)
     return pd.concat([table, footprints(filters)], axis=1)
 
 

@@ -1,9 +1,10 @@
 """Illusory contours for units with Gabor fields: which units, which stimuli, what responses say.
 
-After Lee and Nguyen (2001): a grating of a unit's own orientation, wavelength and phase runs
-through its field ("full"); the same with the field's middle blanked, so that only the two ends, the
-inducers, are left ("illusory"); and controls without a contour: the inducers' carrier turned by 90
-degrees ("rotated"), or one inducer alone ("one end", "other end").
+After Lee and Nguyen 2001 (https://doi.org/10.1073/pnas.031579998): a grating of a unit's own
+orientation, wavelength and phase runs through its field ("full"); the same with the field's middle
+blanked, so that only the two ends, the inducers, are left ("illusory"); and controls without a
+contour: the inducers' carrier turned by 90 degrees ("rotated"), or one inducer alone ("one end",
+"other end").
 
 Fields in small patches can be nearly as long as the patch, so the inducers may reach into them:
 what they send straight through the field is told by the unit's linear receptive field, beside which
@@ -19,8 +20,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.measures.by_name import Named
+from analysis.measures.seeds import spread
 from pyro_vae.errors import InputError
-from pyro_vae.evaluation.statistics import mean_and_error
 
 CONDITIONS = ("full", "illusory", "rotated", "one end", "other end")
 FULL, ILLUSORY, ROTATED, ONE, OTHER = range(len(CONDITIONS))
@@ -53,8 +55,8 @@ def units_with_room(fits: pd.DataFrame, image_shape: tuple[int, int]) -> NDArray
     room = np.minimum(sideways, upwards) >= (GAP + INDUCER) * min(image_shape)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     side = min(image_shape)
-    narrow = fits["size"].to_numpy(float) <= LARGEST * side
-    narrow &= fits["wavelength"].to_numpy(float) <= side
+    narrow = fits.get("size").to_numpy(float) <= LARGEST * side
+    narrow &= fits.wavelength.to_numpy(float) <= side
     return np.flatnonzero((r2 >= MIN_R2) & narrow & inside & room)
 
 
@@ -151,7 +153,8 @@ def contrasts(found: Mapping[str, NDArray]) -> pd.DataFrame:
     Raises:
         InputError: as :func:`contour_shares`.
     """
-    response, linear = found["response"], found["linear"]
+    found = Named(found)
+    response, linear = found.response, found.linear
     full = _driven(response, "response")
     try:
         gain = full.sum() / _driven(linear, "linear response").sum()
@@ -162,13 +165,12 @@ def contrasts(found: Mapping[str, NDArray]) -> pd.DataFrame:
         "illusory - rotated": illusory - response[:, ROTATED],
         "illusory - both ends": illusory - response[:, ONE] - response[:, OTHER],
         "illusory - linear": illusory - gain * linear[:, ILLUSORY],
-        "top-down, blank": illusory - found["response_blank"][:, ILLUSORY],
-        "top-down, rotated": illusory - found["response_rotated"][:, ILLUSORY],
+        "top-down, blank": illusory - found.response_blank[:, ILLUSORY],
+        "top-down, rotated": illusory - found.response_rotated[:, ILLUSORY],
     }
     rows = []
     for name, difference in differences.items():
-        apart = mean_and_error(difference)
-        mean, error = apart.mean, apart.standard_error
+        mean, _, error = spread(difference)
         # Differences at the level of rounding are none, NaN is no prediction: nothing to test.
         varies = error > 1e-6 * np.abs(full).mean()
         t, p = stats.ttest_1samp(difference, 0.0) if varies else (np.nan, np.nan)
@@ -191,10 +193,10 @@ def _driven(response: NDArray, what: str) -> NDArray[np.float64]:
     if not np.isfinite(response).all():
         raise InputError(f"{what} has entries that are not finite")
     full = response[:, FULL].astype(float)
-    error = mean_and_error(full).standard_error
-    if not full.mean() > MIN_RESPONSE * error:
+    mean, _, error = spread(full)
+    if not mean > MIN_RESPONSE * error:
         raise InputError(
-            f"the {what} to gratings through the fields of {len(full)} units is {full.mean():.2g} "
+            f"the {what} to gratings through the fields of {len(full)} units is {mean:.2g} "
             f"+- {error:.2g} (s.e.): the units do not answer to them"
         )
     return full

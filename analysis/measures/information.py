@@ -26,7 +26,7 @@ def unit_information(
     shuffles: int = SHUFFLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """I(z_u; label) of every unit with its null under shuffled labels (beyond S0).
+    """I(z_u; label) of every unit with its null under shuffled labels (beyond Vas 2024).
 
         I = sum_bc p_bc log( p_bc / (p_b p_c) ) - (m_bc - m_b - m_c + 1) / (2 N)
 

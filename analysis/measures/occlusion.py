@@ -20,7 +20,8 @@ def centred_square(image_shape: tuple[int, ...], side: int | None = None) -> NDA
     """
     if len(image_shape) != 2:
         raise InputError(
-            f"rows of shape {tuple(image_shape)} are no images; only pixels can be occluded"
+            f"rows of shape {tuple(image_shape)} are no grey images; only their pixels can be "
+            "occluded"
         )
     side = round(HIDDEN_SHARE * min(image_shape)) if side is None else side
     if not 1 <= side < min(image_shape):

@@ -18,7 +18,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.evaluation.statistics import mean_and_error
 
 LEVEL = 0.95  # of the intervals
-# Differences that vary by less than this share of the figures are equal up to rounding.
+# Differences that vary by less than this share of the numbers are equal up to rounding.
 ROUNDING = 1e-12
 
 
@@ -32,18 +32,18 @@ def summary(
 
     Args:
         table: a row per model and seed.
-        values: columns of figures; a figure that is NaN is left out and counted.
+        values: columns of numbers; a number that is NaN is left out and counted.
         by: column, or columns, that name the model.
         unit: column of the seeds; where there is none, rows are taken for different seeds.
 
     Returns:
         Table in the order in which models and values come: ``by``, ``quantity`` (the column that
         was summarised), ``mean``, ``sd`` over seeds (divisor n - 1), ``standard_error`` = sd /
-        sqrt(n), ``n`` and ``missing`` (figures that were NaN); all in the unit of the figure. With
+        sqrt(n), ``n`` and ``missing`` (numbers that were NaN); all in the unit of the column. With
         n = 1 spread and error are NaN.
 
     Raises:
-        InputError: an unknown column, infinite figures, no rows, or two rows of one model and seed.
+        InputError: an unknown column, infinite numbers, no rows, or two rows of one model and seed.
     """
     values = [values] if isinstance(values, str) else list(values)
     by = [by] if isinstance(by, str) else list(by)
@@ -51,8 +51,8 @@ def summary(
     rows = []
     for keys, group in table.groupby(by, sort=False, dropna=False):
         for name in values:
-            figures = group[name].dropna().to_numpy(float)
-            mean, sd, error = _spread(figures)
+            numbers = group[name].dropna().to_numpy(float)
+            mean, sd, error = spread(numbers)
             rows.append(
                 dict(zip(by, keys, strict=True))
                 | {
@@ -60,8 +60,8 @@ def summary(
                     "mean": mean,
                     "sd": sd,
                     "standard_error": error,
-                    "n": len(figures),
-                    "missing": len(group) - len(figures),
+                    "n": len(numbers),
+                    "missing": len(group) - len(numbers),
                 }
             )
     return pd.DataFrame(rows)
@@ -77,19 +77,19 @@ def paired(
     assumption which nothing here can check.
 
     Args:
-        table: a row per model and seed. value: its column of figures.
+        table: a row per model and seed. value: its column of numbers.
         baseline: the model that others are compared with.
 
     Returns:
         Table with a row for every other model, in the order of the table: ``by``, ``baseline``,
-        ``difference`` (mean d, in the unit of the figure), ``sd`` and ``standard_error`` of d,
+        ``difference`` (mean d, in the unit of the column), ``sd`` and ``standard_error`` of d,
         ``low`` and ``high`` (95 % interval), ``t``, ``df``, ``p`` (two-sided), ``p_holm`` (adjusted
-        over the models of this table), ``n`` seeds, ``dropped`` (figures of either that are NaN or
+        over the models of this table), ``n`` seeds, ``dropped`` (numbers of either that are NaN or
         have no partner) and ``note``: why there is no test, or "". Where there is none its
         columns are NaN.
 
     Raises:
-        InputError: an unknown column or baseline, no other model, infinite figures, or two rows of
+        InputError: an unknown column or baseline, no other model, infinite numbers, or two rows of
             one model and seed.
     """
     _check(table, [value], [by], unit)
@@ -113,7 +113,7 @@ def paired(
             | {"n": len(pairs), "dropped": given - 2 * len(pairs)}
         )
     found = pd.DataFrame(rows)
-    found["p_holm"] = holm(found["p"])
+    found = found.assign(p_holm=holm(found.p))
     names = [
         by,
         "baseline",
@@ -159,37 +159,54 @@ def mean_and_spread(mean: float, sd: float, n: int | None = None, digits: int = 
     return text if n is None else f"{text} (n = {n})"
 
 
-def _spread(figures: NDArray) -> tuple[float, float, float]:
+def mean_and_sd(numbers: pd.Series, digits: int = 3) -> str:
+    """:func:`mean_and_spread` of a column."""
+    return mean_and_spread(numbers.mean(), numbers.std(), digits=digits)
+
+
+def in_words(found: pd.DataFrame, digits: int = 3, separator: str = ", ") -> str:
+    """Every model of a :func:`summary` with its mean, spread and number of seeds."""
+    return separator.join(
+        f"{row.model} {mean_and_spread(row.mean, row.sd, row.n, digits)}"
+        for row in found.itertuples(index=False)
+    )
+
+
+def words(table: pd.DataFrame, value: str, digits: int = 3, separator: str = ", ") -> str:
+    """:func:`in_words` of a column of a table that has a row per model and seed."""
+    return in_words(summary(table, value), digits, separator)
+
+
+def spread(numbers: NDArray) -> tuple[float, float, float]:
     """Mean, standard deviation and standard error of the mean; NaN for what n does not give."""
-    n = len(figures)
+    n = len(numbers)
     if n < 2:
-        return (float(figures[0]) if n else math.nan), math.nan, math.nan
-    found = mean_and_error(figures)
-    return found.mean, float(figures.std(ddof=1)), found.standard_error
+        return (float(numbers[0]) if n else math.nan), math.nan, math.nan
+    found = mean_and_error(numbers)
+    return found.mean, float(numbers.std(ddof=1)), found.standard_error
 
 
 def _paired_test(ours: NDArray, theirs: NDArray, baseline: str) -> dict[str, float | str]:
-    mean, sd, error = _spread(ours - theirs)
-    row = {"difference": mean, "sd": sd, "standard_error": error, "note": ""}
-    row |= dict.fromkeys(("low", "high", "t", "df", "p"), math.nan)
+    mean, sd, error = spread(ours - theirs)
+    row = {"difference": mean, "sd": sd, "standard_error": error}
+    no_test = {"note": ""} | dict.fromkeys(("low", "high", "t", "df", "p"), math.nan)
     n = len(ours)
     if n == 0:
-        row["note"] = f"no seed in common with {baseline}"
-    elif n == 1:
-        row["note"] = "one seed: no spread and no test"
-    elif sd <= ROUNDING * max(np.abs(ours).max(), np.abs(theirs).max()):
-        row["note"] = "the differences do not vary: no test"
-    else:
-        test = stats.ttest_rel(ours, theirs)
-        low, high = test.confidence_interval(LEVEL)
-        row |= {
-            "low": float(low),
-            "high": float(high),
-            "t": float(test.statistic),
-            "df": float(test.df),
-            "p": float(test.pvalue),
-        }
-    return row
+        return row | no_test | {"note": f"no seed in common with {baseline}"}
+    if n == 1:
+        return row | no_test | {"note": "one seed: no spread and no test"}
+    if sd <= ROUNDING * max(np.abs(ours).max(), np.abs(theirs).max()):
+        return row | no_test | {"note": "the differences do not vary: no test"}
+    test = stats.ttest_rel(ours, theirs)
+    low, high = test.confidence_interval(LEVEL)
+    return row | {
+        "note": "",
+        "low": float(low),
+        "high": float(high),
+        "t": float(test.statistic),
+        "df": float(test.df),
+        "p": float(test.pvalue),
+    }
 
 
 def _check(table: pd.DataFrame, values: Sequence[str], by: Sequence[str], unit: str | None) -> None:
@@ -204,7 +221,7 @@ def _check(table: pd.DataFrame, values: Sequence[str], by: Sequence[str], unit: 
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise InputError(f"column {name!r} does not hold numbers")
         if np.isinf(table[name].to_numpy(float, na_value=math.nan)).any():
-            raise InputError(f"column {name!r} holds infinite figures")
+            raise InputError(f"column {name!r} holds infinite numbers")
     twice = table.duplicated(keys)
     if unit is not None and twice.any():
         row = table.loc[twice, keys].iloc[0]

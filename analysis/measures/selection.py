@@ -1,4 +1,4 @@
-"""Which units carry the label: units added one by one, and forward selection (S0, section 5.3)."""
+"""Which units carry the label: units added one by one, forward selection (Vas 2024, 5.3)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def forward_selection(
     ``folds`` stratified parts of the training rows, so that all of them count: the best of many
     useless units gains up to about two standard errors by luck, which must stay below ``min_gain``.
     Equal accuracies are told apart by the log-loss, never by the units' order. Test rows are not
-    looked at. (S0, Table 5.2, does not say how it chose.)
+    looked at. (Vas 2024, Table 5.2, does not say how it chose.)
 
     Args:
         train: (N, U). labels: (N,).
@@ -108,7 +108,7 @@ def accuracy_as_units_are_added(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Test accuracy of the first 1, 2, ... units of ``order`` (S0, section 5.3).
+    """Test accuracy of the first 1, 2, ... units of ``order`` (Vas 2024, section 5.3).
 
     An order that was itself found on labels must come from the training rows only.
 
@@ -149,8 +149,8 @@ def selective_accuracy(
 ) -> pd.DataFrame:
     """Test accuracy from the selected units, from the others, and from as many at random.
 
-    S0, Table 5.3. The random units, drawn from all and anew for every repeat, are what a choice
-    that knows nothing of the labels reaches with the same number.
+    Vas 2024, Table 5.3. The random units, drawn from all and anew for every repeat, are what a
+    choice that knows nothing of the labels reaches with the same number.
 
     Returns:
         a row per group and repeat: ``group`` (selective, other, random), ``repeat``, ``units`` (how
@@ -220,7 +220,7 @@ def most_certain_units(
 ) -> list[int]:
     """The units with the lowest posterior variance, averaged over the data; lowest first.
 
-    S0 draws its scatters on two of them (Figures 5.12, 5.21).
+    Vas 2024 draws its scatters on two of them (Figures 5.12, 5.21).
 
     Args:
         sd: (N, U), posterior standard deviations. candidates: units to choose from, all by default.

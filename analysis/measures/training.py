@@ -13,7 +13,7 @@ Metrics = Mapping[str, Sequence[float]]
 
 
 def courses(runs: Iterable[tuple[str, int, Metrics]], columns: Sequence[str]) -> pd.DataFrame:
-    """Held-out figures of several runs against training steps.
+    """Held-out numbers of several runs against training steps.
 
     Args:
         runs: (model, seed, columns of ``metrics.csv``) of each run.

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.measures.by_name import Named
 from pyro_vae.errors import InputError, check_positive
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
 
@@ -24,13 +25,13 @@ def levels_of(moments: Mapping[str, np.ndarray]) -> list[str]:
 def unit_moments(
     moments: Mapping[str, np.ndarray], level: str, threshold: float = ACTIVITY_THRESHOLD
 ) -> pd.DataFrame:
-    """Posterior moments of a level's units, aggregated over the data (S0, Figures 5.6-10, 5.14-18).
+    """Posterior moments of a level's units, aggregated over the data (Vas 2024, Figures 5.6-18).
 
     A_u = Var_x( E[z_u | x] ) - Monte Carlo variance of these means; active is A_u > threshold
-    (S0 says "standard deviation different from 0").
+    (Vas 2024 says "standard deviation different from 0").
 
     Args:
-        moments: of ``posterior_moments``: ``<level>_mean``, ``_sd`` (N, U),
+        moments: of ``pyro_vae.evaluation.posterior_moments``: ``<level>_mean``, ``_sd`` (N, U),
             ``_noise`` (U,) and, for q, ``_scale`` (N, U).
 
     Returns:
@@ -67,20 +68,17 @@ def unit_moments(
     )
     if f"{level}_scale" in moments:
         scale = _checked(moments, f"{level}_scale")
-        table["scale"] = scale.mean(0)
-        table["sd_of_scales"] = scale.std(0, ddof=1)
+        table = table.assign(scale=scale.mean(0), sd_of_scales=scale.std(0, ddof=1))
     return table
 
 
-def activity(
-    moments: Mapping[str, np.ndarray], threshold: float = ACTIVITY_THRESHOLD
-) -> dict[str, np.ndarray]:
+def activity(moments: Mapping[str, np.ndarray], threshold: float = ACTIVITY_THRESHOLD) -> Named:
     """Of every level ``<level>_activity`` (U,) and ``<level>_active`` (U,) booleans."""
-    found: dict[str, np.ndarray] = {}
+    found = Named()
     for level in levels_of(moments):
         table = unit_moments(moments, level, threshold)
-        found[f"{level}_activity"] = table["activity"].to_numpy()
-        found[f"{level}_active"] = table["active"].to_numpy()
+        found[f"{level}_activity"] = table.activity.to_numpy()
+        found[f"{level}_active"] = table.active.to_numpy()
     return found
 
 
@@ -107,8 +105,8 @@ def active_units(found: Mapping[str, np.ndarray], level: str, at_least: int = 1)
 
 def activity_gap(
     activities: np.ndarray, threshold: float = ACTIVITY_THRESHOLD, floor: float = FLOOR
-) -> dict[str, float]:
-    """How separate the active units are from the inactive ones (S0, section 5.4).
+) -> Named:
+    """How separate the active units are from the inactive ones (Vas 2024, section 5.4).
 
     Activities are sorted and those below ``floor`` count as ``floor``. The gap is the largest ratio
     of neighbours; it lies between ``gap_low`` and ``gap_high``. A gap is found in any list, so the
@@ -131,22 +129,22 @@ def activity_gap(
     values = np.asarray(activities, float)
     low, high, ratio, second = _largest_gap(values, floor, "activities")
     close = (values > threshold / NEAR) & (values < threshold * NEAR)
-    return {
-        "units": len(values),
-        "active": int((values > threshold).sum()),
-        "gap_low": low,
-        "gap_high": high,
-        "gap_ratio": ratio,
-        "second_ratio": second,
-        "above_gap": int((values >= high).sum()),
-        "near_threshold": int(close.sum()),
-        "threshold_in_gap": bool(low <= threshold < high),
-    }
+    return Named(
+        units=len(values),
+        active=int((values > threshold).sum()),
+        gap_low=low,
+        gap_high=high,
+        gap_ratio=ratio,
+        second_ratio=second,
+        above_gap=int((values >= high).sum()),
+        near_threshold=int(close.sum()),
+        threshold_in_gap=bool(low <= threshold < high),
+    )
 
 
 def above_gap(activities: np.ndarray) -> np.ndarray:
     """Which units (U,) are above the gap of :func:`activity_gap`; none where there is no gap."""
-    return np.asarray(activities, float) >= activity_gap(activities)["gap_high"]
+    return np.asarray(activities, float) >= activity_gap(activities).gap_high
 
 
 def field_gap(fields: np.ndarray, active: np.ndarray) -> dict[str, float]:
@@ -187,7 +185,7 @@ def field_gap(fields: np.ndarray, active: np.ndarray) -> dict[str, float]:
 
 
 def densities(draws: np.ndarray, prior, points: int = 201) -> pd.DataFrame:
-    """Density of each unit's draws beside its prior's (S0, Figure 5.11).
+    """Density of each unit's draws beside its prior's (Vas 2024, Figure 5.11).
 
     Args:
         draws: (N, U), one draw of z | x per datum: draws from the aggregated posterior.

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from analysis.measures.correlation import chance_density
+from analysis.pictures.images import plot_image_grid
 from pyro_vae.errors import InputError
 
 NULL = {"color": "k", "linewidth": 1.0, "linestyle": ":"}
@@ -17,7 +18,7 @@ Colours = Mapping[str, Sequence[float]]
 
 
 def plot_correlation_matrix(ax: Axes, matrix: np.ndarray, *, limit: float = 0.5) -> Axes:
-    """Correlations (A, A) of units in colours of +-limit, the diagonal left out (S0, F5.23)."""
+    """Correlations (A, A) of units in colours of +-limit, no diagonal (Vas 2024, Figure 5.23)."""
     shown = np.array(matrix, float)
     if shown.ndim != 2 or shown.shape[0] != shown.shape[1]:
         raise InputError(
@@ -76,23 +77,21 @@ def _density(counts: np.ndarray, width: np.ndarray) -> np.ndarray:
 def plot_strongest(
     ax: Axes, table: pd.DataFrame, colours: Colours, chance: Mapping[str, np.ndarray] | None = None
 ) -> Axes:
-    """Strongest |r| by rank, a bar per model with its spread (S0, F5.26 and F5.27).
+    """Strongest |r| by rank, a bar per model with its spread (Vas 2024, Figures 5.26 and 5.27).
 
     Args:
         table: columns ``model``, ``rank`` (from 1), ``mean``, ``sd`` (NaN: no error line).
         chance: model -> expected |r| by rank with independent units, dotted; of more pairs the
             strongest are larger.
     """
-    models = [model for model in colours if model in set(table["model"])]
+    models = [model for model in colours if model in set(table.model)]
     width = 0.8 / len(models)
     for place, model in enumerate(models):
-        rows = table[table["model"] == model].sort_values("rank")
+        rows = table[table.model == model].sort_values("rank")
         x = rows["rank"] + (place - (len(models) - 1) / 2) * width
         ax.bar(x, rows["mean"], width, color=colours[model], label=model)
-        some = rows["sd"].notna()
-        ax.errorbar(
-            x[some], rows["mean"][some], rows["sd"][some], fmt="none", ecolor="k", capsize=2
-        )
+        some = rows.sd.notna()
+        ax.errorbar(x[some], rows["mean"][some], rows.sd[some], fmt="none", ecolor="k", capsize=2)
         if chance is not None:
             label = "chance" if place == 0 else None
             level = chance[model][: len(x)]
@@ -112,7 +111,7 @@ def plot_pair_samples(
     *,
     colour: Sequence[float] | str = "tab:blue",
 ) -> Axes:
-    """Joint draws (n, 2) of two units, with their filters (2, H, W) above (S0, F5.28 to F5.30).
+    """Joint draws (n, 2) of two units, with their filters (2, H, W[, 3]) above (Vas 2024, 5.28-30).
 
     The filters stand over the axes, the first unit's on the left, each in greys of its own.
     """
@@ -126,9 +125,7 @@ def plot_pair_samples(
     ax.text(0.5, 1.2, f"r = {r:.2f}", ha="center", va="center", transform=ax.transAxes)
     for left, image, name in zip((0.02, 0.63), filters, names, strict=True):
         inset = ax.inset_axes((left, 1.04, 0.35, 0.35))
-        limit = max(np.abs(image).max(), 1e-12)
-        inset.imshow(image, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest")
-        inset.set_axis_off()
+        plot_image_grid(inset, image[None], 1, limit=max(np.abs(image).max(), 1e-12))
         inset.set_title(name, fontsize="small", pad=2)
     return ax
 
@@ -146,10 +143,9 @@ def plot_signal_noise(
     ax.axvline(0, color="0.6", linewidth=0.5)
     if found is not None:
         ends = np.array([signal.min(), signal.max()])
-        ax.plot(ends, found["slope"] * ends, "r-", linewidth=1)
+        ax.plot(ends, found.slope * ends, "r-", linewidth=1)
         ax.set_title(
-            f"similarity {found['similarity']:.3f}\n"
-            f"(null {found['null_mean']:.3f} ± {found['null_sd']:.3f})"
+            f"similarity {found.similarity:.3f}\n(null {found.null_mean:.3f} ± {found.null_sd:.3f})"
         )
     ax.set_xlabel("signal correlation")
     ax.set_ylabel("noise correlation")
@@ -157,16 +153,16 @@ def plot_signal_noise(
 
 
 def plot_consistency(ax: Axes, table: pd.DataFrame, colours: Colours) -> Axes:
-    """Ratios of S0's table 5.8 with their nulls, one point per run.
+    """Ratios of Vas 2024, Table 5.8, with their nulls, one point per run.
 
     Args:
         table: columns ``model``, ``ratio`` (pairs chosen where they are measured), ``permuted``
             (its null), ``halves`` (chosen by other draws) and ``exchangeable`` (its null).
     """
-    models = [model for model in colours if model in set(table["model"])]
+    models = [model for model in colours if model in set(table.model)]
     shown = (("ratio", "o", -0.12), ("halves", "^", 0.12))
     for place, model in enumerate(models):
-        rows = table[table["model"] == model]
+        rows = table[table.model == model]
         for column, marker, shift in shown:
             label = {"ratio": "chosen and measured on all draws", "halves": "on either half"}
             ax.plot(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.latent import class_colours, class_handles
-from analysis.pictures.style import PALETTE, colours
+from analysis.pictures.style import PALETTE, class_colours, class_handles, colours
 from pyro_vae.errors import InputError
 
 SPREAD = 0.5  # width that the points of one model take, of the distance between models
@@ -25,21 +25,21 @@ def plot_accuracies(ax: Axes, table: pd.DataFrame, chance: float, title: str) ->
             are any ``group`` (drawn side by side, named in a legend) and ``null`` (crosses).
         chance: the dashed line.
     """
-    models = list(dict.fromkeys(table["model"]))
+    models = list(dict.fromkeys(table.model))
     grouped = "group" in table
-    groups = list(dict.fromkeys(table["group"])) if grouped else [None]
+    groups = list(dict.fromkeys(table.group)) if grouped else [None]
     per_model = colours(models)
     for place, group in enumerate(groups):
         shift = SPREAD * ((place + 0.5) / len(groups) - 0.5)
         for position, model in enumerate(models):
-            rows = table[table["model"] == model]
-            rows = rows[rows["group"] == group] if grouped else rows
-            values = rows["accuracy"].dropna().to_numpy()
+            rows = table[table.model == model]
+            rows = rows[rows.group == group] if grouped else rows
+            values = rows.accuracy.dropna().to_numpy()
             colour = PALETTE[place % len(PALETTE)] if grouped else per_model[model]
             label = group if grouped and position == 0 else None
             _points(ax, position + shift, values, colour, label)
             if "null" in rows:
-                null = rows["null"].to_numpy()
+                null = rows.null.to_numpy()
                 label = "shuffled labels" if place == position == 0 else None
                 x = np.full(len(null), position + shift)
                 ax.plot(x, null, "x", color="0.5", markersize=4, label=label)
@@ -91,8 +91,8 @@ def plot_accuracy_curve(ax: Axes, table: pd.DataFrame, chance: float, title: str
         table: a row per run and number of units: ``model``, ``seed``, ``units``, ``accuracy``.
         chance: the dashed line.
     """
-    for model, colour in colours(list(dict.fromkeys(table["model"]))).items():
-        by_units = table[table["model"] == model].groupby("units")["accuracy"]
+    for model, colour in colours(list(dict.fromkeys(table.model))).items():
+        by_units = table[table.model == model].groupby("units").accuracy
         mean, sd = by_units.mean(), by_units.std().fillna(0.0)
         ax.plot(mean.index, mean, marker=".", color=colour, label=model)
         ax.fill_between(mean.index, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
@@ -117,19 +117,69 @@ def plot_label_scatter(
     *,
     legend: bool = True,
 ) -> Axes:
-    """Data on two units, (N, 2), in the colour of their label (S0, Figures 5.12 and 5.21).
+    """Data on two units, (N, 2), in the colour of their label (Vas 2024, Figures 5.12 and 5.21).
 
     ``labels`` (N,) are indices into ``names``; InputError for more classes than colours.
     """
-    # In the rows' own order: class by class, the last one would cover the others.
-    ax.scatter(*values.T, c=class_colours(len(names))[labels], s=5, linewidths=0, alpha=0.7)
+    _scatter(ax, values, class_colours(len(names))[labels])
     ax.set_xlabel(axis_names[0])
     ax.set_ylabel(axis_names[1])
     if legend:
-        ax.legend(handles=class_handles(names), fontsize="x-small", loc="upper right")
+        name_classes(ax, names)
     ax.grid(alpha=0.3)
     ax.set_title(title)
     return ax
+
+
+def plot_plane(
+    ax: Axes,
+    points: np.ndarray,
+    classes: np.ndarray,
+    names: Sequence[str],
+    width: np.ndarray | None = None,
+) -> Axes:
+    """Points (N, 2) in the colour of their class, with the class's name at its median.
+
+    ``classes`` (N,) are indices into ``names``, of which there are at most ``MAX_CLASSES``. A cross
+    in the corner extends by +-``width`` (2,) in the two directions.
+    """
+    shades = class_colours(len(names))
+    _scatter(ax, points, shades[classes])
+    outline = [patheffects.withStroke(linewidth=3, foreground="white")]
+    for index, name in enumerate(names):
+        members = points[classes == index]
+        if len(members):
+            ax.text(
+                *np.median(members, axis=0),
+                name,
+                color=0.7 * shades[index, :3],
+                weight="bold",
+                ha="center",
+                va="center",
+                path_effects=outline,
+                clip_on=True,
+            )
+    ax.set_aspect("equal", adjustable="box")
+    ax.grid(alpha=0.3)
+    if width is not None:
+        _plot_width(ax, points, width)
+    return ax
+
+
+def _plot_width(ax: Axes, points: np.ndarray, width: np.ndarray) -> None:
+    """A cross below and left of all points, where it hides none of them."""
+    x, y = points.min(axis=0) - 1.5 * width
+    ax.errorbar([x], [y], xerr=[width[0]], yerr=[width[1]], color="k", capsize=3, linewidth=1.5)
+
+
+def name_classes(ax: Axes, names: Sequence[str]) -> None:
+    """A legend of the classes by their colours."""
+    ax.legend(handles=class_handles(names), fontsize="x-small", loc="upper right")
+
+
+def _scatter(ax: Axes, points: np.ndarray, colours: np.ndarray) -> None:
+    """Points in the rows' own order: class by class, the last one would cover the others."""
+    ax.scatter(*points.T, c=colours, s=5, linewidths=0, alpha=0.7)
 
 
 def plot_information(ax: Axes, table: pd.DataFrame, title: str) -> Axes:
@@ -139,14 +189,14 @@ def plot_information(ax: Axes, table: pd.DataFrame, title: str) -> Axes:
         table: a row per run and unit: ``model``, ``seed``, ``information``, ``null_high`` (0.95
             quantile under shuffled labels), ``label_entropy``.
     """
-    for model, colour in colours(list(dict.fromkeys(table["model"]))).items():
+    for model, colour in colours(list(dict.fromkeys(table.model))).items():
         label = model
-        for _, run in table[table["model"] == model].groupby("seed"):
-            falling = np.sort(run["information"].to_numpy())[::-1]
+        for _, run in table[table.model == model].groupby("seed"):
+            falling = np.sort(run.information.to_numpy())[::-1]
             rank = np.arange(1, len(falling) + 1)
             ax.plot(rank, falling, ".-", markersize=3, linewidth=0.8, color=colour, label=label)
             label = None
-    null, entropy = table["null_high"].mean(), table["label_entropy"].mean()
+    null, entropy = table.null_high.mean(), table.label_entropy.mean()
     ax.axhline(
         null,
         color="k",

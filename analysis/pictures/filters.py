@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from analysis.measures.filters import CLASSES
+from analysis.pictures.images import shades, side_by_side
 from analysis.pictures.style import colours
 from pyro_vae.errors import InputError
 
@@ -103,12 +104,12 @@ def plot_class_counts(ax: Axes, counts: pd.DataFrame) -> Axes:
         counts: a row per ``model`` and seed with the columns of
             :func:`analysis.measures.filters.class_counts`.
     """
-    models = list(dict.fromkeys(counts["model"]))
+    models = list(dict.fromkeys(counts.model))
     width = 0.8 / len(CLASSES)
     for place, name in enumerate(CLASSES):
         column = name.replace("-", "_")
         for at, model in enumerate(models):
-            values = counts.loc[counts["model"] == model, column].to_numpy(float)
+            values = counts.loc[counts.model == model, column].to_numpy(float)
             centre = at + (place - 1) * width
             ax.bar(
                 centre,
@@ -133,10 +134,10 @@ def plot_gabor_parameters(ax: Axes, fits: pd.DataFrame) -> Axes:
     Args:
         fits: rows of :func:`analysis.measures.gabor.fit_gabors` with a column ``model``.
     """
-    shown = colours(list(dict.fromkeys(fits["model"])))
+    shown = colours(list(dict.fromkeys(fits.model)))
     for model, rows in fits.groupby("model", sort=False):
         ax.plot(
-            rows["wavelength"],
+            rows.wavelength,
             rows["size"],
             ".",
             color=shown[model],
@@ -161,10 +162,10 @@ def plot_orientations(ax: Axes, fits: pd.DataFrame) -> Axes:
     Args:
         fits: rows of :func:`analysis.measures.gabor.fit_gabors` with a column ``model``.
     """
-    shown = colours(list(dict.fromkeys(fits["model"])))
+    shown = colours(list(dict.fromkeys(fits.model)))
     edges = np.linspace(0, 180, ORIENTATION_BINS + 1)
     for model, rows in fits.groupby("model", sort=False):
-        found, _ = np.histogram(np.degrees(rows["orientation"]), edges)
+        found, _ = np.histogram(np.degrees(rows.orientation), edges)
         ax.stairs(found / len(rows), edges, color=shown[model], label=f"{model} ({len(rows)})")
     ax.axhline(1 / ORIENTATION_BINS, color="k", linewidth=1, linestyle=":", label="even")
     ax.set_xticks(range(0, 181, 45))
@@ -178,8 +179,7 @@ def plot_orientations(ax: Axes, fits: pd.DataFrame) -> Axes:
 
 def _grey(image: np.ndarray, limit: float) -> np.ndarray:
     """An image on a grey scale of +-limit as (H, W, 3) in [0, 1]; zero is mid-grey."""
-    level = 0.5 + 0.5 * np.clip(np.nan_to_num(image) / max(limit, 1e-300), -1, 1)
-    return np.repeat(level[..., None], 3, axis=2)
+    return np.repeat(shades(image, limit)[..., None], 3, axis=2)
 
 
 def _framed(image: np.ndarray, colour: str) -> np.ndarray:
@@ -193,11 +193,5 @@ def _framed(image: np.ndarray, colour: str) -> np.ndarray:
 
 def _sheet(ax: Axes, cells: Sequence[np.ndarray], columns: int) -> None:
     """Coloured cells of one size in rows of ``columns`` on white."""
-    height, width = cells[0].shape[:2]
-    rows = -(-len(cells) // columns)
-    sheet = np.ones((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3))
-    for place, cell in enumerate(cells):
-        top, left = place // columns * (height + GAP), place % columns * (width + GAP)
-        sheet[top : top + height, left : left + width] = cell
-    ax.imshow(sheet, interpolation="nearest")
+    ax.imshow(side_by_side(cells, columns, gap=GAP), interpolation="nearest")
     ax.set_axis_off()

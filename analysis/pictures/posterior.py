@@ -54,7 +54,7 @@ def patch_draws(idata: arviz.InferenceData, datum: int, level: str = "z2") -> xa
     if level not in idata.posterior:
         have = ", ".join(map(str, idata.posterior.data_vars))
         raise InputError(f"the posterior has no level {level!r}; it has {have}")
-    labels = idata.posterior["datum"].values
+    labels = idata.posterior.datum.values
     if datum not in labels:
         raise InputError(
             f"there is no patch {datum!r} in the posterior; it has {len(labels)}, "
@@ -194,7 +194,7 @@ def khats(idata: arviz.InferenceData) -> xarray.DataArray:
     table = per_datum(idata)
     if "khat" not in table:
         raise InputError("the run's ArviZ data hold no k-hat (importance_diagnostics.khat)")
-    values = table["khat"].astype(float)
+    values = table.khat.astype(float)
     values = values[np.isfinite(values.values)]
     if len(values) == 0:
         raise InputError("no patch has an estimate of k-hat: too few particles weighed")

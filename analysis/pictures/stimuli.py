@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis.latent import plot_rows
+from analysis.pictures.images import plot_rows
 from analysis.pictures.style import colours
 
 
@@ -22,15 +22,15 @@ def plot_errors(ax: Axes, table: pd.DataFrame, names: Mapping[str, str]) -> Axes
             patches, in squared units of the rows.
         names: method -> its name on the axis, in the order shown.
     """
-    models = list(dict.fromkeys(table["model"]))
-    shown = [name for name in names if name in set(table["method"])]
+    models = list(dict.fromkeys(table.model))
+    shown = [name for name in names if name in set(table.method)]
     for place, model in enumerate(models):
-        rows = table[(table["model"] == model) & table["method"].isin(shown)]
+        rows = table[(table.model == model) & table.method.isin(shown)]
         shift = 0.12 * (place - (len(models) - 1) / 2)
         ax.errorbar(
-            rows["error"].to_numpy(),
-            [shown.index(method) + shift for method in rows["method"]],
-            xerr=rows["standard_error"].to_numpy(),
+            rows.error.to_numpy(),
+            [shown.index(method) + shift for method in rows.method],
+            xerr=rows.standard_error.to_numpy(),
             fmt="o",
             markersize=4,
             linewidth=1,
@@ -102,12 +102,12 @@ def plot_shares(ax: Axes, table: pd.DataFrame, what: str) -> Axes:
     """
     models, kinds = (list(dict.fromkeys(table[name])) for name in ("model", what))
     for place, model in enumerate(models):
-        rows = table[table["model"] == model]
+        rows = table[table.model == model]
         shift = 0.12 * (place - (len(models) - 1) / 2)
         ax.errorbar(
-            rows["share"].to_numpy(),
+            rows.share.to_numpy(),
             [kinds.index(kind) + shift for kind in rows[what]],
-            xerr=rows["standard_error"].to_numpy(),
+            xerr=rows.standard_error.to_numpy(),
             fmt="o",
             markersize=4,
             linewidth=1,

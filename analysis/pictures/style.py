@@ -1,12 +1,17 @@
-"""What the pictures share: one colour per model, and words in the place of a panel."""
+"""What the pictures share: colours of models and classes, limits, and words in a panel's place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
+from pyro_vae.errors import InputError
+
+MAX_CLASSES = 10  # more cannot be told apart by colour
 PALETTE = colormaps["tab10"].colors
 
 
@@ -20,3 +25,26 @@ def note(ax: Axes, text: str) -> Axes:
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, ha="center", va="center", wrap=True, transform=ax.transAxes)
     return ax
+
+
+def class_colours(count: int) -> np.ndarray:
+    """One colour per class, (count, 4); InputError above ``MAX_CLASSES``."""
+    if count > MAX_CLASSES:
+        raise InputError(f"{count} classes cannot be told apart by colour; allowed: {MAX_CLASSES}")
+    return colormaps["tab10"](np.arange(count))
+
+
+def class_handles(names: Sequence[str]) -> list[Line2D]:
+    """Entries of a legend that names the classes by their colours."""
+    return [
+        Line2D([], [], linestyle="", marker="o", color=colour, label=name)
+        for name, colour in zip(names, class_colours(len(names)), strict=True)
+    ]
+
+
+def share_limits(axes: Sequence[Axes]) -> None:
+    """Give all axes the smallest limits that hold the contents of each."""
+    for get, set_ in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
+        low, high = zip(*(getattr(ax, get)() for ax in axes), strict=True)
+        for ax in axes:
+            getattr(ax, set_)(min(low), max(high))

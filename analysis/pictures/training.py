@@ -1,4 +1,4 @@
-"""Pictures of training and testing: courses over steps, and figures of the finished models."""
+"""Pictures of training and testing: courses over steps, and the finished models in numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def plot_kl_curves(
     title: str = "",
     labels: Sequence[str] | None = None,
 ) -> Axes:
-    """KL of a level against training steps, a line per model (S0, Figures 5.2 and 5.3); nats.
+    """KL of a level against training steps, a line per model (Vas 2024, Figures 5.2 and 5.3); nats.
 
     Args:
         table: of ``analysis.measures.training.courses``: model, seed, step and ``column``.
@@ -72,7 +72,7 @@ def plot_by_model(
     unit: str,
     labels: Sequence[str] | None = None,
 ) -> Axes:
-    """One figure of every run by model: a dot per seed, with mean and standard deviation beside.
+    """One number of every run by model: a dot per seed, with mean and standard deviation beside.
 
     Args:
         table: a row per run: model, seed and ``value``; NaN is not drawn.
@@ -81,7 +81,7 @@ def plot_by_model(
     models, per_model = _models(table, labels)
     for place, model in enumerate(models):
         colour = per_model[model]
-        values = table.loc[table["model"] == model, value].dropna().to_numpy(float)
+        values = table.loc[table.model == model, value].dropna().to_numpy(float)
         spots = place - JITTER * (1 + np.linspace(-0.5, 0.5, len(values)))
         ax.plot(spots, values, "o", color=colour, markersize=4, alpha=0.6)
         if len(values) > 1:
@@ -106,7 +106,7 @@ def _models(
     table: pd.DataFrame, labels: Sequence[str] | None
 ) -> tuple[list[str], dict[str, tuple[float, float, float]]]:
     """Models of the table, in its order, and the colours of all."""
-    models = list(dict.fromkeys(table["model"]))
+    models = list(dict.fromkeys(table.model))
     return models, colours(models if labels is None else labels)
 
 
@@ -114,7 +114,7 @@ def _plot_courses(ax: Axes, table: pd.DataFrame, column: str, labels: Sequence[s
     models, per_model = _models(table, labels)
     for model in models:
         colour = per_model[model]
-        rows = table[table["model"] == model]
+        rows = table[table.model == model]
         by_seed = rows.pivot(index="step", columns="seed", values=column)
         number = by_seed.shape[1]
         label = model if number == 1 else f"{model} ({number} seeds)"

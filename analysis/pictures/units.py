@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from analysis.measures.by_name import Named
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
 
-ACTIVE, INACTIVE = "tab:red", "0.55"  # S0 draws active units in red
+ACTIVE, INACTIVE = "tab:red", "0.55"  # Vas 2024 draws active units in red
 FEW_UNITS = 60  # up to here every unit has a mark and error bars of its own
 LOWEST = 1e-6  # activities at or below zero are noise around none; they are drawn here
 
@@ -19,7 +18,7 @@ LOWEST = 1e-6  # activities at or below zero are noise around none; they are dra
 def plot_unit_moments(
     ax: Axes, table: pd.DataFrame, title: str, *, prior_sd: float | None = 1.0
 ) -> Axes:
-    """Posterior mean and sd of every unit, aggregated over the data (S0, Figures 5.6 to 5.10).
+    """Posterior mean and sd of every unit, aggregated over the data (Vas 2024, Figures 5.6-10).
 
     Marks are averages over the data, bars +-1 sd over the data. Above 60 units they become curves
     with bands, and units are sorted by the sd of their means.
@@ -66,7 +65,7 @@ def plot_unit_moments(
 def plot_activity_gap(
     ax: Axes,
     activities: np.ndarray,
-    gap: Mapping[str, float],
+    gap: Named,
     title: str,
     threshold: float = ACTIVITY_THRESHOLD,
 ) -> Axes:
@@ -86,10 +85,10 @@ def plot_activity_gap(
         label = f"{name}: {chosen.sum()}"
         ax.plot(place[chosen], shown, "o", color=colour, markersize=3, label=label)
     ax.axhline(threshold, color="k", linewidth=1, linestyle=":", label=f"threshold {threshold:g}")
-    if np.isfinite(gap["gap_ratio"]):
+    if np.isfinite(gap.gap_ratio):
         ax.axhspan(
-            gap["gap_low"],
-            gap["gap_high"],
+            gap.gap_low,
+            gap.gap_high,
             color="tab:green",
             alpha=0.15,
             linewidth=0,
@@ -104,17 +103,30 @@ def plot_activity_gap(
     return ax
 
 
+def plot_activity(ax: Axes, activity: np.ndarray, threshold: float, name: str) -> Axes:
+    """Units sorted by activity Var_x(E_q[z]), log scale, with the threshold."""
+    ordered = np.sort(activity)[::-1]
+    # Activities at or below zero are noise around none; they are drawn at the axis' lower end.
+    ax.semilogy(np.arange(1, len(ordered) + 1), np.maximum(ordered, 1e-6), ".", markersize=4)
+    ax.axhline(threshold, color="k", linewidth=1, linestyle=":", label=f"threshold {threshold:g}")
+    ax.set_title(f"{name}: {int((activity > threshold).sum())} of {len(activity)} units active")
+    ax.set_xlabel("unit, sorted")
+    ax.set_ylabel("activity Var(E[z])")
+    ax.legend()
+    return ax
+
+
 def plot_by_activity(ax: Axes, table: pd.DataFrame, column: str, title: str, name: str) -> Axes:
-    """A moment of every unit in unit order, active units in red (S0, Figures 5.14 to 5.18).
+    """A moment of every unit in unit order, active units in red (Vas 2024, Figures 5.14 to 5.18).
 
     Args:
         table: of ``unit_moments``. column: such as ``scale``, ``mean_of_sds`` or ``sd_of_means``.
         name: of the column, on the axis.
     """
     for active, colour, word in ((True, ACTIVE, "active"), (False, INACTIVE, "inactive")):
-        rows = table[table["active"] == active]
+        rows = table[table.active == active]
         label = f"{word}: {len(rows)}"
-        ax.plot(rows["unit"], rows[column], "o", color=colour, markersize=3, label=label)
+        ax.plot(rows.unit, rows[column], "o", color=colour, markersize=3, label=label)
     ax.set_ylim(0, 1.1 * table[column].max())
     ax.set_xlabel("unit")
     ax.set_ylabel(name)
@@ -124,19 +136,17 @@ def plot_by_activity(ax: Axes, table: pd.DataFrame, column: str, title: str, nam
 
 
 def plot_densities(ax: Axes, table: pd.DataFrame, title: str) -> Axes:
-    """Density of every unit's aggregated posterior against the prior's (S0, Figure 5.11).
+    """Density of every unit's aggregated posterior against the prior's (Vas 2024, Figure 5.11).
 
     Args:
         table: of ``analysis.measures.units.densities``: unit, value, density, prior.
     """
     label = f"{table['unit'].nunique()} units"
     for _, unit in table.groupby("unit"):
-        ax.plot(
-            unit["value"], unit["density"], color="tab:blue", linewidth=0.8, alpha=0.6, label=label
-        )
+        ax.plot(unit.value, unit.density, color="tab:blue", linewidth=0.8, alpha=0.6, label=label)
         label = None
-    one = table[table["unit"] == table["unit"].iloc[0]]
-    ax.plot(one["value"], one["prior"], color="k", linestyle="--", linewidth=1.5, label="prior")
+    one = table[table.unit == table.unit.iloc[0]]
+    ax.plot(one.value, one.prior, color="k", linestyle="--", linewidth=1.5, label="prior")
     ax.set_ylim(bottom=0)
     ax.set_xlabel("value of the unit")
     ax.set_ylabel("density")

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from analysis.measures.by_name import Named
+from analysis.probes.decoder import expected_x
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError, check_count, check_positive
 from pyro_vae.evaluation.activity import posterior_means
@@ -21,9 +23,13 @@ NUM_SAMPLES = (
 
 @torch.no_grad()
 def projective_fields(
-    model, step: float = 1.0, base: Tensor | np.ndarray | None = None
-) -> dict[str, np.ndarray]:
-    """Latent traversal of every unit u of z1 (S0, section 5.4 and Figure 5.19).
+    model,
+    step: float = 1.0,
+    base: Tensor | np.ndarray | None = None,
+    *,
+    one_sided: bool = False,
+) -> Named:
+    """Latent traversal of every unit u of z1 (Vas 2024, section 5.4 and Figure 5.19).
 
         ( E[x | z1 = base + step e_u] - E[x | z1 = base - step e_u] ) / (2 step)
 
@@ -33,6 +39,8 @@ def projective_fields(
     Args:
         model: hierarchical VAE whose ``likelihood`` gives p(x | z1).
         step: half the traversed interval, in units of z1. base: (U,), by default 0.
+        one_sided: traverse from the base upward only,
+            (E[x | base + step e_u] - E[x | base]) / step.
 
     Returns:
         ``projective`` (U, D), in units of x per unit of z1.
@@ -47,8 +55,10 @@ def projective_fields(
     if centre.shape != (units,):
         raise InputError(f"base has shape {tuple(centre.shape)}, z1 has ({units},)")
     steps = step * torch.eye(units).to(like)
-    above, below = (model.likelihood(centre + sign * steps).mean for sign in (1, -1))
-    return {"projective": ((above - below) / (2 * step)).cpu().numpy()}
+    above = expected_x(model, {"z1": centre + steps})
+    below = expected_x(model, {"z1": centre[None] if one_sided else centre - steps})
+    width = step if one_sided else 2 * step
+    return Named(projective=((above - below) / width).cpu().numpy())
 
 
 def receptive_fields(
@@ -60,7 +70,7 @@ def receptive_fields(
     num_images: int = NUM_IMAGES,
     num_samples: int = NUM_SAMPLES,
     seed: int = 0,
-) -> dict[str, np.ndarray]:
+) -> Named:
     """Receptive field of every unit of z1 by reverse correlation with Gaussian white noise.
 
     With noise images x_n and responses r_n = E_q[z1 | x_n], the spike-triggered average of
@@ -110,7 +120,7 @@ def receptive_fields(
     field = responses.T @ x / ((num_images - 1) * scale**2)
     square = (responses**2).T @ x**2 / (num_images * scale**4)
     error = np.sqrt(np.maximum(square - field**2, 0) / num_images)
-    return {"receptive": field, "receptive_se": error}
+    return Named(receptive=field, receptive_se=error)
 
 
 def noise_basis(data: Dataset) -> np.ndarray | None:

@@ -9,8 +9,9 @@ their place. Two things to know before the errors are read:
   The baseline that knows what a model of fixed noise knows is the conditional mean for visible
   pixels seen through that noise (``linear_noise``).
 * A row with a hole is no row that the guide was trained on, and sweeps of an approximate guide have
-  no distribution that they must settle at (Mattei and Frellsen 2018): those of trained pairs come
-  nearer to the hidden pixels at first, then drift off. When to stop is told by validation patches.
+  no distribution that they must settle at (Mattei and Frellsen 2018,
+  https://arxiv.org/abs/1802.04826): those of trained pairs come nearer to the hidden pixels at
+  first, then drift off. When to stop is told by validation patches.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.measures.by_name import Named
 from analysis.measures.occlusion import (
     centred_square,
     check_mask,
@@ -31,23 +33,19 @@ from analysis.measures.occlusion import (
     squared_error,
     with_hidden,
 )
+from analysis.probes.decoder import expected_x
+from analysis.probes.draws import CHUNK_SIZE, draws_of
+from analysis.probes.visible_weights import PARTICLES, weighted_fill
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.torch_state import flushed_denormals, own_generators
-from pyro_vae.weights import traces
-from pyro_vae.weights.bounds import normalised_weights
-from pyro_vae.weights.diagnostics import effective_sample_size
-from pyro_vae.weights.handlers import SetValues
-from pyro_vae.weights.log_weights import guide_sites, read
-from pyro_vae.weights.resampling import sir
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Subject
 
-SWEEPS, CHAINS, SAMPLES, PARTICLES = 20, 4, 64, 256
+SWEEPS, CHAINS, SAMPLES = 20, 4, 64
 WEIGHTED_WORK = 2_000  # patches times k: q_EW costs k proposals per draw
 EXAMPLES = 8
 RUNAWAY = 1e6  # pixels have unit scale: a chain that gets here never returns
-CHUNK = 10_000  # particles times data run at once
 
 
 @torch.no_grad()
@@ -62,8 +60,8 @@ def feed_forward(
     done = []
     with own_generators(), flushed_denormals():
         torch.manual_seed(seed)
-        for rows in x.split(max(1, CHUNK // num_samples)):
-            done.append(_decoded(model, rows, _draws(model, guide, rows, 1, num_samples)))
+        for rows in x.split(max(1, CHUNK_SIZE // num_samples)):
+            done.append(expected_x(model, draws_of(model, guide, rows, num_samples), rows))
     return torch.cat(done, 1)
 
 
@@ -107,7 +105,7 @@ def impute(
         torch.manual_seed(seed)
         for _ in range(sweeps):
             rows = state.flatten(0, 1)
-            filled = _decoded(model, rows, _draws(model, guide, rows, k, 1))[0][:, mask]
+            filled = expected_x(model, draws_of(model, guide, rows, k=k), rows)[0][:, mask]
             if limit is not None:
                 filled = filled.clamp(-limit, limit)
             if not (filled.abs() < RUNAWAY).all():
@@ -117,82 +115,13 @@ def impute(
     return torch.stack(path)
 
 
-@torch.no_grad()
-def weighted_fill(
-    model: Callable,
-    guide: Callable,
-    x: Tensor,
-    hidden: NDArray[np.bool_],
-    num_particles: int = PARTICLES,
-    groups: int = CHAINS,
-    *,
-    seed: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """E[x_h | x_v] by importance weights that count the visible pixels only.
-
-        w_k = p(x_v | z_k) p(z_k) / q(z_k | x),    z_k ~ q(z | x),    sum_k w~_k E[x_h | z_k]
-
-    p(x_v | z) is the likelihood's sum over the visible pixels. The guide reads whole rows, so x (N,
-    D) should come with its hidden pixels filled in; whatever they are, the estimate tends to the
-    model's own E[x_h | x_v] as the number of particles grows. The guide is sure of hidden pixels
-    that it believes it sees, so weights can have heavy tails: read the effective sample size.
-
-    Returns:
-        (groups, N, H), independent estimates, and (N,), the effective sample size of one of them,
-        mean over the groups.
-    """
-    check_count("num_particles", num_particles, minimum=2)
-    check_count("groups", groups, minimum=2)
-    mask = torch.as_tensor(check_mask(hidden, x.shape[1]))
-    columns, sizes = [], []
-    with own_generators(), flushed_denormals():
-        torch.manual_seed(seed)
-        for rows in x.split(max(1, CHUNK // num_particles)):
-            found = [_weighted(model, guide, rows, mask, num_particles) for _ in range(groups)]
-            columns.append(torch.stack([mean for mean, _ in found]))
-            sizes.append(torch.stack([size for _, size in found]).mean(0))
-    return torch.cat(columns, 1), torch.cat(sizes)
-
-
-def _weighted(
-    model: Callable, guide: Callable, x: Tensor, hidden: Tensor, num_particles: int
-) -> tuple[Tensor, Tensor]:
-    with traces.particles(num_particles):
-        drawn = traces.run(guide, (x,), {})
-        shown = x.masked_fill(hidden, 0.0)  # they do not count, but have to be in the support
-        scored = traces.run(model, (shown,), {}, SetValues(traces.latent_values(drawn)))
-    terms = read(scored, drawn)
-    seen = _visible_log_likelihood(scored["x"]["fn"], shown, ~hidden)
-    log_w = terms.log_w - terms.log_likelihood + seen  # (K, N)
-    weights = normalised_weights(log_w)
-    mean = scored["x"]["fn"].mean[..., hidden]
-    return (weights[..., None] * mean).sum(0), effective_sample_size(log_w)
-
-
-def _visible_log_likelihood(fn, x: Tensor, visible: Tensor) -> Tensor:
-    """log p(x_v | z) up to a constant: (K, N)."""
-    loc, scale = getattr(fn, "loc", None), getattr(fn, "scale", None)
-    if hasattr(fn, "base_dist"):
-        terms = fn.base_dist.log_prob(x)
-    elif hasattr(fn, "logits"):
-        terms = fn.logits * x - torch.nn.functional.softplus(fn.logits)
-    elif isinstance(scale, float):
-        terms = (x - loc).square() * (-0.5 / scale**2)
-    else:
-        raise InputError(
-            f"the pixels of {type(fn).__name__} are not independent given z; weights of visible "
-            "pixels want a likelihood that is a product over pixels"
-        )
-    return terms[..., visible].sum(-1)
-
-
 def inpaint(
     subject: Subject,
     *,
     sweeps: int = SWEEPS,
     num_samples: int = SAMPLES,
     num_particles: int = PARTICLES,
-) -> dict[str, NDArray]:
+) -> Named:
     """Errors of inpainting a centred square of natural test patches, patch by patch.
 
     Args:
@@ -252,10 +181,10 @@ def inpaint(
         return paths[0][stop], courses[0], stop + 1
 
     grey = torch.where(mask, average, x)
-    fills = {"grey": grey.numpy()[:, hidden], "linear": linear_fill(train, rows, hidden)}
+    fills = Named(grey=grey.numpy()[:, hidden], linear=linear_fill(train, rows, hidden))
     noise = getattr(getattr(model, "likelihood", None), "noise", None)
     if noise is not None:
-        fills["linear_noise"] = linear_fill(train, rows, hidden, noise)
+        fills.update(linear_noise=linear_fill(train, rows, hidden, noise))
     found = {f"error_{name}": ((fill - truth) ** 2).mean(1) for name, fill in fills.items()}
     seen = feed_forward(model, guide, x, num_samples, seed=seed)[..., mask]
     read_off = feed_forward(model, guide, grey, num_samples, seed=seed)[..., mask]
@@ -274,14 +203,17 @@ def inpaint(
     if subject.weighted:
         most = min(number, max(2, WEIGHTED_WORK // subject.proposals))
         swept_ew, course, stop = swept(subject.proposals, most)
-        found["error_sweeps_ew"] = squared_error(swept_ew, truth[:most])
-        found |= {"course_ew": course, "stop_ew": np.array(stop)}
+        found |= {
+            "error_sweeps_ew": squared_error(swept_ew, truth[:most]),
+            "course_ew": course,
+            "stop_ew": np.array(stop),
+        }
     fills |= {"feedforward": read_off.mean(0).numpy(), "sweeps": swept_q.mean(0).numpy()}
     examples = {
         f"rows_{name}": with_hidden(rows[:EXAMPLES], hidden, fill[:EXAMPLES])
         for name, fill in fills.items()
     }
-    return {"hidden": hidden, "rows_true": rows[:EXAMPLES], **found, **examples}
+    return Named(hidden=hidden, rows_true=rows[:EXAMPLES], **found, **examples)
 
 
 @contextmanager
@@ -294,18 +226,3 @@ def refusals(what: str) -> Iterator[None]:
     except ValueError as error:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(f"the pair cannot read {what}: {reason[:200]}") from error
-
-
-def _draws(model: Callable, guide: Callable, x: Tensor, k: int, number: int) -> dict[str, Tensor]:
-    """``number`` draws of every level from q, or for k > 1 from q_EW: (number, N, units)."""
-    if k > 1:
-        return sir(model, guide, x, k, number).latents
-    return {name: site["value"] for name, site in guide_sites(guide, x, number).items()}
-
-
-def _decoded(model: Callable, x: Tensor, latents: dict[str, Tensor]) -> Tensor:
-    """E[x | z] at latents (K, N, units): (K, N, D)."""
-    number = len(next(iter(latents.values())))
-    with traces.particles(number):
-        site = traces.run(model, (x,), {}, SetValues(latents))["x"]
-    return site["fn"].mean.expand(number, *x.shape)

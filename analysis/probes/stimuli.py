@@ -1,8 +1,9 @@
 """Responses of z1 to illusory contours, with the feedback from z2 as it is and put out of action.
 
 Stimuli are rendered as whitened images and projected on the span of the data's rows, the part that
-a guide was trained on. After Csikor et al. (2022, 2023), who ask how inference of z1 from occluded
-stimuli is shaped from above; the stimuli are those of Lee and Nguyen (2001).
+a guide was trained on. After Csikor et al. (2022, https://arxiv.org/abs/2206.00436; 2023), who ask
+how inference of z1 from occluded stimuli is shaped from above; the stimuli are those of Lee and
+Nguyen (2001).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.measures.by_name import Named
 from analysis.measures.illusion import CONDITIONS, ILLUSORY, ROTATED, render, units_with_room
 from analysis.probes.inpainting import refusals
 from pyro_vae.datasets import Dataset
@@ -101,7 +103,7 @@ def stimulus_rows(images: NDArray, data: Dataset) -> Tensor:
     return rows.to(data.test.dtype)
 
 
-def contours(subject: Subject) -> dict[str, NDArray]:
+def contours(subject: Subject) -> Named:
     """Responses of active, localised units to the stimuli of :mod:`analysis.measures.illusion`.
 
     The five stimuli of a unit share one factor, which gives the full grating the median norm of
@@ -122,7 +124,7 @@ def contours(subject: Subject) -> dict[str, NDArray]:
     shape = data.image_shape if data.whitening is None else data.whitening.image_shape
     blank = stimulus_rows(np.zeros((1, *shape)), data)
     fits = pd.DataFrame(dict(subject.measured("gabor")))
-    active = subject.measured("activity")["z1_active"]
+    active = subject.measured("activity").z1_active
     units = units_with_room(fits, shape)
     units = units[active[units]]
     if len(units) == 0:
@@ -131,7 +133,7 @@ def contours(subject: Subject) -> dict[str, NDArray]:
             "inducers"
         )
     # The best fits first, so that a cut takes the clearest; then in the units' order.
-    best = np.argsort(-fits["r2"].to_numpy(float)[units], kind="stable")[:MAX_UNITS]
+    best = np.argsort(-fits.r2.to_numpy(float)[units], kind="stable")[:MAX_UNITS]
     units = np.sort(units[best])
     images = render(fits.iloc[units], shape)
     x = stimulus_rows(images, data)  # (n, conditions, D)
@@ -147,37 +149,43 @@ def contours(subject: Subject) -> dict[str, NDArray]:
         return np.stack([own(values) for values in found], axis=1)
 
     base = own(response(guide, blank, seed=seed))[:, None]
-    receptive = torch.as_tensor(subject.measured("filters")["receptive"])[units].to(x)
-    found = {
-        "unit": units,
-        "response": answers(None) - base,
-        "response_blank": answers(blank) - base,
-        "response_rotated": answers(x[:, ROTATED]) - base,
-        "linear": torch.einsum("ncd,nd->nc", x, receptive).double().numpy(),
-        "leak": _leak(images, x, data),
-        "examples": x[:EXAMPLES].numpy(),
-    }
-    return found | (_weighted(subject, x, blank, own) if subject.weighted else {})
+    receptive = torch.as_tensor(subject.measured("filters").receptive)[units].to(x)
+    found = Named(
+        {
+            "unit": units,
+            "response": answers(None) - base,
+            "response_blank": answers(blank) - base,
+            "response_rotated": answers(x[:, ROTATED]) - base,
+            "linear": torch.einsum("ncd,nd->nc", x, receptive).double().numpy(),
+            "leak": _leak(images, x, data),
+            "examples": x[:EXAMPLES].numpy(),
+        }
+    )
+    if subject.weighted:
+        found.update(_weighted(subject, x, blank, own))
+    return found
 
 
-def _weighted(subject: Subject, x: Tensor, blank: Tensor, own: Callable) -> dict[str, NDArray]:
+def _weighted(subject: Subject, x: Tensor, blank: Tensor, own: Callable) -> Named:
     """Responses under q_EW: every stimulus has its own weights, so the noise is not shared."""
     work = (len(CONDITIONS) + 1) * len(x) * subject.proposals
     groups = max(2, min(8 * subject.settings.weighted_groups, WEIGHTED_WORK // work))
     found, noise = [], []
     for rows in (blank, *x.unbind(1)):
-        moments = posterior_moments(
-            subject.run.model,
-            subject.run.guide,
-            rows,
-            subject.proposals,
-            groups,
-            seed=subject.settings.seed + len(found),
+        moments = Named(
+            posterior_moments(
+                subject.run.model,
+                subject.run.guide,
+                rows,
+                subject.proposals,
+                groups,
+                seed=subject.settings.seed + len(found),
+            )
         )
-        found.append(own(moments["z1_mean"]).astype(float))
-        noise.append(float(moments["z1_noise"].mean()))
+        found.append(own(moments.z1_mean).astype(float))
+        noise.append(float(moments.z1_noise.mean()))
     answers = np.stack(found[1:], axis=1) - found[0][:, None]
-    return {"response_ew": answers, "response_ew_noise": np.array(noise[1:]) + noise[0]}
+    return Named(response_ew=answers, response_ew_noise=np.array(noise[1:]) + noise[0])
 
 
 def _leak(images: NDArray, x: Tensor, data: Dataset) -> NDArray:

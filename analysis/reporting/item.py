@@ -1,4 +1,4 @@
-"""What the report is made of: entries, each built into a figure or a table with one sentence."""
+"""What the report is made of: entries, each built into a picture or a table with one sentence."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
+BEYOND = "beyond Vas 2024"  # the source of what goes beyond the study that the report follows
+
 
 @dataclass(frozen=True)
 class Item:
-    """A finished figure, a table, or both, and the sentence that says what they show."""
+    """A finished picture, a table, or both, and the sentence that says what they show."""
 
     sentence: str
     figure: Figure | None = None
@@ -24,7 +26,7 @@ class Entry:
 
     Attributes:
         name: stem of its files, unique in the report.
-        source: the figure or table it follows, such as "S0, Figure 5.12", or "beyond S0".
+        source: the figure or table it follows, such as "Vas 2024, Figure 5.12", or ``BEYOND``.
         build: makes the item; InputError where it cannot be shown, with the reason.
     """
 

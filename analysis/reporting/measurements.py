@@ -5,19 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
 import torch
 
-from analysis.figures import as_images
 from analysis.measures import units
+from analysis.measures.by_name import Named
 from analysis.measures.gabor import fit_gabors
-from analysis.probes.correlated import correlate
-from analysis.probes.decoded import decode_subject
+from analysis.probes.correlation_summary import correlate
+from analysis.probes.decoding import decode_subject
 from analysis.probes.fields import noise_basis, projective_fields, receptive_fields
+from analysis.probes.image_rows import as_effects, first_rows
 from analysis.probes.inpainting import inpaint
 from analysis.probes.stimuli import contours
-from analysis.reporting.store import Arrays, Measurement
+from analysis.reporting.store import Measurement
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.posterior_moments import posterior_moments
@@ -36,10 +35,10 @@ ROWS = {
 
 def _rows(subject: Subject, which: str) -> torch.Tensor:
     data, split, number = ROWS[which]
-    return getattr(getattr(subject, data), split)[: getattr(subject.settings, number)]
+    return first_rows(getattr(subject, data), split, getattr(subject.settings, number))
 
 
-def _terms(which: str, subject: Subject) -> Arrays:
+def _terms(which: str, subject: Subject) -> Named:
     settings = subject.settings
     with own_generators():
         torch.manual_seed(settings.seed)
@@ -50,10 +49,10 @@ def _terms(which: str, subject: Subject) -> Arrays:
             bound_particles=subject.k,
             num_particles=settings.eval_particles,  # the same for all
         )
-    return found.columns()
+    return Named(found.columns())
 
 
-def _moments(which: str, subject: Subject) -> Arrays:
+def _moments(which: str, subject: Subject) -> Named:
     settings = subject.settings
     return posterior_moments(
         subject.run.model,
@@ -64,7 +63,7 @@ def _moments(which: str, subject: Subject) -> Arrays:
     )
 
 
-def _weighted_moments(which: str, subject: Subject) -> Arrays:
+def _weighted_moments(which: str, subject: Subject) -> Named:
     if not subject.weighted:
         return subject.measured(f"moments_{which}")
     settings = subject.settings
@@ -78,30 +77,32 @@ def _weighted_moments(which: str, subject: Subject) -> Arrays:
     )
 
 
-def _weighted_correlations(subject: Subject) -> Arrays:
+def _weighted_correlations(subject: Subject) -> Named:
     if not subject.weighted:
         return subject.measured("correlations_q")
     return correlate(subject, sampling="ew")
 
 
-def _activity(subject: Subject) -> Arrays:
+def _activity(subject: Subject) -> Named:
     return units.activity(subject.measured("moments_natural"))
 
 
-def _filters(subject: Subject) -> Arrays:
+def _filters(subject: Subject) -> Named:
     data = subject.natural
     received = receptive_fields(
         subject.run.guide, data.test.shape[1], basis=noise_basis(data), seed=subject.settings.seed
     )
-    return projective_fields(subject.run.model) | received
+    return Named(projective_fields(subject.run.model) | received)
 
 
-def _gabor(subject: Subject) -> Arrays:
-    images = as_images(subject.measured("filters")["projective"], subject.natural)
+def _gabor(subject: Subject) -> Named:
+    images = as_effects(subject.measured("filters").projective, subject.natural)
     if images.ndim != 3:
-        raise InputError(f"Gabor fits want grey images, got rows of shape {images.shape[1:]}")
-    fits: pd.DataFrame = fit_gabors(images)
-    return {name: np.asarray(fits[name]) for name in fits}
+        raise InputError(
+            f"Gabor functions are fitted to grey images, not to rows of shape {images.shape[1:]}"
+        )
+    fits = fit_gabors(images)
+    return Named({name: fits[name].to_numpy() for name in fits})
 
 
 _MOMENTS = {

@@ -1,4 +1,4 @@
-"""The page: one HTML file with its pictures inside, and every figure and table as a file too."""
+"""The page: one HTML file with its pictures inside, and every picture and table as a file too."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Page:
         self._body.append(f"<p>{html.escape(text)}</p>")
 
     def table(self, table: pd.DataFrame) -> None:
-        """A table that is no figure or table of the study."""
+        """A table that is none of the study's."""
         self._body.append(_table_html(table))
 
     def item(self, entry: Entry, item: Item) -> None:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import pyro_vae
+from analysis.measures.by_name import Named
 from pyro_vae.errors import check_choice
 from pyro_vae.runs import RunDirectory
 from pyro_vae.storage import write_whole
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Subject
-
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Measurement:
         reads: names of other measurements that it is made from, whose settings count too.
     """
 
-    compute: Callable[[Subject], Arrays]
+    compute: Callable[[Subject], Named]
     settings: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
 
@@ -49,13 +48,13 @@ class Store:
         self.folder, self.measurements = folder, measurements
         self._digests: dict[Path, str] = {}
 
-    def get(self, subject: Subject, name: str) -> Arrays:
+    def get(self, subject: Subject, name: str) -> Named:
         """The named measurement of a subject; computed where there is no file of it."""
         path = self.path(subject, name)
         if path.is_file():
             with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-        arrays = self.measurements[name].compute(subject)
+                return Named(file)
+        arrays = Named(self.measurements[name].compute(subject))
         stream = io.BytesIO()
         np.savez(stream, **arrays)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,19 +7,17 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
-from analysis.finished import FinishedRun, check_same_data, read_run
+from analysis.measures.by_name import Named
+from analysis.reporting.finished import ChangedData, FinishedRun, check_same_data, read_run
 from analysis.reporting.store import Store
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.datasets.load import PATCH_DATASETS
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.objectives import num_proposals
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured; S0's sizes are 64,000 patches, 500 (or 1000) of them for correlations.
+    """How much is measured; Vas 2024 has 64,000 patches, 500 (or 1000) of them for correlations.
 
     Attributes:
         test_size: natural test rows of bounds and posterior moments.
@@ -64,7 +62,7 @@ class Subject:
     """One run and what is measured on it.
 
     Args:
-        run: the finished run. label: what figures call its model.
+        run: the finished run. label: what pictures and tables call its model.
         settings: how much is measured. store: where measurements are kept.
     """
 
@@ -73,7 +71,7 @@ class Subject:
 
     @property
     def seed(self) -> int:
-        return int(self.run.config["seed"])
+        return int(self.run.facts.seed)
 
     @property
     def name(self) -> str:
@@ -83,13 +81,12 @@ class Subject:
     @property
     def k(self) -> int:
         """Particles that the run was trained with."""
-        return int(self.run.config["num_particles"])
+        return int(self.run.facts.num_particles)
 
     @property
     def proposals(self) -> int:
         """Proposals behind each draw of what training fitted to the posterior; 1: the guide q."""
-        config = self.run.config
-        return num_proposals(config["objective"], self.k, config)
+        return self.run.facts.proposals
 
     @property
     def weighted(self) -> bool:
@@ -99,7 +96,7 @@ class Subject:
     @cached_property
     def natural(self) -> Dataset:
         """The run's own data."""
-        return load_dataset(**self._data_settings())
+        return self.run.load_data(self.settings.data_dir)
 
     @cached_property
     def labelled(self) -> Dataset:
@@ -111,7 +108,8 @@ class Subject:
             data = self.natural
         elif self.natural.whitening is not None:
             own = self._data_settings()
-            data = load_dataset(**{**own, "name": "textures", "fitted_on": own["name"]})
+            own |= {"fitted_on": self.run.facts.data_settings.get("name"), "name": "textures"}
+            data = load_dataset(**own)
         else:
             raise InputError(
                 f"the data of {self.run.path.name} ({self.natural.name}) have no labels; "
@@ -126,12 +124,12 @@ class Subject:
             )
         return data
 
-    def measured(self, name: str) -> dict[str, np.ndarray]:
+    def measured(self, name: str) -> Named:
         """A measurement of ``measurements.py``, made once and kept on disk."""
         return self.store.get(self, name)
 
     def _data_settings(self) -> dict:
-        own = dict(self.run.config["data_settings"])
+        own = dict(self.run.facts.data_settings)
         if self.settings.data_dir is not None:
             own["data_dir"] = self.settings.data_dir
         return own
@@ -168,7 +166,9 @@ class Study:
 def load_study(paths: Sequence[Path], settings: Settings, store: Store) -> Study:
     """Read the runs; what cannot be read, or is on other data than the first, is left out.
 
-    Seeds may differ: of patches they choose the positions, in the same photographs.
+    So is a run whose data are others now than those that it was trained on. Data that cannot be
+    found leave a run in: what wants them says so in its place. Seeds may differ: of patches they
+    choose the positions, in the same photographs.
 
     Raises:
         InputError: no run is left.
@@ -184,18 +184,32 @@ def load_study(paths: Sequence[Path], settings: Settings, store: Store) -> Study
         except InputError as error:
             left_out[str(path)] = str(error)
     if not runs:
-        reasons = "; ".join(f"{path}: {reason}" for path, reason in left_out.items())
-        raise InputError(f"there is no run to report on ({reasons})")
-    subjects = [
-        Subject(run, label, settings, store) for run, label in zip(runs, _labels(runs), strict=True)
-    ]
+        raise _nothing(left_out)
+    subjects = []
+    for run, label in zip(runs, _labels(runs), strict=True):
+        subject = Subject(run, label, settings, store)
+        try:
+            _ = subject.natural
+        except ChangedData as error:
+            left_out[str(run.path)] = str(error)
+            continue
+        except InputError:
+            pass  # met again, and said, where the data are wanted
+        subjects.append(subject)
+    if not subjects:
+        raise _nothing(left_out)
     return Study(tuple(subjects), left_out, settings)
+
+
+def _nothing(left_out: Mapping[str, str]) -> InputError:
+    reasons = "; ".join(f"{path}: {reason}" for path, reason in left_out.items())
+    return InputError(f"there is no run to report on ({reasons})")
 
 
 def _labels(runs: Sequence[FinishedRun]) -> list[str]:
     """What sets the models apart; the folder too, where runs share label and seed."""
     labels = [label(run) for run in runs]
-    keys = [(label, run.config["seed"]) for label, run in zip(labels, runs, strict=True)]
+    keys = [(label, run.facts.seed) for label, run in zip(labels, runs, strict=True)]
     return [
         name if keys.count((name, seed)) == 1 else f"{name} ({run.path.name})"
         for (name, seed), run in zip(keys, runs, strict=True)
@@ -203,16 +217,15 @@ def _labels(runs: Sequence[FinishedRun]) -> list[str]:
 
 
 def label(run: FinishedRun) -> str:
-    """S0's names of models: vanilla (analytic KL), or k = ... ; others by their objective."""
-    config = run.config
-    objective, k = config["objective"], config["num_particles"]
+    """Vas 2024's names of models: vanilla (analytic KL), or k = ...; others by their objective."""
+    objective, k = run.facts.objective, run.facts.num_particles
     if objective == "elbo-analytic" and k == 1:
         name = "vanilla"
     elif objective == "iwae":
         name = f"k = {k}"
     else:
         name = run.name
-    if config.get("guide", "topdown") != "topdown":
-        name += f", {config['guide']}"
+    if run.facts.guide != "topdown":
+        name += f", {run.facts.guide}"
     two_levels = run.model.num_levels > 1
-    return name + (", no annealing" if two_levels and not config.get("annealing") else "")
+    return name + (", no annealing" if two_levels and not run.facts.annealing else "")

@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 
 from analysis.measures import consistency
 from analysis.measures import correlation as measures
+from analysis.measures.by_name import Named
 from analysis.pictures import correlation as pictures
-from analysis.probes import correlated, correlations
-from analysis.reporting.sections import correlations as section
+from analysis.probes import correlation, correlation_summary
+from analysis.reporting.sections import correlation as section
+from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError
 from tests.statistics import z_score
 
@@ -64,7 +66,7 @@ def subject(k=1, seed=0, label="vanilla", active=None, num_test=60):
     }
     made = SimpleNamespace(
         run=SimpleNamespace(model=pair.model, guide=pair.guide),
-        natural=SimpleNamespace(test=test, whitening=None, image_shape=(2, 4)),
+        natural=Dataset("toy", test, test, test, image_shape=(2, 4), pixels="standardised"),
         settings=SimpleNamespace(patches=30, weighted_patches=12, draws=100, seed=0),
         k=k,
         proposals=k,
@@ -76,8 +78,8 @@ def subject(k=1, seed=0, label="vanilla", active=None, num_test=60):
 
     def measured(name):
         if name not in known:
-            known[name] = correlated.correlate(made, "q" if name.endswith("_q") else "ew")
-        return known[name]
+            known[name] = correlation_summary.correlate(made, "q" if name.endswith("_q") else "ew")
+        return Named(known[name])
 
     made.measured = measured
     return made
@@ -104,28 +106,28 @@ def ax():
 
 def test_highest_contrast():
     images = np.array([[5.0, 5, 5], [0, 3, 0], [1, 2, 3], [-9, 9, 0]])
-    assert correlations.highest_contrast(images, 3).tolist() == [3, 1, 2]
-    assert correlations.highest_contrast(images[:, :, None], 1).tolist() == [3]
+    assert correlation.highest_contrast(images, 3).tolist() == [3, 1, 2]
+    assert correlation.highest_contrast(images[:, :, None], 1).tolist() == [3]
     with pytest.raises(InputError, match=r"5 patches .* 4 patches"):
-        correlations.highest_contrast(images, 5)
+        correlation.highest_contrast(images, 5)
 
 
 def test_draws_repeat_and_leave_the_generators_alone():
     pair, x = PlantedPair(), torch.randn(3, UNITS)
     before = torch.get_rng_state()
-    first = correlations.posterior_draws(None, pair.guide, x, 1, 25, seed=3, chunk_size=30)
+    first = correlation.posterior_draws(None, pair.guide, x, 1, 25, seed=3, chunk_size=30)
     assert first.shape == (25, 3, UNITS)
     assert torch.equal(
-        first, correlations.posterior_draws(None, pair.guide, x, 1, 25, seed=3, chunk_size=30)
+        first, correlation.posterior_draws(None, pair.guide, x, 1, 25, seed=3, chunk_size=30)
     )
-    other = correlations.posterior_draws(None, pair.guide, x, 1, 25, seed=4, chunk_size=30)
+    other = correlation.posterior_draws(None, pair.guide, x, 1, 25, seed=4, chunk_size=30)
     assert not torch.equal(first, other)
     assert len(torch.unique(first[:, 0, 0])) == 25
     assert torch.equal(before, torch.get_rng_state())
     with pytest.raises(InputError, match="unknown level 'z5'; allowed: z1"):
-        correlations.posterior_draws(None, pair.guide, x, 1, 25, level="z5")
+        correlation.posterior_draws(None, pair.guide, x, 1, 25, level="z5")
     with pytest.raises(InputError, match="particles"):
-        correlations.posterior_draws(None, pair.guide, x, 0, 25)
+        correlation.posterior_draws(None, pair.guide, x, 0, 25)
 
 
 def test_planted_pairs_are_the_strongest():
@@ -169,7 +171,7 @@ def test_resampling_takes_out_what_only_the_guide_has():
 
 def test_patches_are_of_the_highest_contrast():
     made = subject(num_test=1_200)
-    found = correlated.correlate(made, "q")
+    found = correlation_summary.correlate(made, "q")
     order = np.argsort(-made.natural.test.numpy().std(1))
     assert set(found["rows"]) <= set(order[:1_000])
     assert found["pool"] == 1_000
@@ -226,7 +228,7 @@ def test_bad_input_is_named():
     with pytest.raises(InputError, match=r"at least 10 test patches .* there are 9"):
         subject(num_test=12).measured("correlations")
     with pytest.raises(InputError, match="unknown sampling 'p'"):
-        correlated.correlate(subject(), "p")
+        correlation_summary.correlate(subject(), "p")
     triangles = measures.correlations(draws)
     with pytest.raises(InputError, match="at least 10 patches, got 2"):
         consistency.permuted(triangles)

@@ -9,9 +9,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from analysis.measures.by_name import Named
 from analysis.pictures import decoding as pictures
-from analysis.probes.decoded import decode_subject
+from analysis.probes.decoding import decode_subject
 from analysis.reporting.sections import decoding, information
+from pyro_vae.datasets.pixel_space import pixel_space
 from pyro_vae.errors import InputError
 
 ROWS = {"train": 240, "test": 160}
@@ -53,7 +55,9 @@ class Subject:
             labels[split] = order % 4
             pixels[split] = torch.randn(len(order), 9, generator=generator)
             pixels[split][:, 3] += 0.7 * labels[split]
-        self.labelled = SimpleNamespace(labels=labels, label_names=NAMES, **pixels)
+        self.labelled = SimpleNamespace(
+            labels=labels, label_names=NAMES, pixels=pixel_space("standardised"), **pixels
+        )
         parts = {
             split: moments(of[: ROWS[split]].numpy(), 10 * data_seed + len(split), z2_units)
             for split, of in labels.items()
@@ -82,7 +86,7 @@ class Subject:
             self.arrays[name] = stored(decode_subject(self))
         if name.endswith("_ew"):
             assert self.weighted
-        return self.arrays[name]
+        return Named(self.arrays[name])
 
 
 def stored(arrays):

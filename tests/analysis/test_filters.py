@@ -9,6 +9,7 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from analysis.measures.by_name import Named
 from analysis.measures.filters import (
     CLASSES,
     class_counts,
@@ -162,7 +163,7 @@ def subject(filters, active, seed=0, label="vanilla"):
         label=label,
         seed=seed,
         name=f"{label}, seed {seed}",
-        measured=measured.__getitem__,
+        measured=lambda name: Named(measured[name]),
         natural=Dataset("toy", x, x, x, image_shape=filters.shape[1:], pixels="standardised"),
     )
 

@@ -10,8 +10,16 @@ import torch
 from matplotlib.figure import Figure
 
 import pyro_vae
-from analysis import compare, latent
-from analysis.finished import FinishedRun, check_same_data, grey_test_rows, read_run
+from analysis import compare, figures
+from analysis.measures.examples import spread_rows
+from analysis.pictures import style
+from analysis.pictures.decoding import plot_plane
+from analysis.pictures.images import plot_manifold, plot_rows
+from analysis.probes import decoder
+from analysis.probes.plane import most_active_plane
+from analysis.reporting import comparison as compared_runs
+from analysis.reporting.finished import FinishedRun, check_same_data, grey_test_rows, read_run
+from analysis.reporting.run_facts import RunFacts
 from pyro_vae.errors import InputError
 from pyro_vae.programs import build_pair
 from pyro_vae.programs.conditionals import LocScale
@@ -79,7 +87,7 @@ def test_the_plane_is_that_of_the_planted_units(float64, first):
     planted = [(strong, 3, 2.0), (weak, 0, -0.7), (2, 1, 0.3)]
     scale = torch.linspace(0.2, 1.2, 6)
     guide, x = planted_guide(planted=planted, scale=scale), torch.randn(400, 5)
-    plane = latent.most_active_plane(guide, x, num_samples=50)
+    plane = most_active_plane(guide, x, num_samples=50)
     expected = {strong: 2.0 * x[:, 3], weak: -0.7 * x[:, 0]}
     assert plane.units == tuple(sorted(first))
     assert (plane.num_active, plane.num_units) == (3, 6)
@@ -96,7 +104,7 @@ def test_the_plane_is_that_of_the_planted_units(float64, first):
 def test_a_level_of_two_units_keeps_its_axes(float64):
     x = torch.randn(100, 5)
     for first, second in ((1.0, 3.0), (3.0, 1.0)):
-        plane = latent.most_active_plane(
+        plane = most_active_plane(
             planted_guide(units=2, planted=[(0, 0, first), (1, 1, second)]), x
         )
         assert plane.units == (0, 1)
@@ -106,17 +114,17 @@ def test_a_level_of_two_units_keeps_its_axes(float64):
 def test_any_level_can_be_looked_at(float64):
     _, guide = tiny_pair(levels=2)
     x = 3 * torch.randn(200, 6)
-    assert latent.most_active_plane(guide, x, "z1").num_units == 4
-    assert latent.most_active_plane(guide, x, "z2").num_units == 3
+    assert most_active_plane(guide, x, "z1").num_units == 4
+    assert most_active_plane(guide, x, "z2").num_units == 3
     with pytest.raises(InputError, match=r"unknown level 'z3'; allowed: z1, z2"):
-        latent.most_active_plane(guide, x, "z3")
+        most_active_plane(guide, x, "z3")
 
 
 @pytest.mark.parametrize("planted", [[], [(3, 0, 1.0)], [(3, 0, 1.0), (1, 0, 0.05)]])
 def test_fewer_than_two_active_units_are_refused(float64, planted):
     active = min(len(planted), 1)
     with pytest.raises(InputError, match=f"{active} of 6 units of z1 .* a scatter wants 2"):
-        latent.most_active_plane(planted_guide(planted=planted), torch.randn(200, 5))
+        most_active_plane(planted_guide(planted=planted), torch.randn(200, 5))
 
 
 def autoencoder(scale):
@@ -129,24 +137,24 @@ def autoencoder(scale):
 def test_an_exact_autoencoder_gives_back_its_images(float64):
     model, guide, _ = autoencoder(scale=1e-12)
     x = torch.randn(7, 4)
-    decoded = latent.encode_decode(model, guide, x, 3)
+    decoded = decoder.encode_decode(model, guide, x, 3)
     assert decoded.shape == (3, 7, 4)
     np.testing.assert_allclose(decoded, x.expand(3, 7, 4), atol=1e-9)
-    np.testing.assert_allclose(latent.decode_mean(model, guide, x), x, atol=1e-9)
+    np.testing.assert_allclose(decoder.decode_mean(model, guide, x), x, atol=1e-9)
     other, _, _ = autoencoder(scale=1e-12)
-    assert abs(latent.encode_decode(other, guide, x) - x.numpy()).max() > 0.1
-    assert abs(latent.decode_mean(other, guide, x) - x.numpy()).max() > 0.1
+    assert abs(decoder.encode_decode(other, guide, x) - x.numpy()).max() > 0.1
+    assert abs(decoder.decode_mean(other, guide, x) - x.numpy()).max() > 0.1
 
 
 def test_draws_are_drawn_and_means_are_not(float64):
     model, guide, inverse = autoencoder(scale=0.4)
     x = torch.randn(3, 4)
-    drawn = torch.as_tensor(latent.encode_decode(model, guide, x, 4_000))
+    drawn = torch.as_tensor(decoder.encode_decode(model, guide, x, 4_000))
     assert_mean_close(drawn, x)
     variance = 0.4**2 * inverse.square().sum(1)
     assert_mean_close((drawn - x).square(), variance.expand(3, 4))
     assert z_score((drawn - x).square(), (variance + model.likelihood.noise**2).expand(3, 4)) > 8
-    np.testing.assert_allclose(latent.decode_mean(model, guide, x), x, atol=1e-9)
+    np.testing.assert_allclose(decoder.decode_mean(model, guide, x), x, atol=1e-9)
 
 
 def test_the_mean_of_a_level_with_parents_is_decoded(float64):
@@ -163,7 +171,7 @@ def test_the_mean_of_a_level_with_parents_is_decoded(float64):
 
     x = torch.randn(5, 4)
     model = linear_model(torch.eye(4))
-    means = [latent.decode_mean(model, Guide(), x, num_samples=20) for _ in range(100)]
+    means = [decoder.decode_mean(model, Guide(), x, num_samples=20) for _ in range(100)]
     assert_mean_close(torch.as_tensor(np.stack(means)), x)
     # The conditional means have the spread of z2 alone.
     spread = (torch.as_tensor(np.stack(means)) - x).square()
@@ -174,7 +182,7 @@ def test_the_mean_of_a_level_with_parents_is_decoded(float64):
 def test_samples_follow_the_model(float64):
     weight, bias = torch.randn(3, 2), torch.tensor([1.0, -1.0, 0.5])
     model = linear_model(weight, bias, noise=0.8)
-    mean, drawn = map(torch.as_tensor, latent.simulate(model, 20_000))
+    mean, drawn = map(torch.as_tensor, decoder.simulate(model, 20_000))
     assert mean.shape == drawn.shape == (20_000, 3)
     products = ((mean - bias)[:, :, None] * (mean - bias)[:, None, :]).flatten(1)
     assert_mean_close(products, (weight @ weight.T).flatten())
@@ -187,7 +195,7 @@ def test_samples_come_from_the_top_of_a_hierarchy(float64):
     lower = linear_conditional(torch.tensor([[2.0], [0.0]]), 0.1, torch.tensor([0.0, 5.0]))
     likelihood = FixedNoiseGaussian(2, (), 2, noise=0.1)
     set_(likelihood.loc, torch.eye(2))
-    mean, _ = latent.simulate(HierarchicalVAE(StandardPrior(1), [lower], likelihood), 5_000)
+    mean, _ = decoder.simulate(HierarchicalVAE(StandardPrior(1), [lower], likelihood), 5_000)
     assert_mean_close(torch.as_tensor(mean), torch.tensor([0.0, 5.0]))
     squares = torch.as_tensor(mean - [0.0, 5.0]) ** 2
     assert_mean_close(squares, torch.tensor([4.01, 0.01]))
@@ -197,7 +205,7 @@ def test_samples_come_from_the_top_of_a_hierarchy(float64):
 def test_binary_samples_are_drawn_from_their_means(float64):
     likelihood = Bernoulli(2, (), 3)
     set_(likelihood.logits, torch.randn(3, 2))
-    mean, drawn = latent.simulate(HierarchicalVAE(StandardPrior(2), [], likelihood), 10_000)
+    mean, drawn = decoder.simulate(HierarchicalVAE(StandardPrior(2), [], likelihood), 10_000)
     assert set(np.unique(drawn)) == {0.0, 1.0}
     assert_mean_close(torch.as_tensor(drawn - mean), torch.zeros(3))
     gap = torch.as_tensor((drawn - mean) ** 2 - mean * (1 - mean))  # drawn at its own mean
@@ -205,12 +213,12 @@ def test_binary_samples_are_drawn_from_their_means(float64):
     shuffled = torch.as_tensor((drawn - mean[::-1]) ** 2 - mean[::-1] * (1 - mean[::-1]))
     assert z_score(shuffled, torch.zeros(3)) > 8
     with pytest.raises(InputError, match="number of samples must be"):
-        latent.simulate(tiny_pair()[0], 0)
+        decoder.simulate(tiny_pair()[0], 0)
 
 
 def test_the_manifold_of_a_linear_decoder_is_its_map(float64):
     weight, bias = torch.randn(4, 2), torch.randn(4)
-    values, images = latent.manifold(linear_model(weight, bias), 5)
+    values, images = decoder.manifold(linear_model(weight, bias), 5)
     # Every value stands in the middle of a fifth of the prior.
     shares = 0.5 * (1 + torch.erf(torch.as_tensor(values) / math.sqrt(2)))
     np.testing.assert_allclose(shares, [0.1, 0.3, 0.5, 0.7, 0.9], atol=1e-12)
@@ -226,7 +234,7 @@ def test_the_manifold_of_a_linear_decoder_is_its_map(float64):
 def test_the_planar_model_has_a_manifold():
     model, guide = build_pair("planar", "bottomup", num_pixels=6)
     assert model.latent_sizes == (2,)
-    values, images = latent.manifold(model, 4)
+    values, images = decoder.manifold(model, 4)
     assert (values.shape, images.shape) == ((4,), (16, 6))
     assert ((images > 0) & (images < 1)).all()
     burda, burda_guide = build_pair("burda1", "bottomup", num_pixels=6)
@@ -249,46 +257,46 @@ def test_the_planar_model_has_a_manifold():
 )
 def test_no_manifold_without_two_standard_normal_units(model, reason):
     with pytest.raises(InputError, match=reason):
-        latent.manifold(model(), 3)
+        decoder.manifold(model(), 3)
     with pytest.raises(InputError, match="side of the grid"):
-        latent.manifold(linear_model(torch.ones(4, 2)), 0)
+        decoder.manifold(linear_model(torch.ones(4, 2)), 0)
 
 
 def test_rows_to_show_are_spread_over_the_classes():
     labels = np.array([2, 2, 2, 0, 0, 1, 2, 1, 0])
-    assert latent.spread_rows(labels, 9, 3).tolist() == [3, 5, 0]  # the first of each class
-    assert latent.spread_rows(labels, 9, 5).tolist() == [3, 4, 5, 7, 0]
-    assert latent.spread_rows(labels, 9, 2).tolist() == [3, 0]  # of three classes, the outer two
-    assert sorted(latent.spread_rows(labels, 9, 20)) == list(range(9))
-    assert latent.spread_rows(None, 9, 3).tolist() == [0, 4, 8]
-    assert latent.spread_rows(None, 2, 10).tolist() == [0, 1]
+    assert spread_rows(labels, 9, 3).tolist() == [3, 5, 0]  # the first of each class
+    assert spread_rows(labels, 9, 5).tolist() == [3, 4, 5, 7, 0]
+    assert spread_rows(labels, 9, 2).tolist() == [3, 0]  # of three classes, the outer two
+    assert sorted(spread_rows(labels, 9, 20)) == list(range(9))
+    assert spread_rows(None, 9, 3).tolist() == [0, 4, 8]
+    assert spread_rows(None, 2, 10).tolist() == [0, 1]
 
 
 def test_a_plane_is_drawn_in_the_colours_of_its_classes(ax):
     points = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 0.0], [3.0, 5.0]])
     classes = np.array([1, 0, 1, 1])
-    assert latent.plot_plane(ax, points, classes, ["a", "b"], np.array([0.5, 0.25])) is ax
+    assert plot_plane(ax, points, classes, ["a", "b"], np.array([0.5, 0.25])) is ax
     scatter = ax.collections[0]
     np.testing.assert_array_equal(scatter.get_offsets(), points)
-    colours = latent.class_colours(2)
+    colours = style.class_colours(2)
     np.testing.assert_allclose(scatter.get_facecolors()[:, :3], colours[classes, :3])
     assert {t.get_text(): t.get_position() for t in ax.texts} == {"a": (1.0, 1.0), "b": (2.0, 0.0)}
     (across,), (up,) = (bars.get_segments() for bars in ax.collections[1:3])
     np.testing.assert_allclose(np.ptp(across, axis=0), [1.0, 0.0])
     np.testing.assert_allclose(np.ptp(up, axis=0), [0.0, 0.5])
     assert across.max(axis=0)[0] < points.min()  # it hides none of the points
-    handles = latent.class_handles(["a", "b"])
+    handles = style.class_handles(["a", "b"])
     assert [h.get_label() for h in handles] == ["a", "b"]
     np.testing.assert_array_equal([h.get_color() for h in handles], colours)
     with pytest.raises(InputError, match="11 classes cannot be told apart by colour; allowed: 10"):
-        latent.class_colours(11)
+        style.class_colours(11)
 
 
 def test_shared_limits_hold_all_contents():
     axes = Figure().subplots(1, 2)
     axes[0].set(xlim=(-1, 2), ylim=(0, 1))
     axes[1].set(xlim=(0, 3), ylim=(-5, 0.5))
-    latent.share_limits(axes)
+    style.share_limits(axes)
     for ax in axes:
         assert (ax.get_xlim(), ax.get_ylim()) == ((-1, 3), (-5, 1))
 
@@ -309,7 +317,7 @@ def tick_names(axis):
 @pytest.mark.parametrize("limit", [None, 2.0])
 def test_rows_have_their_names(ax, limit):
     images = np.random.default_rng(0).random((2, 3, 4, 6)) / 2
-    assert latent.plot_rows(ax, images, ["one", "two"], ["a", "", "c"], limit=limit) is ax
+    assert plot_rows(ax, images, ["one", "two"], ["a", "", "c"], limit=limit) is ax
     for row in range(2):
         for column in range(3):
             np.testing.assert_array_equal(cell(ax, row, column, (4, 6)), images[row, column])
@@ -320,8 +328,8 @@ def test_rows_have_their_names(ax, limit):
 
 
 def test_a_manifold_has_the_axes_of_its_units(ax):
-    values, images = latent.manifold(linear_model(torch.randn(6, 2)), 3)
-    assert latent.plot_manifold(ax, images.reshape(9, 2, 3), values, limit=1.0) is ax
+    values, images = decoder.manifold(linear_model(torch.randn(6, 2)), 3)
+    assert plot_manifold(ax, images.reshape(9, 2, 3), values, limit=1.0) is ax
     np.testing.assert_array_equal(cell(ax, 2, 0, (2, 3)).ravel(), images[6])
     assert tick_names(ax.xaxis) == {1.0: "-0.97", 5.0: "0.00", 9.0: "0.97"}
     assert tick_names(ax.yaxis) == {0.5: "0.97", 3.5: "0.00", 6.5: "-0.97"}
@@ -392,8 +400,8 @@ def runs(tmp_path_factory, source):
 
 def comparison(*paths, **settings):
     read = [read_run(path) for path in paths]
-    data = pyro_vae.load_dataset(**read[0].config["data_settings"])
-    return compare.Comparison(read, data, **settings)
+    data = read[0].load_data()
+    return compared_runs.Comparison(read, data, **settings)
 
 
 def written(folder):
@@ -453,7 +461,7 @@ def test_the_scatter_has_a_panel_per_run_on_shared_axes(runs):
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["0", "1", "2"]
     for run, ax in zip(compared.runs, figure.axes, strict=True):
-        plane = latent.most_active_plane(run.guide, compared.data.test)
+        plane = most_active_plane(run.guide, compared.data.test)
         np.testing.assert_allclose(ax.collections[0].get_offsets(), plane.points, atol=1e-6)
         assert ax.get_xlabel() == f"unit {plane.units[0]} of z1 (activity {plane.activity[0]:.2f})"
 
@@ -473,9 +481,9 @@ def test_reconstructions_are_told_apart_by_row(runs):
         "IWAE, k = 5\n(plane)\none draw of z1",
         "IWAE, k = 5\n(plane)\nmean of z1",
     ]
-    rows = latent.spread_rows(compared.labels, 40, compare.COLUMNS)
+    rows = spread_rows(compared.labels, 40, compared_runs.COLUMNS)
     x = compared.data.test[rows]
-    mean = latent.decode_mean(compared.runs[1].model, compared.runs[1].guide, x)
+    mean = decoder.decode_mean(compared.runs[1].model, compared.runs[1].guide, x)
     for column in range(len(rows)):
         np.testing.assert_array_equal(cell(ax, 0, column, (4, 4)).ravel(), x[column])
         np.testing.assert_allclose(cell(ax, 4, column, (4, 4)).ravel(), mean[column], atol=1e-6)
@@ -493,12 +501,12 @@ def test_repeated_draws_start_from_grey_images(runs, source):
     assert names == ["VAE, k = 5", "IWAE, k = 5"] * 3
     with np.load(source) as arrays:
         grey = arrays["x_test"] / 255
-    rows = latent.spread_rows(compared.labels, 40, 3)
+    rows = spread_rows(compared.labels, 40, 3)
     x = torch.tensor(grey[rows]).float().flatten(1)
     for order, run in enumerate(compared.runs):
         with own_generators():
             torch.manual_seed(0)
-            drawn = latent.encode_decode(run.model, run.guide, x, 9)
+            drawn = decoder.encode_decode(run.model, run.guide, x, 9)
         for place, image in enumerate(x):
             cells = [cell(ax, 2 * place + order, column, (4, 4)).ravel() for column in range(10)]
             np.testing.assert_allclose(cells[0], image, atol=1e-6)
@@ -524,7 +532,7 @@ def test_samples_show_each_draw_below_its_mean(runs):
     for run, shown in zip(compared.runs, found, strict=True):
         with own_generators():
             torch.manual_seed(0)
-            expected = latent.simulate(run.model, 48)
+            expected = decoder.simulate(run.model, 48)
         np.testing.assert_array_equal(shown, expected)
     assert not np.array_equal(*(means for means, _ in found))
 
@@ -597,11 +605,8 @@ def test_runs_on_different_data_are_refused(runs, tmp_path, capsys):
 
 def config(**settings):
     made = {"name": "mnist", "pixels": "binary", "seed": 0, "data_dir": "a", "binarise": "access"}
-    return {
-        "num_pixels": 784,
-        "data": {"counts": {"test": 10_000}},
-        "data_settings": made | settings,
-    }
+    data = {"counts": {"test": 10_000}}
+    return RunFacts(num_pixels=784, data=data, data_settings=made | settings)
 
 
 @pytest.mark.parametrize(
@@ -616,7 +621,7 @@ def config(**settings):
     ],
 )
 def test_settings_that_change_the_test_images(changed, named):
-    first, other = (FinishedRun("x", None, None, c, {}) for c in (config(), config(**changed)))
+    first, other = (FinishedRun("x", None, None, c) for c in (config(), config(**changed)))
     if named is None:
         check_same_data([first, first, other])
     else:
@@ -627,8 +632,8 @@ def test_settings_that_change_the_test_images(changed, named):
 def test_other_splits_are_other_data():
     def run(seed=0, rows=10_000):
         content = config(name="file.npz", seed=seed)
-        content["data"]["counts"]["test"] = rows
-        return FinishedRun("x", None, None, content, {})
+        content.counts["test"] = rows
+        return FinishedRun("x", None, None, content)
 
     check_same_data([run(), run()])
     with pytest.raises(InputError, match="seed is 0 in x and 1"):
@@ -657,16 +662,54 @@ def test_a_config_without_an_entry_is_refused(source, tmp_path, capsys, entry):
         assert "damaged" in refused(capsys, run, "--out", tmp_path / "out")
 
 
-def test_data_that_are_no_grey_images_are_refused(tmp_path, capsys):
-    colour = write_run(tmp_path / "colour", digits(tmp_path / "colour.npz", shape=(4, 4, 3)), "td")
-    err = refused(capsys, colour, "--out", tmp_path / "out")
-    assert "colour.npz have shape (4, 4, 3): no grey images" in err
+@pytest.mark.parametrize(("model", "binary"), [("td", False), ("burda1", True)])
+def test_colour_images_are_drawn_in_colour(tmp_path, model, binary):
+    source = digits(tmp_path / "colour.npz", shape=(4, 4, 3))
+    run = write_run(tmp_path / "colour", source, model)
+    assert compare.main([str(run), "--out", str(tmp_path / "out")]) == 0
+    assert {"encode_decode", "repeated_draws", "samples"} <= set(written(tmp_path / "out"))
+    compared = comparison(run)
+    (ax,) = compared.encode_decode().axes
+    sheet = np.asarray(ax.get_images()[0].get_array())
+    assert sheet.shape == (3 * 5 - 1, 10 * 5 - 1, 3)
+    rows = spread_rows(compared.labels, 40, compared_runs.COLUMNS)
+    x = compared.data.test[rows].numpy().reshape(10, 4, 4, 3)
+    for column in range(10):
+        if binary:
+            np.testing.assert_array_equal(cell(ax, 0, column, (4, 4)), x[column])
+        else:  # as they were before they were standardised
+            with np.load(source) as arrays:
+                stored = arrays["x_test"][rows[column]] / 255
+            np.testing.assert_allclose(cell(ax, 0, column, (4, 4)), stored, atol=1e-6)
+
+
+def test_rows_that_are_no_images_are_drawn_where_their_shape_is_given(tmp_path, capsys):
+    flat = write_run(tmp_path / "flat", digits(tmp_path / "flat.npz", shape=(15,)), "td")
+    err = refused(capsys, flat, "--out", tmp_path / "out")
+    assert "flat.npz have shape (15,): no images" in err
+    assert "such as --image-shape 28 20" in err
     assert not (tmp_path / "out").exists()
+    for wrong in ((4, 4), (15,), (-3, -5)):
+        err = refused(capsys, flat, "--out", tmp_path / "out", "--image-shape", *wrong)
+        assert "whose product is 15" in err
+    command = [str(flat), "--out", str(tmp_path / "out"), "--image-shape", "3", "5"]
+    assert compare.main(command) == 0
+    assert "samples" in written(tmp_path / "out")
 
 
 def test_data_that_changed_since_are_refused(tmp_path, capsys):
     source = digits(tmp_path / "digits.npz")
     run = write_run(tmp_path / "run", source)
+    content = json.loads((run / "config.json").read_text())
+    checksum = pyro_vae.load_dataset(**content["data_settings"]).checksum
+    (run / "config.json").write_text(json.dumps({**content, "data_checksum": checksum}))
+    assert compare.main([str(run), "--out", str(tmp_path / "same")]) == 0
+    capsys.readouterr()
+    digits(source, top=40)  # other grey levels, as many
+    err = refused(capsys, run, "--out", tmp_path / "out")
+    assert f"holds other data now than those that {run} was trained on" in err
+    assert figures.main([str(run)]) == 2
+    assert "holds other data now" in capsys.readouterr().err
     digits(source, shape=(5, 5))
     err = refused(capsys, run, "--out", tmp_path / "out")
     assert "have 25 pixels now, but 16 when" in err
@@ -689,9 +732,10 @@ def test_a_bad_seed_and_a_folder_that_cannot_be_made_are_refused(runs, tmp_path,
         ("elbo", 5, "VAE, k = 5"),
         ("dreg", 1, "VAE (DReG), k = 1"),
         ("miwae", 1, "MIWAE, k = 1"),
-        ("power", 2, "power, k = 2"),
+        ("power", 2, "power mean, k = 2"),
     ],
 )
 def test_runs_are_named_as_papers_name_models(objective, particles, name):
-    run = FinishedRun("x", None, None, {"objective": objective, "num_particles": particles}, {})
+    facts = RunFacts(objective=objective, num_particles=particles)
+    run = FinishedRun("x", None, None, facts)
     assert run.name == name

@@ -1,5 +1,6 @@
 """The report: which runs it takes, what it keeps on disk, and a page that stands alone."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,12 +13,18 @@ from matplotlib.figure import Figure
 
 import pyro_vae
 from analysis import report
+from analysis.probes.image_rows import first_rows
+from analysis.reporting.finished import FinishedRun
 from analysis.reporting.item import Entry, Item
+from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.page import SHOWN_ROWS, Page, add_entries
+from analysis.reporting.run_facts import RunFacts
 from analysis.reporting.sections import SECTIONS
 from analysis.reporting.store import Measurement, Store
 from analysis.reporting.study import Settings, Subject, load_study
 from pyro_vae.errors import InputError
+from pyro_vae.objectives import IMPORTANCE_WEIGHTED, OBJECTIVES, num_proposals
+from pyro_vae.objectives.catalogue import CATALOGUE
 from pyro_vae.storage import load_checkpoint, save_checkpoint
 from tests.conftest import run_fit
 
@@ -71,6 +78,42 @@ def test_other_data_and_unfinished_runs_are_left_out_with_the_reason(runs, tmp_p
         study_of([unfinished], tmp_path)
 
 
+def test_a_run_whose_data_changed_is_left_out_with_the_reason(runs, tmp_path):
+    changed = tmp_path / "changed"
+    shutil.copytree(runs["k3-seed0"], changed)
+    config = changed / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "data_checksum": "a" * 64}))
+    first = tmp_path / "first"
+    shutil.copytree(runs["vanilla-seed0"], first)
+    entries = json.loads((first / "config.json").read_text())
+    entries.pop("data_checksum", None)  # as runs of 0.4 are, of which nothing can be told
+    (first / "config.json").write_text(json.dumps(entries))
+    study = study_of([first, changed], tmp_path)
+    assert [s.run.path for s in study.subjects] == [first]
+    assert "holds other data now than" in study.left_out[str(changed)]
+    with pytest.raises(InputError, match="there is no run to report on"):
+        study_of([changed], tmp_path)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_whether_a_run_is_weighted_is_what_the_catalogue_says(name):
+    """The same number that chooses whether the draws of posterior.nc are from q or from q_EW."""
+    inner = {"inner": 2} if "inner" in CATALOGUE[name].settings else {}
+    for k in (1, 4):
+        run = FinishedRun(
+            "x", None, None, RunFacts(objective=name, num_particles=k, settings=inner)
+        )
+        subject = Subject(run, "label", Settings(), None)
+        assert subject.proposals == num_proposals(name, k, inner)
+        assert subject.weighted == (subject.proposals > 1)
+    assert subject.weighted == (name in IMPORTANCE_WEIGHTED)
+
+
+def test_an_objective_of_another_version_is_named():
+    with pytest.raises(InputError, match="unknown objective 'later'"):
+        _ = RunFacts(objective="later", num_particles=3).proposals
+
+
 def test_labels_name_the_folder_where_runs_share_model_and_seed(runs, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(runs["k3-seed0"], copy)
@@ -100,6 +143,24 @@ def test_labelled_data_share_the_preprocessing_or_are_the_data_themselves(runs, 
     (subject,) = study_of([plain], tmp_path, labelled=str(own)).subjects
     with pytest.raises(InputError, match="has no labels"):
         _ = subject.labelled
+
+
+def test_binary_training_rows_are_drawn_before_they_are_weighed(tmp_path):
+    """They are kept as probabilities, which no Bernoulli pixel can have."""
+    rng = np.random.default_rng(0)
+    images = {f"x_{part}": rng.random((60, 4, 4)).astype("f4") for part in ("train", "test")}
+    labels = {f"y_{part}": np.arange(60) % 3 for part in ("train", "test")}
+    np.savez(tmp_path / "digits.npz", **images, **labels)
+    flags = ("--model", "burda1", "--guide", "bottomup", "--batch-size", "20")
+    run = tmp_path / "run"
+    assert run_fit("--dataset", tmp_path / "digits.npz", *flags, "--run-dir", run) == 0
+    (subject,) = study_of([run], tmp_path, MEASUREMENTS, moment_draws=2, weighted_groups=2).subjects
+    assert subject.weighted
+    assert subject.natural.train.unique().numel() > 2
+    for split in ("train", "test"):
+        rows = first_rows(subject.natural, split, 20)
+        assert rows.unique().tolist() == [0, 1]
+        assert subject.measured(f"moments_labelled_{split}_ew").z1_mean.shape[1] == 50
 
 
 def test_settings_refuse_numbers_too_small():
@@ -255,9 +316,12 @@ def test_the_command_says_what_one_run_without_labels_cannot_show(images, tmp_pa
     one_level = ("--model", "burda1", "--guide", "bottomup", "--dataset", str(images))
     assert run_fit(*one_level, "--batch-size", "20", "--run-dir", str(plain)) == 0
     out = tmp_path / "report"
-    code, said, _, page = reported(capsys, plain, tmp_path / "none", "--out", out, *SMALL)
-    assert code == 0
+    code, said, err, page = reported(capsys, plain, tmp_path / "none", "--out", out, *SMALL)
+    # A mistyped run does not go by: the report is built without it, and the command says so.
+    assert code == 1
     assert f"left out: {tmp_path / 'none'}" in said
+    assert err.startswith(f"report: left out: {tmp_path / 'none'}: there is no")
+    assert err.count("\n") == 1
     assert "Failed:" not in page
     assert "have no labels; --labelled names a file that has" in page
     assert report.main([str(tmp_path / "none"), "--out", str(out)]) == 2

@@ -9,10 +9,16 @@ import torch
 from matplotlib.figure import Figure
 
 import pyro_vae
-from analysis import figures, plots
+from analysis import figures
+from analysis.pictures import epochs
+from analysis.pictures.images import plot_image_grid
+from analysis.pictures.units import plot_activity
+from analysis.probes.fields import projective_fields
+from analysis.probes.image_rows import as_images
+from analysis.reporting import run_pictures
 from pyro_vae.evaluation.activity import active_units, pca_active_units, posterior_means
 from pyro_vae.runs import RunDirectory
-from tests.conftest import tiny_pair
+from tests.conftest import run_fit, tiny_pair
 
 METRICS = {
     "num_particles": [50.0] * 4,
@@ -37,7 +43,7 @@ def lines(ax):
 
 
 def test_bounds(ax):
-    assert plots.plot_bounds(ax, METRICS) is ax
+    assert epochs.plot_bounds(ax, METRICS) is ax
     assert lines(ax) == {"ELBO": METRICS["elbo"], "$L_{50}$": METRICS["bound"]}
     assert ax.get_ylabel() == "nats"
     bottom, top = ax.get_ylim()
@@ -46,26 +52,26 @@ def test_bounds(ax):
 
 
 def test_kl_with_the_annealed_level(ax):
-    assert plots.plot_kl(ax, METRICS) is ax
+    assert epochs.plot_kl(ax, METRICS) is ax
     assert lines(ax) == {"KL of z1": METRICS["kl_z1"], "KL of z2": METRICS["kl_z2"]}
     (right,) = [other for other in ax.figure.axes if other is not ax]
     assert right.get_lines()[0].get_ydata().tolist() == METRICS["beta_z2"]
     plain = Figure().subplots()
-    plots.plot_kl(plain, {name: v for name, v in METRICS.items() if name != "beta_z2"})
+    epochs.plot_kl(plain, {name: v for name, v in METRICS.items() if name != "beta_z2"})
     assert plain.figure.axes == [plain]
 
 
 def test_reconstruction_and_effective_sample_size(ax):
-    assert plots.plot_reconstruction(ax, METRICS) is ax
+    assert epochs.plot_reconstruction(ax, METRICS) is ax
     assert lines(ax) == {"E log p(x | z)": METRICS["reconstruction"]}
     other = Figure().subplots()
-    assert plots.plot_effective_sample_size(other, METRICS) is other
+    assert epochs.plot_effective_sample_size(other, METRICS) is other
     assert lines(other) == {"of 50 particles": METRICS["ess"]}
     assert other.get_ylim()[0] == 0
 
 
 def test_activity(ax):
-    assert plots.plot_activity(ax, np.array([0.5, 0.001, 2.0, -0.1]), 0.01, "z1") is ax
+    assert plot_activity(ax, np.array([0.5, 0.001, 2.0, -0.1]), 0.01, "z1") is ax
     assert ax.get_title() == "z1: 2 of 4 units active"
     points, threshold = ax.get_lines()
     assert points.get_ydata().tolist() == [2.0, 0.5, 0.001, 1e-6]
@@ -75,7 +81,7 @@ def test_activity(ax):
 @pytest.mark.parametrize("limit", [None, 2])
 def test_image_grid(ax, limit):
     images = np.arange(5 * 2 * 3).reshape(5, 2, 3) / 2
-    assert plots.plot_image_grid(ax, images, 3, limit=limit) is ax
+    assert plot_image_grid(ax, images, 3, limit=limit) is ax
     (shown,) = ax.get_images()
     sheet = np.asarray(shown.get_array())
     assert sheet.shape == (2 * 3 - 1, 3 * 4 - 1)  # two rows of three, one pixel between them
@@ -85,20 +91,24 @@ def test_image_grid(ax, limit):
     assert shown.get_clim() == ((-2.0, 2.0) if limit else (0.0, 14.5))
 
 
+def unit_effects(model, step=1.0):
+    return projective_fields(model, step, one_sided=True)["projective"]
+
+
 def test_effects_of_a_linear_decoder_are_its_columns():
     model, _ = tiny_pair(levels=2)
     (layer,) = model.likelihood.loc.parts
     with torch.no_grad():
         layer.bias.fill_(3.0)
     for step in (1.0, 0.25):
-        effects = figures.unit_effects(model, step)
+        effects = torch.as_tensor(unit_effects(model, step))
         assert effects.shape == (4, 6)
         torch.testing.assert_close(effects, layer.weight.detach().T, rtol=1e-4, atol=1e-5)
 
 
 def test_effects_of_a_bernoulli_decoder_are_differences_of_probabilities():
     model, _ = tiny_pair(levels=1, pixels="binary")
-    effects = figures.unit_effects(model)
+    effects = torch.as_tensor(unit_effects(model))
     unit = torch.zeros(1, 4)
     unit[0, 2] = 1.0
     with torch.no_grad():
@@ -122,7 +132,7 @@ def patches(whiten):
 @pytest.mark.parametrize("whiten", ["zca", "none"])
 def test_rows_that_are_pixels_become_images_unchanged(whiten):
     data = patches(whiten)
-    images = figures.as_images(data.test.numpy(), data)
+    images = as_images(data.test.numpy(), data)
     assert images.shape == (10, 6, 6)
     np.testing.assert_array_equal(images.reshape(10, 36), data.test.numpy())
 
@@ -130,7 +140,7 @@ def test_rows_that_are_pixels_become_images_unchanged(whiten):
 def test_coefficients_of_pca_become_the_whitened_pixels():
     coefficients, pixels = patches("pca"), patches("zca")
     assert coefficients.test.shape == (10, 9)
-    images = figures.as_images(coefficients.test.numpy(), coefficients)
+    images = as_images(coefficients.test.numpy(), coefficients)
     assert images.shape == (10, 6, 6)
     # The same patches under ZCA differ by that transform's global scale alone.
     expected = pixels.test.numpy() * pixels.whitening.scale / coefficients.whitening.scale
@@ -145,7 +155,7 @@ def file_data(tmp_path, shape, pixels):
 
 def test_binary_images_and_vectors(tmp_path):
     data = file_data(tmp_path, (30, 3, 5), "binary")
-    images = figures.as_images(data.test.numpy(), data)
+    images = as_images(data.test.numpy(), data)
     np.testing.assert_array_equal(images.reshape(3, 15), data.test.numpy())
     assert images.shape == (3, 3, 5)
     assert set(np.unique(images)) <= {0.0, 1.0}
@@ -156,7 +166,7 @@ PICTURES = ["active_units", "curves", "filters", "reconstructions", "samples"]
 
 def test_a_changed_number_of_particles_is_named(ax):
     metrics = {**METRICS, "num_particles": [5, 5, 7]}
-    plots.plot_bounds(ax, metrics)
+    epochs.plot_bounds(ax, metrics)
     assert "$L_{5, 7}$" in lines(ax)
 
 
@@ -177,6 +187,38 @@ def test_figures_are_drawn_anew(finished_run, tmp_path, capsys):
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == kept
 
 
+def test_flat_rows_have_no_pictures_of_images_and_the_commands_say_why(tmp_path, capsys):
+    np.save(tmp_path / "flat.npy", np.random.default_rng(0).random((60, 20)).astype("f4"))
+    run = tmp_path / "run"
+    assert run_fit("--dataset", tmp_path / "flat.npy", "--batch-size", 20, "--run-dir", run) == 0
+    capsys.readouterr()
+    for path in (run / "figures").iterdir():
+        path.unlink()
+    assert figures.main([str(run)]) == 0
+    told, wrote = capsys.readouterr().out.splitlines()
+    assert told.startswith("no picture of reconstructions, samples, filters: rows of ")
+    assert told.endswith("such as --image-shape 28 20")
+    assert wrote == f"wrote {run / 'figures'}"
+    assert {path.stem for path in (run / "figures").iterdir()} == {"active_units", "curves"}
+    assert figures.main([str(run), "--image-shape", "4", "5"]) == 0
+    assert capsys.readouterr().out == f"{wrote}\n"
+    assert sorted(path.stem for path in (run / "figures").iterdir()) == PICTURES
+
+
+def test_colour_rows_become_colour_images(tmp_path, ax):
+    data = file_data(tmp_path, (30, 3, 5, 3), "binary")
+    images = as_images(data.test.numpy(), data)
+    assert images.shape == (3, 3, 5, 3)
+    np.testing.assert_array_equal(images.reshape(3, 45), data.test.numpy())
+    plot_image_grid(ax, images, 3)
+    (shown,) = ax.get_images()
+    np.testing.assert_array_equal(np.asarray(shown.get_array())[:, 6:11], images[1])
+    plot_image_grid(ax, images - 0.5, 3, limit=1.0)
+    np.testing.assert_allclose(
+        np.asarray(ax.get_images()[-1].get_array())[:, :5], 0.5 + (images[0] - 0.5) / 2
+    )
+
+
 @pytest.mark.parametrize("missing", ["config.json", "metrics.csv", "checkpoint.pt", "posterior.nc"])
 def test_an_unfinished_run_is_refused(finished_run, tmp_path, capsys, missing):
     run = shutil.copytree(finished_run, tmp_path / "run")
@@ -190,7 +232,7 @@ def test_an_unfinished_run_is_refused(finished_run, tmp_path, capsys, missing):
 
 
 def test_curves_read_the_run(finished_run):
-    figure = figures.curves(RunDirectory(finished_run))
+    figure = run_pictures.curves(RunDirectory(finished_run))
     assert [ax.get_title() for ax in figure.axes[:4]] == [
         "bounds on held-out data",
         "KL per level",
@@ -205,9 +247,9 @@ def test_filters_are_ordered_by_activity():
     x = torch.randn(40, 9)
     data = pyro_vae.Dataset("toy", x, x, x, image_shape=(3, 3), pixels="standardised")
     means = posterior_means(guide, x)["z1"]
-    figure = figures.filters(model, data, means)
+    figure = run_pictures.filters(model, data, means)
     sheet = np.asarray(figure.axes[0].get_images()[0].get_array())
-    effects = figures.unit_effects(model).numpy().reshape(4, 3, 3)
+    effects = unit_effects(model).reshape(4, 3, 3)
     for place, unit in enumerate(means.activity.argsort(descending=True).tolist()):
         expected = effects[unit] / np.abs(effects[unit]).max()
         found = sheet[0:3, 4 * place : 4 * place + 3]

@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from sklearn.linear_model import LinearRegression
 
 from analysis.measures import illusion, occlusion
+from analysis.measures.by_name import Named
 from analysis.measures.gabor import gabor_images
 from analysis.measures.illusion import ILLUSORY, ONE, OTHER, ROTATED
 from analysis.pictures import stimuli as pictures
-from analysis.probes import inpainting, stimuli
+from analysis.probes import inpainting, stimuli, visible_weights
 from analysis.reporting.sections import stimuli as section
 from pyro_vae.datasets import Dataset
 from pyro_vae.datasets.whitening import fit_whitening
@@ -234,7 +235,7 @@ def test_weights_of_visible_pixels_give_the_conditional_mean_whatever_was_filled
     x, fed = occluded(model)
     expected = conditional_mean(model, x)
     fed[:, torch.as_tensor(HIDDEN)] = expected + 1.0
-    mean, ess = inpainting.weighted_fill(model, guide, fed, HIDDEN, 2_000, groups=20)
+    mean, ess = visible_weights.weighted_fill(model, guide, fed, HIDDEN, 2_000, groups=20)
     assert mean.shape == (20, 3, 2)
     assert ((ess > 100) & (ess < 2_000)).all()
     assert_mean_close(mean, expected)
@@ -246,16 +247,16 @@ def test_weights_of_visible_pixels_give_the_conditional_mean_whatever_was_filled
 @pytest.mark.parametrize(
     "fn",
     [
-        FixedNoiseNormal(torch.randn(5, 3, 4), 0.4),
-        BernoulliPixels(torch.randn(5, 3, 4)),
-        dist.Normal(torch.randn(5, 3, 4), 0.7).to_event(1),
+        FixedNoiseNormal(torch.randn(5, 3, 4).double(), 0.4),
+        BernoulliPixels(torch.randn(5, 3, 4).double()),
+        dist.Normal(torch.randn(5, 3, 4).double(), 0.7).to_event(1),
     ],
     ids=lambda fn: type(fn).__name__,
 )
 def test_the_visible_likelihood_differs_between_particles_by_the_visible_pixels_alone(fn):
-    x = torch.randint(0, 2, (3, 4)).float()
+    x = torch.randint(0, 2, (3, 4)).double()
     visible = torch.tensor([True, False, True, True])
-    found = inpainting._visible_log_likelihood(fn, x, visible)
+    found = visible_weights._visible_log_likelihood(fn, x, visible)
     # Hidden pixels set to what each particle expects of them cannot tell particles apart ...
     hidden_terms = {
         "FixedNoiseNormal": lambda: dist.Normal(fn.loc, 0.4).log_prob(x),
@@ -271,7 +272,7 @@ def test_the_visible_likelihood_differs_between_particles_by_the_visible_pixels_
 def test_pixels_that_depend_on_each_other_have_no_visible_likelihood():
     fn = dist.MultivariateNormal(torch.zeros(4), torch.eye(4))
     with pytest.raises(InputError, match="MultivariateNormal"):
-        inpainting._visible_log_likelihood(fn, torch.zeros(3, 4), torch.as_tensor(HIDDEN))
+        visible_weights._visible_log_likelihood(fn, torch.zeros(3, 4), torch.as_tensor(HIDDEN))
 
 
 def patches(count=120, side=6, kind="zca", components=12, seed=0):
@@ -307,7 +308,7 @@ def subject(model, guide, data, k=1, seed=0, label="k = 1", **measured):
     )
     measured.setdefault("inpainting", lambda: inpainting.inpaint(found, **QUICK))
     measured.setdefault("contours", lambda: stimuli.contours(found))
-    found.measured = lambda name: measured[name]()
+    found.measured = lambda name: Named(measured[name]())
     return found
 
 
@@ -627,7 +628,7 @@ def test_inactive_units_are_left_out_and_a_run_without_localised_ones_says_so():
     run, _ = planted()
     known = {name: run.measured(name) for name in ("gabor", "filters", "activity")}
     active = np.arange(9) != 3
-    run.measured = (known | {"activity": {"z1_active": active}}).__getitem__
+    run.measured = (known | {"activity": Named(z1_active=active)}).__getitem__
     assert list(stimuli.contours(run)["unit"]) == [0, 1, 2, 4, 5, 6]
     run.measured = (known | {"gabor": known["gabor"] | {"r2": np.zeros(9)}}).__getitem__
     with pytest.raises(InputError, match="none of 9 active units of 9"):

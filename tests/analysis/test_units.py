@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from analysis.measures import training, units
+from analysis.measures.by_name import Named
 from analysis.pictures import style
 from analysis.pictures import training as courses_drawn
 from analysis.pictures import units as drawn
+from analysis.reporting.run_facts import RunFacts
 from analysis.reporting.sections import terms as terms_section
 from analysis.reporting.sections import training as training_section
 from analysis.reporting.sections import units as units_section
@@ -327,8 +329,8 @@ class Run:
         ]
         RunDirectory(folder).write_metrics(rows)
         model = SimpleNamespace(latent_names=("z1", "z2"), prior=StandardPrior(5))
-        config = {"annealing": {"z2": [0.1, 1.0, 0.5]} if annealing else {}}
-        self.run = SimpleNamespace(path=folder, model=model, config=config)
+        facts = RunFacts(annealing={"z2": [0.1, 1.0, 0.5]} if annealing else {})
+        self.run = SimpleNamespace(path=folder, model=model, facts=facts)
         self.label, self.seed, self.k, self._measured = label, seed, 10, measured
         self.name = f"{label}, seed {seed}"
 
@@ -336,7 +338,7 @@ class Run:
         found = self._measured.get(name)
         if found is None:
             raise InputError(f"no {name}")
-        return found
+        return Named(found)
 
 
 class Study:

@@ -14,7 +14,7 @@ import torch
 
 from analysis.measures import consistency
 from analysis.measures import correlation as measures
-from analysis.probes.correlations import patch_correlations, posterior_draws
+from analysis.probes.correlation import patch_correlations, posterior_draws
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights.log_weights import log_weights
 from tests.linear_gaussian import LinearModel, optimal_guide

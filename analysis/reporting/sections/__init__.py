@@ -2,7 +2,7 @@
 
 from analysis.reporting.sections import (
     arviz_plots,
-    correlations,
+    correlation,
     decoding,
     filters,
     information,
@@ -21,7 +21,7 @@ SECTIONS = tuple(
         decoding,
         information,
         filters,
-        correlations,
+        correlation,
         stimuli,
         arviz_plots,
     )

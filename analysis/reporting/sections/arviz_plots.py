@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.pictures import posterior
-from analysis.reporting.item import Entry, Item
-from analysis.reporting.over_runs import drawn
+from analysis.reporting.item import BEYOND, Entry, Item
+from analysis.reporting.over_runs import drawn, tables, without
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunDirectory
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
@@ -21,18 +21,17 @@ from pyro_vae.weights.diagnostics import KHAT_LIMIT
 if TYPE_CHECKING:
     from analysis.reporting.study import Study, Subject
 
-TITLE = "ArviZ's plots for chosen patches (beyond S0)"
-SOURCE = "beyond S0"
+TITLE = "ArviZ's plots for chosen patches (beyond Vas 2024)"
 WIDTH, HEIGHT = 4.2, 3.6  # of a panel, inches
 
 
 def entries(study: Study) -> list[Entry]:
     """k-hat of every run; forest, strongest pair and density of z2 for one patch per model."""
     return [
-        Entry("arviz-khat", SOURCE, partial(_khat, study)),
-        Entry("arviz-forest-z2", SOURCE, partial(_forest, study)),
-        Entry("arviz-pair-z2", SOURCE, partial(_pair, study)),
-        Entry("arviz-density-z2", SOURCE, partial(_density, study)),
+        Entry("arviz-khat", BEYOND, partial(_khat, study)),
+        Entry("arviz-forest-z2", BEYOND, partial(_forest, study)),
+        Entry("arviz-pair-z2", BEYOND, partial(_pair, study)),
+        Entry("arviz-density-z2", BEYOND, partial(_density, study)),
     ]
 
 
@@ -52,19 +51,18 @@ def _panels(
 ) -> tuple[Figure, pd.DataFrame]:
     """One panel per model; a model that cannot be drawn has the reason in its place."""
     subjects = study.examples()
-    figure = Figure(figsize=(WIDTH * len(subjects), height), layout="constrained")
 
     def titled(axes: Sequence[Axes], subject: Subject) -> dict:
         row = draw(axes[0], subject)
         axes[0].set_title(f"{subject.name}\n{axes[0].get_title()}", fontsize=9)
         return row
 
-    axes = figure.subplots(1, len(subjects), squeeze=False).T
-    return figure, drawn(subjects, axes, titled)
+    figure, table, _ = drawn(subjects, titled, (WIDTH, height), per_row=len(subjects))
+    return figure, table
 
 
 def _first(idata) -> int:
-    return idata.posterior["datum"].values[0].item()
+    return idata.posterior.datum.values[0].item()
 
 
 def _law(idata) -> str:
@@ -73,27 +71,22 @@ def _law(idata) -> str:
 
 def _khat(study: Study) -> Item:
     figure, _ = _panels(study, _drawn_khat)
-    rows = []
-    for subject in study.subjects:
-        try:
-            values = posterior.khats(read_posterior(subject)).values
-        except InputError:
-            continue
-        rows.append(
-            {
-                "model": subject.label,
-                "seed": subject.seed,
-                "patches": len(values),
-                "median_khat": float(np.median(values)),
-                "share_above_0.7": float((values > KHAT_LIMIT).mean()),
-            }
-        )
+
+    def row(subject: Subject) -> dict:
+        values = posterior.khats(read_posterior(subject)).values
+        return {
+            "patches": len(values),
+            "median_khat": float(np.median(values)),
+            "share_above_0.7": float((values > KHAT_LIMIT).mean()),
+        }
+
+    table, left_out = tables(study.subjects, row)
     return Item(
         f"Pareto k-hat of each patch's importance weights: above {KHAT_LIMIT:g} (dashed) the guide "
         "misses so much of the posterior that estimates from its weights are unreliable; a guide "
-        "equal to the posterior has no tail and lies far below.",
+        "equal to the posterior has no tail and lies far below." + without(left_out),
         figure,
-        pd.DataFrame(rows),
+        table,
     )
 
 

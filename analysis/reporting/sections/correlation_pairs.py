@@ -1,6 +1,6 @@
 """Strong pairs of units: their filters and draws, and how constant they are; noise and signal.
 
-S0's Figures 5.28 to 5.30 and Table 5.8; signal against noise correlations go beyond S0.
+Figures 5.28 to 5.30 and Table 5.8; signal against noise correlations go beyond Vas 2024.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from analysis.figures import as_images
 from analysis.measures import consistency
+from analysis.measures.by_name import Named
 from analysis.measures.correlation import among, pairs, signal_correlations, signal_noise
 from analysis.pictures import correlation as pictures
+from analysis.pictures.panels import panel
 from analysis.pictures.style import colours
+from analysis.probes.image_rows import as_effects
 from analysis.reporting.item import Item
 from analysis.reporting.sections.correlation_panels import (
     SAMPLINGS,
-    Arrays,
     by_run,
     panels,
     words,
@@ -33,24 +33,22 @@ SHOWN_PAIRS = 3
 def strongest_pairs(study: Study, sampling: str) -> Item:
     """The three strongest pairs on the example patch: filters and joint draws."""
 
-    def draw(axes: Sequence[Axes], subject: Subject, found: Arrays) -> pd.DataFrame:
-        fields = as_images(subject.measured("filters")["projective"], subject.natural)
-        first, second = pairs(len(found["units"]))
+    def draw(axes: Sequence[Axes], subject: Subject, found: Named) -> pd.DataFrame:
+        fields = as_effects(subject.measured("filters").projective, subject.natural)
+        first, second = pairs(len(found.units))
         rows = []
-        for ax, pair, r in zip(
-            axes, found["strongest_pairs"][0], found["strongest"][0], strict=False
-        ):
+        for ax, pair, r in zip(axes, found.strongest_pairs[0], found.strongest[0], strict=False):
             both = [first[pair], second[pair]]
-            units = found["units"][both]
+            units = found.units[both]
             pictures.plot_pair_samples(
                 ax,
-                found["example_draws"][:, both],
+                found.example_draws[:, both],
                 (f"unit {units[0]}", f"unit {units[1]}"),
                 fields[units],
             )
             if ax is axes[0]:
                 ax.set_ylabel(f"{subject.name}\n{ax.get_ylabel()}")
-            mean = found["example_draws"][:, both].mean(0)
+            mean = found.example_draws[:, both].mean(0)
             rows.append(
                 {
                     "first": units[0],
@@ -74,35 +72,35 @@ def strongest_pairs(study: Study, sampling: str) -> Item:
 
 
 def consistent(study: Study, sampling: str) -> Item:
-    """S0's ratio with three nulls."""
+    """The ratio of Vas 2024, Table 5.8, with three nulls."""
 
-    def row(found: Arrays) -> dict:
-        patches, num_pairs = len(found["rows"]), len(found["pair_mean"])
-        permuted = found["permuted_ratios"]
+    def row(found: Named) -> dict:
+        patches, num_pairs = len(found.rows), len(found.pair_mean)
+        permuted = found.permuted_ratios
         return {
-            "three_references": found["reference_ratios"].mean(),
-            "ratio": found["every_ratios"].mean(),
+            "three_references": found.reference_ratios.mean(),
+            "ratio": found.every_ratios.mean(),
             "permuted": permuted.mean(),
             "permuted_sd": permuted.std(ddof=1),
             "noise": consistency.noise_ratio(num_pairs, patches - 1),
-            "halves": found["half_ratios"].mean(),
+            "halves": found.half_ratios.mean(),
             "exchangeable": consistency.exchangeable_ratio(patches - 1),
             "patches": patches,
             "pairs": num_pairs,
         }
 
     table, missing = by_run(study, sampling, row)
-    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
-    pictures.plot_consistency(figure.subplots(), table, colours(study.labels))
+    figure, ax = panel(7.5, 3.6)
+    pictures.plot_consistency(ax, table, colours(study.labels))
     return Item(
         "How far the strongest correlations of a patch lie from the same pairs' mean over other "
         f"patches, in standard deviations over patches; {SAMPLINGS[sampling]}. With three "
-        f"reference patches as S0: {words(table, 'three_references')}. With every patch as "
+        f"reference patches as Vas 2024: {words(table, 'three_references')}. With every patch as "
         f"reference: {words(table, 'ratio')}. The choice of the strongest pairs raises it: with "
         f"patches permuted within pairs it is {words(table, 'permuted')}, and "
-        f"{table['noise'].mean():.2f} if all were noise. Pairs chosen by half of the draws and "
+        f"{table.noise.mean():.2f} if all were noise. Pairs chosen by half of the draws and "
         f"measured with the other: {words(table, 'halves')}; here "
-        f"{table['exchangeable'].mean():.3f} means that the correlation is the same at all "
+        f"{table.exchangeable.mean():.3f} means that the correlation is the same at all "
         f"patches.{missing}",
         figure,
         table,
@@ -112,10 +110,10 @@ def consistent(study: Study, sampling: str) -> Item:
 def with_signal(study: Study, sampling: str) -> Item:
     """Noise correlations against signal correlations of all pairs of active units."""
 
-    def row(found: Arrays) -> dict:
+    def row(found: Named) -> dict:
         return signal_noise(*_signal(found)).to_dict("records")[0]
 
-    def draw(axes: Sequence[Axes], subject: Subject, found: Arrays) -> pd.DataFrame:
+    def draw(axes: Sequence[Axes], subject: Subject, found: Named) -> pd.DataFrame:
         means, covariance, noise, num_draws = _signal(found)
         signal, moving = signal_correlations(means, covariance, num_draws)
         table = signal_noise(means, covariance, noise, num_draws)
@@ -136,5 +134,5 @@ def with_signal(study: Study, sampling: str) -> Item:
     )
 
 
-def _signal(found: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    return found["means"], found["covariance"], found["pair_average"], int(found["num_draws"])
+def _signal(found: Named) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    return found.means, found.covariance, found.pair_average, int(found.num_draws)

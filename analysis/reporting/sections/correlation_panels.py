@@ -5,7 +5,6 @@ A run for which something cannot be shown has the reason in its panel, or in the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,18 +12,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import as_images
+from analysis.measures import seeds
+from analysis.measures.by_name import Named
 from analysis.measures.filters import select_gabors
-from analysis.measures.seeds import mean_and_spread, summary
+from analysis.probes.image_rows import as_images
 from analysis.reporting.over_runs import by_model, drawn, tables, without
 from analysis.reporting.study import Study, Subject
 
 SAMPLINGS = {"ew": "draws from q_EW for models with k > 1, from q for others", "q": "draws from q"}
-Arrays = dict[str, np.ndarray]
-Draw = Callable[[Sequence[Axes], Subject, Arrays], pd.DataFrame]
+Draw = Callable[[Sequence[Axes], Subject, Named], pd.DataFrame]
 
 
-def measured(subject: Subject, sampling: str) -> Arrays:
+def measured(subject: Subject, sampling: str) -> Named:
     """Correlations under q or q_EW, which are the same for a subject without weights."""
     of_guide = sampling == "q" and subject.weighted
     return subject.measured("correlations_q" if of_guide else "correlations")
@@ -37,22 +36,15 @@ def panels(
 
     Models stand below each other where they take several axes, in rows of three else.
     """
-    examples = study.examples()
-    across = columns if columns > 1 else min(3, len(examples))
-    down = len(examples) if columns > 1 else math.ceil(len(examples) / across)
-    figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    table = drawn(
-        examples,
-        (axes[place : place + columns] for place in range(0, len(axes), columns)),
-        lambda own, subject: draw(own, subject, measured(subject, sampling)),
-    )
-    for ax in axes[len(examples) * columns :]:
-        ax.set_axis_off()
+
+    def draw_measured(axes: Sequence[Axes], subject: Subject) -> pd.DataFrame:
+        return draw(axes, subject, measured(subject, sampling))
+
+    figure, table, _ = drawn(study.examples(), draw_measured, size, each=columns)
     return figure, table
 
 
-def by_run(study: Study, sampling: str, row: Callable[[Arrays], dict]) -> tuple[pd.DataFrame, str]:
+def by_run(study: Study, sampling: str, row: Callable[[Named], dict]) -> tuple[pd.DataFrame, str]:
     """A row for every run, and words for those that have none ("" where all have)."""
     table, left_out = tables(by_model(study), lambda subject: row(measured(subject, sampling)))
     return table, without(left_out)
@@ -60,17 +52,13 @@ def by_run(study: Study, sampling: str, row: Callable[[Arrays], dict]) -> tuple[
 
 def words(table: pd.DataFrame, value: str) -> str:
     """The mean of a column over seeds with its spread, model by model."""
-    found = summary(table, value)
-    return ", ".join(
-        f"{row.model} {mean_and_spread(row.mean, row.sd, row.n, digits=4)}"
-        for row in found.itertuples(index=False)
-    )
+    return seeds.words(table, value, digits=4)
 
 
-def gabors(subject: Subject, found: Arrays) -> np.ndarray:
-    """Which of the A active units are Gabor units by S0's thresholds (Figure 5.24), (A,)."""
-    side = min(as_images(rows_of_test(subject, found["rows"][:1]), subject.natural).shape[1:])
-    return select_gabors(pd.DataFrame(subject.measured("gabor")), side)[found["units"]]
+def gabors(subject: Subject, found: Named) -> np.ndarray:
+    """Which of the A active units are Gabor units by the rule of Vas 2024, Figure 5.24, (A,)."""
+    side = min(as_images(rows_of_test(subject, found.rows[:1]), subject.natural).shape[1:])
+    return select_gabors(pd.DataFrame(subject.measured("gabor")), side)[found.units]
 
 
 def rows_of_test(subject: Subject, rows: np.ndarray) -> np.ndarray:

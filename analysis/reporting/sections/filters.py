@@ -1,4 +1,4 @@
-"""Filters of z1: projective and receptive fields, Gabor fits, classes (S0, F5.19, T5.5, F5.24)."""
+"""Filters of z1: fields, Gabor fits, classes (Vas 2024, Figures 5.19 and 5.24, Table 5.5)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import plots
-from analysis.figures import as_images
 from analysis.measures import filters as measure
+from analysis.measures.examples import evenly
+from analysis.measures.filters import CLASS
 from analysis.measures.gabor import fit_gabors, gabor_images
-from analysis.measures.seeds import mean_and_spread, summary
+from analysis.measures.seeds import in_words, summary
 from analysis.pictures import filters as pictures
-from analysis.reporting.item import Entry, Item
+from analysis.pictures.images import plot_image_grid
+from analysis.pictures.panels import panel, panels
+from analysis.probes.image_rows import as_effects
+from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.over_runs import Rows, drawn, tables
 from analysis.reporting.study import Study, Subject
 from pyro_vae.errors import InputError
@@ -30,56 +33,51 @@ NULL_FILTERS = 100
 
 def entries(study: Study) -> list[Entry]:
     """Grids, fits, counts by class, parameters, receptive fields, and F5.24's selection."""
-    figure, counts = "S0, Figure 5.19", "S0, Table 5.5"
+    figure, counts = "Vas 2024, Figure 5.19", "Vas 2024, Table 5.5"
     null = cache(lambda: _null(study))  # two entries want it
     return [
         Entry("z1-filters", figure, lambda: _grids(study)),
         Entry("z1-gabor-fits", figure, lambda: _fits(study, null)),
         Entry("z1-filter-classes", counts, lambda: _counts(study, null)),
         Entry("z1-filter-classes-over-seeds", counts, lambda: _counts_over_seeds(study)),
-        Entry("z1-gabor-parameters", "beyond S0", lambda: _parameters(study)),
-        Entry("z1-receptive-fields", "beyond S0", lambda: _receptive(study)),
-        Entry("z1-gabor-selection", "S0, Figure 5.24", lambda: _selection(study)),
+        Entry("z1-gabor-parameters", BEYOND, lambda: _parameters(study)),
+        Entry("z1-receptive-fields", BEYOND, lambda: _receptive(study)),
+        Entry("z1-gabor-selection", "Vas 2024, Figure 5.24", lambda: _selection(study)),
     ]
 
 
 def _images(subject: Subject, field: str = "projective") -> np.ndarray:
-    """Fields of all units (U, H, W)."""
-    data = subject.natural
-    if data.whitening is None and len(data.image_shape) != 2:
-        raise InputError(f"rows of shape {data.image_shape} are no grey images: no filters to draw")
-    return as_images(subject.measured("filters")[field], data)
+    """Fields of all units (U, H, W), or in colour (U, H, W, 3)."""
+    return as_effects(subject.measured("filters")[field], subject.natural)
 
 
 def _active(subject: Subject) -> np.ndarray:
-    return np.asarray(subject.measured("activity")["z1_active"], dtype=bool)
+    return np.asarray(subject.measured("activity").z1_active, dtype=bool)
 
 
 def _classified(subject: Subject) -> pd.DataFrame:
     """Fits and classes of the active units, with columns ``model`` and ``seed`` in front."""
     table = measure.classify(pd.DataFrame(dict(subject.measured("gabor"))))
-    table = measure.only_active(table, _active(subject))
-    table = table.assign(model=subject.label, seed=subject.seed)
-    return table[["model", "seed", *table.columns.drop(["model", "seed"])]]
+    return _in_front(subject, measure.only_active(table, _active(subject)))
 
 
 def _grids(study: Study) -> Item:
     def draw(ax: Axes, subject: Subject) -> pd.DataFrame:
         table = _classified(subject)
-        images = _images(subject)[table["unit"].to_numpy(int)]
-        words = ", ".join(f"{(table['class'] == c).sum()} {c}" for c in measure.CLASSES)
+        images = _images(subject)[table.unit.to_numpy(int)]
+        words = ", ".join(f"{(table[CLASS] == c).sum()} {c}" for c in measure.CLASSES)
         pictures.plot_filter_grid(
             ax,
             images,
-            table["class"].to_numpy(),
-            table["r2"].to_numpy(),
+            table[CLASS].to_numpy(),
+            table.r2.to_numpy(),
             columns=COLUMNS,
             title=f"{subject.name}: {len(table)} active units: {words}",
         )
         return table
 
     rows = max(-(-_count_active(subject) // COLUMNS) for subject in study.examples())
-    figure, table = _panels(study.examples(), draw, height=10 * max(rows, 2) / COLUMNS + 1)
+    figure, table = _panels(study, draw, height=10 * max(rows, 2) / COLUMNS + 1)
     return Item(
         "Projective fields of the active units of z1 (what a unit adds to the image, by latent "
         "traversal), each on its own grey scale, framed by class and sorted by the goodness r2 of "
@@ -103,27 +101,26 @@ def _fits(study: Study, make_null: Callable[[], pd.DataFrame]) -> Item:
         if table.empty:
             raise InputError("no active unit has a filter that a Gabor function was fitted to")
         # From the best to the worst in even steps: a choice that flatters nobody.
-        places = np.linspace(0, len(table) - 1, min(PAIRS, len(table))).round().astype(int)
-        shown = table.iloc[places]
+        shown = table.iloc[evenly(np.arange(len(table)), PAIRS)]
         images = _images(subject)
         fitted = gabor_images(shown, images.shape[1:])
         pictures.plot_fit_pairs(
             ax,
-            images[shown["unit"].to_numpy(int)],
+            images[shown.unit.to_numpy(int)],
             fitted,
-            shown["r2"].to_numpy(),
+            shown.r2.to_numpy(),
             title=f"{subject.name}: filter, Gabor fit, r2",
         )
-        spread = table.groupby("class", sort=False)["r2"].describe()
+        spread = table.groupby(CLASS, sort=False).r2.describe()
         return spread.rename(columns={"count": "units", "50%": "median"}).reset_index()
 
-    figure, table = _panels(study.examples(), draw, height=2.5)
+    figure, table = _panels(study, draw, height=2.5)
     null = make_null()
     return Item(
         "Filters beside their least-squares Gabor functions, from the best fit to the worst in "
         "even steps over all active units; above each pair r2, the share of the filter's energy "
         f"that is explained. Fits to {len(null)} filters of noise in the same space have a median "
-        f"r2 of {null['r2'].median():.2f} and reach {null['r2'].max():.2f}.",
+        f"r2 of {null.r2.median():.2f} and reach {null.r2.max():.2f}.",
         figure,
         table,
     )
@@ -138,7 +135,7 @@ def _null(study: Study) -> pd.DataFrame:
     if data.whitening is not None and data.whitening.kind == "zca":
         basis = data.whitening.components.numpy()
         rows = rows @ basis.T @ basis
-    return measure.classify(fit_gabors(as_images(rows, data)))
+    return measure.classify(fit_gabors(as_effects(rows, data)))
 
 
 def _count_table(study: Study) -> pd.DataFrame:
@@ -150,13 +147,13 @@ def _count_table(study: Study) -> pd.DataFrame:
 
 def _counts(study: Study, make_null: Callable[[], pd.DataFrame]) -> Item:
     table = _count_table(study)
-    figure = Figure(figsize=(max(6, 1.8 * table["model"].nunique()), 4), layout="constrained")
-    pictures.plot_class_counts(figure.subplots(), table)
+    figure, ax = panel(max(6, 1.8 * table.model.nunique()), 4)
+    pictures.plot_class_counts(ax, table)
     null = measure.class_counts(make_null())
     return Item(
         "Active units of z1 by the class of their projective fields, for every model and seed. Of "
-        f"{null['active']} filters of noise in the same space {null['localised']} are called "
-        f"localised and {null['non_localised']} non-localised.",
+        f"{null.active} filters of noise in the same space {null.localised} are called "
+        f"localised and {null.non_localised} non-localised.",
         figure,
         table,
     )
@@ -164,38 +161,33 @@ def _counts(study: Study, make_null: Callable[[], pd.DataFrame]) -> Item:
 
 def _counts_over_seeds(study: Study) -> Item:
     table = summary(_count_table(study), ["active", "localised", "non_localised", "unresolved"])
-    words = "; ".join(
-        f"{row['model']} {mean_and_spread(row['mean'], row['sd'], row['n'], 1)}"
-        for _, row in table[table["quantity"] == "localised"].iterrows()
-    )
-    return Item(f"Localised units of z1 per model, mean ± sd over seeds: {words}.", table=table)
+    told = in_words(table[table.quantity == "localised"], 1, "; ")
+    return Item(f"Localised units of z1 per model, mean ± sd over seeds: {told}.", table=table)
 
 
 def _parameters(study: Study) -> Item:
     def localised(subject: Subject) -> pd.DataFrame:
         table = _classified(subject)
-        table = table[table["class"] == "localised"]
+        table = table[table[CLASS] == "localised"]
         if table.empty:
             raise InputError("none of its active units is localised")
         return table
 
     fits = _tables(study.examples(), localised)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(2, (5, 4))
     pictures.plot_gabor_parameters(left, fits)
     pictures.plot_orientations(right, fits)
     table = _tables(
         study.subjects,
-        lambda subject: measure.gabor_summary(localised(subject)).assign(
-            model=subject.label, seed=subject.seed
-        ),
+        lambda subject: _in_front(subject, measure.gabor_summary(localised(subject))),
     )
     return Item(
         "Size, wavelength and orientation of the localised filters, one seed per model in the "
-        "figure; medians and quartiles of every run in the table. Orientation bias is 0 for evenly "
-        "spread orientations, and above the number under high only where they are not (5 % level).",
+        "picture; medians and quartiles of every run in the table. Orientation bias is 0 for "
+        "evenly spread orientations, and above the number under high only where they are not (5 % "
+        "level).",
         figure,
-        table[["model", "seed", *table.columns.drop(["model", "seed"])]],
+        table,
     )
 
 
@@ -203,7 +195,7 @@ def _receptive(study: Study) -> Item:
     def compare(subject: Subject) -> pd.DataFrame:
         fields = subject.measured("filters")
         table = measure.field_correlation(
-            fields["projective"], fields["receptive"], fields.get("receptive_se")
+            fields.projective, fields.receptive, fields.get("receptive_se")
         )
         return measure.only_active(table, _active(subject))
 
@@ -212,18 +204,18 @@ def _receptive(study: Study) -> Item:
 
     def draw(ax: Axes, subject: Subject) -> pd.DataFrame:
         table = compare(subject).sort_values("correlation", ascending=False)
-        places = np.linspace(0, len(table) - 1, min(COLUMNS, len(table))).round().astype(int)
-        units = table["unit"].to_numpy(int)[places]
+        units = evenly(table.unit.to_numpy(int), COLUMNS)
         both = np.concatenate([_images(subject, f)[units] for f in ("projective", "receptive")])
-        both = both / np.abs(both).max(axis=(1, 2), keepdims=True).clip(1e-300)
-        plots.plot_image_grid(ax, both, len(units), limit=1.0)
+        pixels = tuple(range(1, both.ndim))
+        both = both / np.abs(both).max(axis=pixels, keepdims=True).clip(1e-300)
+        plot_image_grid(ax, both, len(units), limit=1.0)
         ax.set_title(
             f"{subject.name}: projective (top) and receptive fields (bottom), "
-            f"median correlation {table['correlation'].median():.2f}"
+            f"median correlation {table.correlation.median():.2f}"
         )
         return table
 
-    figure, _ = _panels(study.examples(), draw, height=1.6)
+    figure, _ = _panels(study, draw, height=1.6)
     table = _tables(study.subjects, row)
     return Item(
         "Receptive fields of z1 by reverse correlation of E_q[z1 | x] with white noise, below the "
@@ -239,19 +231,19 @@ def _receptive(study: Study) -> Item:
 def _selection(study: Study) -> Item:
     def selected(subject: Subject) -> pd.DataFrame:
         table = _classified(subject)
-        return table[measure.select_gabors(table, min(_images(subject).shape[1:]))]
+        return table[measure.select_gabors(table, min(_images(subject).shape[1:3]))]
 
     def draw(ax: Axes, subject: Subject) -> pd.DataFrame:
         table = selected(subject)
         if table.empty:
             raise InputError("no active unit meets the rule")
         best = table.sort_values("r2", ascending=False)[:SELECTED]
-        images = _images(subject)[best["unit"].to_numpy(int)]
+        images = _images(subject)[best.unit.to_numpy(int)]
         pictures.plot_filter_grid(
             ax,
             images,
-            best["class"].to_numpy(),
-            best["r2"].to_numpy(),
+            best[CLASS].to_numpy(),
+            best.r2.to_numpy(),
             columns=10,
             title=f"{subject.name}: the best fitted of {len(table)} selected units",
         )
@@ -259,28 +251,35 @@ def _selection(study: Study) -> Item:
 
     def row(subject: Subject) -> dict:
         table = selected(subject)
-        localised = int((table["class"] == "localised").sum())
+        localised = int((table[CLASS] == "localised").sum())
         return {"selected": len(table), "localised": localised}
 
-    figure, _ = _panels(study.examples(), draw, height=3)
+    figure, _ = _panels(study, draw, height=3)
     return Item(
-        "Active units of z1 whose Gabor fits meet S0's rule: centre between the 6th and 14th pixel "
-        "both ways, scale 3 to 6 (both in proportion to a patch of 20 pixels), wavelength above 2 "
-        "pixels, frequency above 0.18 cycles per pixel; the counts of every run, and how many of "
-        "the selected are localised by their fit.",
+        "Active units of z1 whose Gabor fits meet the rule of Vas 2024: centre between the 6th and "
+        "14th pixel both ways, scale 3 to 6 (both in proportion to a patch of 20 pixels), "
+        "wavelength above 2 pixels, frequency above 0.18 cycles per pixel; the counts of every "
+        "run, and how many of the selected are localised by their fit.",
         figure,
         _tables(study.subjects, row),
     )
 
 
 def _panels(
-    subjects: Sequence[Subject], draw: Callable[[Axes, Subject], pd.DataFrame], height: float
+    study: Study, draw: Callable[[Axes, Subject], pd.DataFrame], height: float
 ) -> tuple[Figure, pd.DataFrame]:
-    """A panel per subject, or the reason why it has none, and all their tables."""
-    figure = Figure(figsize=(10, height * len(subjects)), layout="constrained")
-    axes = figure.subplots(len(subjects), 1, squeeze=False)
-    return figure, drawn(subjects, axes, lambda own, subject: draw(own[0], subject))
+    """A panel per model, or the reason why it has none, and all their tables."""
+    figure, table, _ = drawn(
+        study.examples(), lambda own, subject: draw(own[0], subject), (10, height), per_row=1
+    )
+    return figure, table
 
 
 def _tables(subjects: Sequence[Subject], build: Callable[[Subject], Rows]) -> pd.DataFrame:
     return tables(subjects, build)[0]
+
+
+def _in_front(subject: Subject, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with model and seed as its first columns."""
+    table = table.assign(model=subject.label, seed=subject.seed)
+    return table[["model", "seed", *table.columns.drop(["model", "seed"])]]

@@ -1,4 +1,4 @@
-"""Decoding beyond S0: against pixels, paired tests, q_EW, and the information of single units."""
+"""Decoding beyond Vas 2024: against pixels, paired tests, q_EW, information of single units."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.measures.seeds import paired
+from analysis.measures.by_name import Named
+from analysis.measures.seeds import paired, words
 from analysis.pictures import decoding as pictures
-from analysis.reporting.decoded import (
-    Decoded,
+from analysis.pictures.panels import panel
+from analysis.reporting.decoders import (
+    HEIGHT,
     collect,
     decoder_row,
     entry_of,
     grouped,
     groups_of,
-    means,
-    panels,
-    without,
 )
-from analysis.reporting.item import Entry, Item
+from analysis.reporting.item import BEYOND, Entry, Item
+from analysis.reporting.over_runs import without
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Study
 
-TITLE = "Decoding, continued: beyond S0"
+TITLE = "Decoding beyond Vas 2024: pixels, draws, information"
 REPRESENTATIONS = ("z2", "z1", "pixels")
 
 
@@ -42,7 +42,7 @@ def entries(study: Study) -> list[Entry]:
         "z2-information": lambda: _information(study, "z2"),
         "z1-information": lambda: _information(study, "z1"),
     }
-    return [Entry(name, "beyond S0", item) for name, item in build.items()]
+    return [Entry(name, BEYOND, item) for name, item in build.items()]
 
 
 def _overview(study: Study) -> Item:
@@ -60,7 +60,7 @@ def _overview(study: Study) -> Item:
 def _weighted(study: Study) -> Item:
     names = {"z2": "z2, q", "z2_ew": "z2, q_EW", "z1": "z1, q", "z1_ew": "z1, q_EW"}
 
-    def rows(decoded: Decoded) -> list[dict]:
+    def rows(decoded: Named) -> list[dict]:
         entry_of(decoded, "z1_ew", "accuracy")
         return groups_of(decoded, names)
 
@@ -120,7 +120,7 @@ def _levels_paired(study: Study) -> Item:
     parts = [
         paired(rows, "accuracy", "z2", by="group").assign(model=model)
         for model, rows in table.groupby("model", sort=False)
-        if "z2" in set(rows["group"])
+        if "z2" in set(rows.group)
     ]
     if not parts:
         raise InputError("no run has a level z2 to compare with")
@@ -132,7 +132,7 @@ def _levels_paired(study: Study) -> Item:
 
 
 def _information(study: Study, level: str) -> Item:
-    def rows(decoded: Decoded) -> pd.DataFrame:
+    def rows(decoded: Named) -> pd.DataFrame:
         values = {
             column: entry_of(decoded, f"{level}_information", key)
             for column, key in (
@@ -146,16 +146,16 @@ def _information(study: Study, level: str) -> Item:
         return table.assign(unit=np.arange(len(table)))
 
     table, left_out = collect(study, rows)
-    figure, (ax,) = panels(1, 6.0)
+    figure, ax = panel(6.0, HEIGHT)
     pictures.plot_information(ax, table, f"information of single units of {level}")
-    above = (table["information"] > table["null_high"]).groupby([table["model"], table["seed"]])
+    above = (table.information > table.null_high).groupby([table.model, table.seed])
     shares = above.mean().reset_index(name="share")
-    best = table.groupby(["model", "seed"], sort=False)["information"].max().reset_index()
+    best = table.groupby(["model", "seed"], sort=False).information.max().reset_index()
     sentence = (
         f"Mutual information of each unit of {level} with the label (quantile bins, bias "
         f"corrected, a lower estimate), sorted in every run; the best unit has "
-        f"{means(best, 'information')} nats of {table['label_entropy'].mean():.2f}; "
-        f"{shares['share'].mean():.2f} of the units are above the 0.95 quantile under shuffled "
+        f"{words(best, 'information')} nats of {table.label_entropy.mean():.2f}; "
+        f"{shares.share.mean():.2f} of the units are above the 0.95 quantile under shuffled "
         "labels, where 0.05 are expected by chance. It is of posterior means, also of inactive "
         "units, whose small movements no draw carries (decoding-draws)."
     )

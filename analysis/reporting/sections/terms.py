@@ -1,4 +1,4 @@
-"""Terms of the bound on test data, natural and labelled (S0, section 5.2, Figures 5.4 and 5.5)."""
+"""Terms of the bound on test data, natural and labelled (Vas 2024, 5.2, Figures 5.4 and 5.5)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.measures.seeds import mean_and_spread, paired, summary
+from analysis.measures.seeds import in_words, paired, summary
+from analysis.pictures.panels import panels
 from analysis.pictures.training import plot_by_model
-from analysis.reporting.item import Entry, Item
+from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.over_runs import tables
 from analysis.reporting.study import Study, Subject
 
@@ -26,10 +27,11 @@ NAMES = {
 def entries(study: Study) -> list[Entry]:
     """Terms and equal-K bounds on natural and on labelled test rows."""
     found = []
-    for which, source in (("natural", "S0, Figure 5.4"), ("labelled", "S0, Figure 5.5")):
+    sources = {"natural": "Vas 2024, Figure 5.4", "labelled": "Vas 2024, Figure 5.5"}
+    for which, source in sources.items():
         found += [
             Entry(f"terms-{which}", source, lambda w=which: _terms(study, w)),
-            Entry(f"bounds-at-equal-k-{which}", "beyond S0", lambda w=which: _equal(study, w)),
+            Entry(f"bounds-at-equal-k-{which}", BEYOND, lambda w=which: _equal(study, w)),
         ]
     return found
 
@@ -51,7 +53,7 @@ def per_run(study: Study, which: str) -> pd.DataFrame:
             name: float(np.mean(values)) if np.isfinite(values).all() else np.nan
             for name, values in terms.items()
         }
-        return {"k": subject.k, "num_data": len(terms["elbo"])} | means
+        return {"k": subject.k, "num_data": len(terms.elbo)} | means
 
     return tables(study.subjects, row)[0]
 
@@ -68,7 +70,7 @@ def differences(table: pd.DataFrame, values: list[str], baseline: str) -> pd.Dat
         quantities), note. All in the quantity's unit, NaN where there is none.
     """
     found = summary(table, values)[["model", "quantity", "mean", "sd", "n"]]
-    if len(table["model"].unique()) < 2:
+    if table.model.nunique() < 2:
         return found
     tests = [paired(table, value, baseline).assign(quantity=value) for value in values]
     wanted = [
@@ -86,7 +88,7 @@ def differences(table: pd.DataFrame, values: list[str], baseline: str) -> pd.Dat
         columns={"standard_error": "standard_error_of_difference"}
     )
     found = found.merge(tests, on=["model", "quantity"], how="left")
-    return found.assign(note=found["note"].fillna("baseline"))
+    return found.assign(note=found.note.fillna("baseline"))
 
 
 def _terms(study: Study, which: str) -> Item:
@@ -94,11 +96,11 @@ def _terms(study: Study, which: str) -> Item:
     levels = sorted(name for name in table if name.startswith("kl_z"))
     values = ["bound", "reconstruction", *levels]
     figure = _draw(study, table, values)
-    baseline = table["model"].iloc[0]
+    baseline = table.model.iloc[0]
     found = differences(table, values, baseline)
     return Item(
         f"Terms on {_data(table, which)} per model, in nats (dots: seeds; bars: mean and sd over "
-        "seeds; S0 draws the negative bound and reconstruction as losses): bound at own k "
+        "seeds; Vas 2024 draws the negative bound and reconstruction as losses): bound at own k "
         f"{_in_words(found, 'bound')}. L_k rises with k for one and the same model too, so this "
         "panel confounds the bound with the model; the next entry compares at equal K. "
         f"Differences in the table are to {baseline}, paired by seed (no effect: 0).",
@@ -111,7 +113,7 @@ def _equal(study: Study, which: str) -> Item:
     table = per_run(study, which)
     values = ["log_likelihood", "elbo", "kl_to_posterior", "ess"]
     figure = _draw(study, table, values)
-    baseline = table["model"].iloc[0]
+    baseline = table.model.iloc[0]
     found = differences(table, values, baseline)
     return Item(
         f"The same K particles for all models on {_data(table, which)}: L_K with K = "
@@ -126,8 +128,8 @@ def _equal(study: Study, which: str) -> Item:
 
 
 def _draw(study: Study, table: pd.DataFrame, values: list[str]) -> Figure:
-    figure = Figure(figsize=(3.2 * len(values), 3.6), layout="constrained")
-    for ax, value in zip(figure.subplots(1, len(values), squeeze=False)[0], values, strict=True):
+    figure, axes = panels(len(values), (3.2, 3.6), per_row=len(values))
+    for ax, value in zip(axes, values, strict=True):
         name = NAMES.get(value, f"KL of {value.removeprefix('kl_')}")
         unit = "particles" if value == "ess" else "nats per datum"
         plot_by_model(ax, table, value, name, unit, study.labels)
@@ -135,11 +137,8 @@ def _draw(study: Study, table: pd.DataFrame, values: list[str]) -> Figure:
 
 
 def _data(table: pd.DataFrame, which: str) -> str:
-    return f"{table['num_data'].iloc[0]} {which} test rows"
+    return f"{table.num_data.iloc[0]} {which} test rows"
 
 
 def _in_words(found: pd.DataFrame, quantity: str) -> str:
-    return ", ".join(
-        f"{row['model']} {mean_and_spread(row['mean'], row['sd'], row['n'], 2)}"
-        for _, row in found[found["quantity"] == quantity].iterrows()
-    )
+    return in_words(found[found.quantity == quantity], 2)

@@ -1,14 +1,14 @@
-"""Courses of training: KL(z2) with and without annealing, and the bounds (S0, section 5.2)."""
+"""Courses of training: KL(z2) with and without annealing, and the bounds (Vas 2024, 5.2)."""
 
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from analysis.measures.seeds import mean_and_spread, paired, summary
+from analysis.measures.seeds import mean_and_spread, paired, words
 from analysis.measures.training import courses, ends
+from analysis.pictures.panels import panel, panels
 from analysis.pictures.training import plot_bound_curves, plot_kl_curves
-from analysis.reporting.item import Entry, Item
+from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.study import Study, Subject
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunDirectory
@@ -21,16 +21,16 @@ PAIR_SUFFIX = ", no annealing"  # what the label of a run without annealing ends
 def entries(study: Study) -> list[Entry]:
     """KL(z2) with and without annealing, their difference, and the bounds."""
     return [
-        Entry("kl-z2-annealed", "S0, Figure 5.3", lambda: _kl(study, annealed=True)),
-        Entry("kl-z2-not-annealed", "S0, Figure 5.2", lambda: _kl(study, annealed=False)),
-        Entry("kl-z2-effect-of-annealing", "S0, section 5.2", lambda: _effect(study)),
-        Entry("bounds-in-training", "beyond S0", lambda: _bounds(study)),
+        Entry("kl-z2-annealed", "Vas 2024, Figure 5.3", lambda: _kl(study, annealed=True)),
+        Entry("kl-z2-not-annealed", "Vas 2024, Figure 5.2", lambda: _kl(study, annealed=False)),
+        Entry("kl-z2-effect-of-annealing", "Vas 2024, section 5.2", lambda: _effect(study)),
+        Entry("bounds-in-training", BEYOND, lambda: _bounds(study)),
     ]
 
 
 def _chosen(study: Study, annealed: bool) -> list[Subject]:
     """Runs with annealing, or without; InputError where there are none."""
-    found = [s for s in study.subjects if bool(s.run.config["annealing"]) == annealed]
+    found = [s for s in study.subjects if bool(s.run.facts.annealing) == annealed]
     if not found:
         raise InputError(
             "no run was trained with annealing; train one without --no-anneal"
@@ -49,14 +49,14 @@ def _courses(subjects: list[Subject], columns: list[str]) -> pd.DataFrame:
 def _kl(study: Study, *, annealed: bool) -> Item:
     table = _courses(_chosen(study, annealed), [KL])
     word = "with" if annealed else "without"
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure, ax = panel(8, 4)
     title = f"KL of z2 on held-out data, {word} annealing"
-    plot_kl_curves(figure.subplots(), table, KL, title, study.labels)
+    plot_kl_curves(ax, table, KL, title, study.labels)
     found = ends(table, KL)
     sentence = (
         f"KL(q(z2 | x) || p(z2)) on held-out data while training {word} annealing of z2 (mean over "
         f"seeds; bands from smallest to largest seed); a collapsed z2 would have 0 nats. "
-        f"At the end: {_in_words(found, 'end')}; at the peak: {_in_words(found, 'peak')} nats."
+        f"At the end: {words(found, 'end', 2)}; at the peak: {words(found, 'peak', 2)} nats."
     )
     return Item(sentence, figure, found)
 
@@ -74,39 +74,30 @@ def _effect(study: Study) -> Item:
         found = ends(_courses(runs, [KL]), KL)
         rows.append(paired(found, "end", baseline=label + PAIR_SUFFIX))
     table = pd.concat(rows, ignore_index=True)
-    words = "; ".join(
-        f"{row['model']}: {mean_and_spread(row['difference'], row['sd'], row['n'], 2)} nats"
-        for _, row in table.iterrows()
+    told = "; ".join(
+        f"{row.model}: {mean_and_spread(row.difference, row.sd, row.n, 2)} nats"
+        for row in table.itertuples()
     )
     return Item(
         "What annealing adds to KL(z2) at the end of training, paired by seed (mean ± sd over "
-        f"seeds; no effect: 0): {words}.",
+        f"seeds; no effect: 0): {told}.",
         table=table,
     )
 
 
 def _bounds(study: Study) -> Item:
     table = _courses(list(study.subjects), ["elbo", "bound"])
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    axes = figure.subplots(1, 2)
+    figure, axes = panels(2, (5.5, 4))
     plot_bound_curves(axes[0], table, "elbo", "ELBO on held-out data", study.labels)
     plot_bound_curves(axes[1], table, "bound", "bound at the model's own k", study.labels)
     found = pd.concat(
         [ends(table, name).assign(quantity=name) for name in ("elbo", "bound")], ignore_index=True
     )
-    of_elbo = found[found["quantity"] == "elbo"]
+    of_elbo = found[found.quantity == "elbo"]
     return Item(
         "ELBO and bound at the model's own number of particles on held-out data (never annealed; "
         "higher is better; only the ELBO is the same quantity for all models). ELBO at the end: "
-        f"{_in_words(of_elbo, 'end')} nats.",
+        f"{words(of_elbo, 'end', 2)} nats.",
         figure,
         found,
-    )
-
-
-def _in_words(found: pd.DataFrame, value: str) -> str:
-    """Mean and sd over seeds of every model, in words."""
-    return ", ".join(
-        f"{row['model']} {mean_and_spread(row['mean'], row['sd'], row['n'], 2)}"
-        for _, row in summary(found, value).iterrows()
     )

@@ -1,4 +1,4 @@
-"""Units of z2 and z1: posterior moments, densities and activity (S0, Figures 5.6-11, 5.14-18)."""
+"""Units of z2 and z1: posterior moments, densities and activity (Vas 2024, Figures 5.6-18)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from analysis.measures.seeds import mean_and_spread, summary
+from analysis.measures.seeds import mean_and_sd, words
 from analysis.measures.units import (
     activity_gap,
     densities,
@@ -24,15 +24,16 @@ from analysis.pictures.units import (
     plot_densities,
     plot_unit_moments,
 )
-from analysis.reporting.item import Entry, Item
-from analysis.reporting.over_runs import drawn
+from analysis.reporting.item import BEYOND, Entry, Item
+from analysis.reporting.over_runs import drawn, tables
 from analysis.reporting.study import Study, Subject
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
 from pyro_vae.programs.priors import StandardPrior
 
 TITLE = "Units: posterior moments and activity"
-POSTERIORS = {"q": "moments_natural", "q_EW": "moments_natural_ew"}
+MOMENTS = "moments_natural"
+POSTERIORS = {"q": MOMENTS, "q_EW": "moments_natural_ew"}
 PRIORS = {"Normal": stats.norm(), "Laplace": stats.laplace()}
 
 
@@ -44,7 +45,7 @@ def entries(study: Study) -> list[Entry]:
             found.append(
                 Entry(
                     _name(f"{level}-moments", posterior),
-                    f"S0, {figures}" if posterior == "q" else "beyond S0",
+                    f"Vas 2024, {figures}" if posterior == "q" else BEYOND,
                     lambda at=level, p=posterior: _moments(study, at, p),
                 )
             )
@@ -52,7 +53,7 @@ def entries(study: Study) -> list[Entry]:
                 found.append(
                     Entry(
                         _name("z2-densities", posterior),
-                        "S0, Figure 5.11" if posterior == "q" else "beyond S0",
+                        "Vas 2024, Figure 5.11" if posterior == "q" else BEYOND,
                         lambda p=posterior: _densities(study, p),
                     )
                 )
@@ -60,7 +61,7 @@ def entries(study: Study) -> list[Entry]:
         found.append(
             Entry(
                 f"{level}-active-units",
-                "S0, section 5.3" if level == "z2" else "S0, section 5.4",
+                "Vas 2024, section 5.3" if level == "z2" else "Vas 2024, section 5.4",
                 lambda at=level: _active(study, at),
             )
         )
@@ -81,17 +82,17 @@ def _moments(study: Study, level: str, posterior: str) -> Item:
         plot_by_activity(axes[1], table, column, subject.name, f"posterior {word}, mean over data")
         return table
 
-    figure, table = _panels(study.examples(), draw, columns=2)
-    words = []
+    figure, table, _ = drawn(study.examples(), draw, (5.5, 3.2), each=2)
+    told = []
     for model, units in table.groupby("model", sort=False):
-        sds = units.loc[units["active"], "mean_of_sds"]
-        shown = f", their sd {mean_and_spread(sds.mean(), sds.std(), digits=2)}" if len(sds) else ""
-        words.append(f"{model}: {len(sds)} of {len(units)} active{shown}")
+        sds = units[units.active].mean_of_sds
+        shown = f", their sd {mean_and_sd(sds, 2)}" if len(sds) else ""
+        told.append(f"{model}: {len(sds)} of {len(units)} active{shown}")
     return Item(
         f"Posterior mean and standard deviation of each unit of {level} under {posterior} over the "
         "natural test rows (left: average ± sd over the data; a unit that collapsed has means "
         f"without spread and the sd of its prior), and the posterior's {word} with active units in "
-        f"red (right); one seed per model. {'; '.join(words)} (mean ± sd over units).",
+        f"red (right); one seed per model. {'; '.join(told)} (mean ± sd over units).",
         figure,
         table,
     )
@@ -100,20 +101,20 @@ def _moments(study: Study, level: str, posterior: str) -> Item:
 def _densities(study: Study, posterior: str) -> Item:
     def draw(axes: Sequence[Axes], subject: Subject) -> pd.DataFrame:
         prior = _prior(subject, "z2")
-        draws = subject.measured(POSTERIORS[posterior])["z2_draw"]
+        draws = subject.measured(POSTERIORS[posterior]).z2_draw
         plot_densities(axes[0], densities(draws, prior), subject.name)
         return prior_distance(draws, prior)
 
-    figure, table = _panels(study.examples(), draw, columns=1)
-    words = ", ".join(
-        f"{model} {mean_and_spread(units['distance'].mean(), units['distance'].std())}"
+    figure, table, _ = _side_by_side(study, draw)
+    told = ", ".join(
+        f"{model} {mean_and_sd(units.distance)}"
         for model, units in table.groupby("model", sort=False)
     )
     return Item(
         f"Density of each unit of z2 over the natural test rows, one draw of {posterior} per row, "
         "against its prior (dashed); one seed per model. Kolmogorov-Smirnov distance to the prior, "
-        f"mean ± sd over units: {words}; draws of the prior itself would have about "
-        f"{table['chance'].iloc[0]:.3f}. An active unit may match its prior here: over all data "
+        f"mean ± sd over units: {told}; draws of the prior itself would have about "
+        f"{table.chance.iloc[0]:.3f}. An active unit may match its prior here: over all data "
         "the average posterior of a perfect model is the prior.",
         figure,
         table,
@@ -124,27 +125,19 @@ def _active(study: Study, level: str) -> Item:
     """Active units and their gap, for every run under q and q_EW, and by the decoder for z1."""
 
     def draw(axes: Sequence[Axes], subject: Subject) -> pd.DataFrame:
-        table = unit_moments(subject.measured(POSTERIORS["q"]), level)
-        values = table["activity"].to_numpy()
+        table = unit_moments(subject.measured(MOMENTS), level)
+        values = table.activity.to_numpy()
         plot_activity_gap(axes[0], values, activity_gap(values), subject.name)
         return table
 
-    figure, _ = _panels(study.examples(), draw, columns=1)
-    rows, reasons = [], []
-    for subject in study.subjects:
-        for posterior, name in POSTERIORS.items():
-            try:
-                rows.append(_active_row(subject, level, posterior, name))
-            except InputError as error:
-                reasons.append(f"{subject.name}: {error}")
-    if not rows:
-        raise InputError(reasons[0])
-    table = pd.DataFrame(rows)
-    of_q = table[table["posterior"] == "q"]
-    words = ", ".join(
-        f"{row['model']} {mean_and_spread(row['mean'], row['sd'], row['n'], 1)}"
-        for _, row in summary(of_q, "active").iterrows()
+    figure, *_ = _side_by_side(study, draw)
+    table, _ = tables(
+        study.subjects,
+        lambda subject: [
+            _active_row(subject, level, posterior, name) for posterior, name in POSTERIORS.items()
+        ],
     )
+    of_q = table[table.posterior == "q"]
     by_field = (
         " agreement: share of units that the norm of their projective field puts on the same side; "
         "chance_agreement: what two unrelated counts would share."
@@ -153,11 +146,11 @@ def _active(study: Study, level: str) -> Item:
     )
     return Item(
         f"Units of {level} sorted by activity Var(E[z | x]) under q, one seed per model; a unit is "
-        f"active above {ACTIVITY_THRESHOLD:g}. Active of {table['units'].iloc[0]}, mean ± sd over "
-        f"seeds: {words}. In {int(of_q['threshold_in_gap'].sum())} of {len(of_q)} runs the "
-        "threshold lies within the largest gap (gap_ratio; every list has one, so compare it with "
-        "second_ratio, the next largest); near_threshold counts units within a factor of 3 of it."
-        + by_field,
+        f"active above {ACTIVITY_THRESHOLD:g}. Active of {table.units.iloc[0]}, mean ± sd over "
+        f"seeds: {words(of_q, 'active', 1)}. In {int(of_q.threshold_in_gap.sum())} of "
+        f"{len(of_q)} runs the threshold lies within the largest gap (gap_ratio; every list has "
+        "one, so compare it with second_ratio, the next largest); near_threshold counts units "
+        "within a factor of 3 of it." + by_field,
         figure,
         table,
     )
@@ -165,32 +158,18 @@ def _active(study: Study, level: str) -> Item:
 
 def _active_row(subject: Subject, level: str, posterior: str, name: str) -> dict:
     table = unit_moments(subject.measured(name), level)
-    row = {"model": subject.label, "seed": subject.seed, "posterior": posterior}
-    row |= activity_gap(table["activity"].to_numpy())
+    row = {"posterior": posterior} | activity_gap(table.activity.to_numpy())
     if level == "z1":
         # A decoder without projective fields leaves this check out.
         with contextlib.suppress(InputError):
-            row |= field_gap(subject.measured("filters")["projective"], table["active"].to_numpy())
+            row |= field_gap(subject.measured("filters").projective, table.active.to_numpy())
     return row
 
 
-def _panels(
-    subjects: Sequence[Subject],
-    draw: Callable[[Sequence[Axes], Subject], pd.DataFrame],
-    columns: int,
-) -> tuple[Figure, pd.DataFrame]:
-    """A row of axes per subject, or with one column all side by side, and all their tables.
-
-    A subject that cannot be shown has the reason in its place; InputError where none can.
-    """
-    number = len(subjects)
-    if columns == 1:
-        figure = Figure(figsize=(max(4.2 * number, 6), 3.6), layout="constrained")
-        axes = figure.subplots(1, number, squeeze=False).T
-    else:
-        figure = Figure(figsize=(5.5 * columns, 3.2 * number), layout="constrained")
-        axes = figure.subplots(number, columns, squeeze=False)
-    return figure, drawn(subjects, axes, draw)
+def _side_by_side(study: Study, draw: Callable) -> tuple[Figure, pd.DataFrame, dict[str, str]]:
+    """A panel of each model's example, all in one row."""
+    examples = study.examples()
+    return drawn(examples, draw, (4.2, 3.6), per_row=len(examples), least=6.0)
 
 
 def _prior(subject: Subject, level: str):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.measures.by_name import Named
 from analysis.measures.decoding import decode
-from analysis.measures.filters import classify
+from analysis.measures.filters import CLASS, classify
 from analysis.measures.information import unit_information
 from analysis.measures.selection import (
     accuracy_as_units_are_added,
@@ -19,6 +20,7 @@ from analysis.measures.selection import (
     selective_accuracy,
 )
 from analysis.measures.units import above_gap
+from analysis.probes.image_rows import first_rows
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,11 +30,12 @@ NULL_SELECTIONS = 3  # forward selections under shuffled labels
 # Greedy search tries every remaining unit at every step; beyond this many it would take minutes.
 MAX_CANDIDATES = 40
 
+SPLITS = ("train", "test")
 Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def decode_subject(subject: Subject) -> dict[str, np.ndarray]:
-    """Decoders of the labels from every representation of one run (S0, sections 5.3 and 5.4).
+def decode_subject(subject: Subject) -> Named:
+    """Decoders of the labels from every representation of one run (Vas 2024, sections 5.3 and 5.4).
 
     Representations R are posterior means, fitted on the labelled training rows and tested on the
     labelled test rows:
@@ -86,40 +89,37 @@ def decode_subject(subject: Subject) -> dict[str, np.ndarray]:
         InputError: no labelled data, or labels that cannot be decoded.
     """
     data, seed = subject.labelled, subject.settings.seed
-    train, test = (subject.measured(f"moments_labelled_{part}") for part in ("train", "test"))
-    rows = {"train": len(train["z1_mean"]), "test": len(test["z1_mean"])}
-    labels = {split: data.labels[split][:count].numpy() for split, count in rows.items()}
-    pixels = {split: getattr(data, split)[:count].numpy() for split, count in rows.items()}
+    train, test = (subject.measured(f"moments_labelled_{part}") for part in SPLITS)
+    rows = len(train.z1_mean), len(test.z1_mean)
+    labels = [data.labels[part][:n].numpy() for part, n in zip(SPLITS, rows, strict=True)]
+    pixels = [first_rows(data, part, n).numpy() for part, n in zip(SPLITS, rows, strict=True)]
 
     def split(
         moments: tuple[Mapping, Mapping], level: str, units: Any = slice(None), of: str = "mean"
     ) -> Split:
         fitted, unseen = (_values(part, level, of)[:, units] for part in moments)
-        return fitted, labels["train"], unseen, labels["test"]
+        return fitted, labels[0], unseen, labels[1]
 
     def active() -> np.ndarray:
-        return _units_of(np.flatnonzero(subject.measured("activity")["z1_active"]), "active")
+        return _units_of(np.flatnonzero(subject.measured("activity").z1_active), "active")
 
     def clear() -> np.ndarray:
-        mask = above_gap(subject.measured("activity")["z1_activity"])
+        mask = above_gap(subject.measured("activity").z1_activity)
         return _units_of(np.flatnonzero(mask), "above the gap")
 
     def inactive() -> np.ndarray:
         _values(test, "z2")
-        return _units_of(
-            np.flatnonzero(~subject.measured("activity")["z2_active"]), "inactive", "z2"
-        )
+        return _units_of(np.flatnonzero(~subject.measured("activity").z2_active), "inactive", "z2")
 
     def resampled() -> tuple[Mapping, Mapping]:
         if not subject.weighted:
             raise InputError("its q_EW is q itself")
-        train_ew = subject.measured("moments_labelled_train_ew")
-        return train_ew, subject.measured("moments_labelled_test_ew")
+        return tuple(subject.measured(f"moments_labelled_{part}_ew") for part in SPLITS)
 
     q = (train, test)
-    on_pixels = (pixels["train"], labels["train"], pixels["test"], labels["test"])
+    on_pixels = (pixels[0], labels[0], pixels[1], labels[1])
     first = decode(*on_pixels, seed=seed)
-    found = _shared(first, data.label_names) | _entries("pixels", _decoder(first))
+    found = Named(_shared(first, data.label_names) | _entries("pixels", _decoder(first)))
 
     def part(name: str, compute: Callable[[], dict[str, Any]]) -> None:
         try:
@@ -198,7 +198,7 @@ def _units_of(units: np.ndarray, kind: str, level: str = "z1") -> np.ndarray:
 
 def _of_class(subject: Subject, active: np.ndarray, name: str) -> np.ndarray:
     """The active units of z1 of one class of projective fields."""
-    classes = classify(pd.DataFrame(dict(subject.measured("gabor"))))["class"]
+    classes = classify(pd.DataFrame(dict(subject.measured("gabor"))))[CLASS]
     wanted = name.replace("_", "-")
     return _units_of(active[(classes == wanted).to_numpy()[active]], wanted)
 
@@ -238,7 +238,7 @@ def _groups(inputs: Split, found: Mapping[str, np.ndarray], seed: int) -> dict[s
     if not len(units):
         raise InputError("no unit of z2 is selective")
     table = selective_accuracy(*inputs, units, seed=seed)
-    return {group: part["accuracy"].to_numpy() for group, part in table.groupby("group")}
+    return {group: part.accuracy.to_numpy() for group, part in table.groupby("group")}
 
 
 def _added(inputs: Split, found: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
@@ -262,20 +262,20 @@ def _information(inputs: Split, seed: int) -> dict[str, Any]:
         np.concatenate([train, test]), np.concatenate([train_labels, test_labels]), seed=seed
     )
     return {
-        "nats": table["information"].to_numpy(),
-        "null": table["null"].to_numpy(),
-        "null_high": table["null_high"].to_numpy(),
-        "label_entropy": table["label_entropy"][0],
+        "nats": table.information.to_numpy(),
+        "null": table.null.to_numpy(),
+        "null_high": table.null_high.to_numpy(),
+        "label_entropy": table.label_entropy[0],
     }
 
 
 def _certain(
     moments: Mapping[str, np.ndarray], level: str, candidates: np.ndarray | None = None
 ) -> list[int]:
-    """The two units of a level that S0 would draw; ``_values`` says whether there is the level."""
+    """The two units that Vas 2024 would draw; ``_values`` says whether there is the level."""
     _values(moments, level)
     return most_certain_units(moments[f"{level}_sd"], 2, candidates)
 
 
 def _scatter(moments: Mapping[str, np.ndarray], units: list[int]) -> dict[str, Any]:
-    return {"units": units, "draws": moments["z1_draw"][:, units]}
+    return {"units": units, "draws": moments.z1_draw[:, units]}

@@ -1,19 +1,21 @@
-"""Finished runs, read to be compared: what they are called and whether their data are the same."""
+"""Finished runs, read back: what they are called, their data, and whether these are the same."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from analysis.reporting.run_facts import RunFacts, SummaryFacts
 from pyro_vae.datasets import Dataset, load_dataset
+from pyro_vae.datasets.identity import describe_difference
 from pyro_vae.datasets.load import DIGIT_DATASETS
 from pyro_vae.errors import InputError
-from pyro_vae.objectives import CATALOGUE
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.runs import RunDirectory, load_run
@@ -21,28 +23,27 @@ from pyro_vae.runs import RunDirectory, load_run
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A pair with its settings and the figures that fit.py left in ``summary.json``."""
+    """A pair with its settings and the estimates that training left in ``summary.json``."""
 
     path: Path
     model: HierarchicalVAE
     guide: Guide
-    config: dict[str, Any]
-    summary: dict[str, Any]
+    facts: RunFacts
+    summary: SummaryFacts = field(default_factory=SummaryFacts)
 
     @property
     def name(self) -> str:
         """Objective and number of particles, as papers name a model; L_1 is the ELBO of a VAE."""
-        objective, particles = self.config["objective"], self.config["num_particles"]
-        name = CATALOGUE[objective].title if objective in CATALOGUE else objective
-        if particles == 1 and name.startswith("IWAE"):
+        name = self.facts.title
+        if self.facts.num_particles == 1 and name.startswith("IWAE"):
             name = "VAE" + name.removeprefix("IWAE")
-        return f"{name}, k = {particles}"
+        return f"{name}, k = {self.facts.num_particles}"
 
     @property
     def training(self) -> str:
         """Model and length of training."""
-        epochs = self.summary.get("run", {}).get("epochs")
-        return self.config["model"] + ("" if epochs is None else f", {epochs} epochs")
+        epochs = self.summary.epochs
+        return self.facts.model + ("" if epochs is None else f", {epochs} epochs")
 
     @property
     def title(self) -> str:
@@ -52,24 +53,68 @@ class FinishedRun:
     @property
     def reconstruction(self) -> str:
         """E log p(x | z) with its standard error, from ``summary.json``; "" where it has none."""
-        found = self.summary.get("test", {}).get("reconstruction", {})
-        mean, error = found.get("mean"), found.get("standard_error")
+        mean, error = self.summary.reconstruction, self.summary.reconstruction_error
         if mean is None or error is None:
             return ""
-        number = self.summary.get("settings", {}).get("test_data", "the run's")
+        number = self.summary.test_data or "the run's"
         return f"E log p(x | z) = {mean:.1f} ± {error:.1f} nats (s.e., {number} test images)"
 
     @property
     def data_identity(self) -> dict[str, Any]:
         """What must be equal for two runs to be on the same data."""
-        identity = dict(self.config["data_settings"], num_pixels=self.config["num_pixels"])
-        identity["counts"] = self.config["data"]["counts"]
+        identity = dict(self.facts.data_settings, num_pixels=self.facts.num_pixels)
         # Where the files lie, and how training pixels are drawn, change no test image. In the named
         # digit sets the seed does not move images between the splits either.
-        digits = identity["name"] in DIGIT_DATASETS
+        digits = identity.get("name") in DIGIT_DATASETS
         for setting in ("data_dir", "binarise", *(("seed",) if digits else ())):
             identity.pop(setting, None)
-        return identity
+        return identity | {"counts": self.facts.counts}
+
+    def load_data(self, data_dir: str | None = None) -> Dataset:
+        """The run's data; see :func:`load_data`."""
+        return load_data(self.facts, self.path, data_dir)
+
+
+class ChangedData(InputError):
+    """The data of a run are not those that it was trained on."""
+
+
+def load_data(facts: RunFacts, path: Path, data_dir: str | None = None) -> Dataset:
+    """The data of the run in ``path``, refused where they are not those that it was trained on.
+
+    Args:
+        data_dir: where data files lie now, if elsewhere than when the run was trained.
+
+    Raises:
+        InputError: the data cannot be loaded.
+        ChangedData: they have another number of pixels, or other values, more than rounding on
+            another processor explains.
+    """
+    moved = {} if data_dir is None else {"data_dir": data_dir}
+    data = load_dataset(**{**facts.data_settings, **moved})
+    width, wanted = data.test.shape[1], facts.num_pixels
+    if width != wanted:
+        raise ChangedData(
+            f"rows of {data.name} have {width} pixels now, but {wanted} when {path} was trained"
+        )
+    # Runs of versions up to 0.4 wrote no checksum.
+    if facts.fingerprint is not None and not facts.fingerprint.agrees(data.fingerprint):
+        raise ChangedData(
+            f"{data.name} holds other data now than those that {path} was trained on "
+            f"({describe_difference(facts.data, data.info)})"
+        )
+    return data
+
+
+def add_image_shape(parser: argparse.ArgumentParser) -> None:
+    """The flag of commands that draw rows which may be flattened images."""
+    parser.add_argument(
+        "--image-shape",
+        nargs="+",
+        type=int,
+        metavar="PIXELS",
+        help="height and width of images that were stored as flat rows, and 3 for colour",
+    )
 
 
 def read_run(path: Path) -> FinishedRun:
@@ -78,11 +123,15 @@ def read_run(path: Path) -> FinishedRun:
     model, guide, config = load_run(path)
     if not directory.summary.is_file():
         raise InputError(f"there is no {directory.summary}; let fit.py finish the run first")
-    run = FinishedRun(path.resolve(), model, guide, config, directory.read_summary())
     try:
+        facts = RunFacts.of(config, directory.config)
+        summary = SummaryFacts.of(directory.read_summary())
+        run = FinishedRun(path.resolve(), model, guide, facts, summary)
         _ = run.title, run.reconstruction, run.data_identity
     except KeyError as error:
         raise InputError(f"{directory.config} lacks the entry {error}") from error
+    except InputError:
+        raise
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"the files of {path} are damaged: {error}") from error
     return run
@@ -115,10 +164,9 @@ def grey_test_rows(run: FinishedRun, data: Dataset, rows: np.ndarray) -> tuple[T
     shown = data.test[rows]
     if not data.pixels.drawn:
         return shown, False
-    source = load_dataset(**{**run.config["data_settings"], "pixels": "standardised"})
-    levels = [
-        part * source.info["scale"] + source.info["mean"] for part in (source.train, source.test)
-    ]
+    source = load_dataset(**{**run.facts.data_settings, "pixels": "standardised"})
+    scale, mean = (source.info[name] for name in ("scale", "mean"))
+    levels = [part * scale + mean for part in (source.train, source.test)]
     # Binary pixels are drawn from values in [0, 1], or from bytes that reach above 1.
     white = 255.0 if max(part.max() for part in levels) > 1.5 else 1.0
     grey = (levels[1][rows] / white).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Posterior draws of z1 for single patches, and correlations of its units (S0, section 5.4.1).
+"""Posterior draws of z1 for single patches, and correlations of its units (Vas 2024, 5.4.1).
 
 Draws are of the guide q, or of q_EW where a fresh set of k proposals is resampled for each draw.
 """
@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from analysis.measures.correlation import EDGES, correlations, pairs, shuffled, strongest
+from analysis.probes.draws import draws_of
 from pyro_vae.datasets.patches import contrast
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.torch_state import flushed_denormals, own_generators
-from pyro_vae.weights.log_weights import guide_sites
-from pyro_vae.weights.resampling import sir
 
-HIGH_CONTRAST = 1_000  # patches that S0 draws from
+HIGH_CONTRAST = 1_000  # patches that Vas 2024 draws from
 STRONGEST = 10
 
 
@@ -55,7 +54,7 @@ def posterior_draws(
         model, guide: Pyro programs with one data plate at dim -1; the model is not run for k = 1.
         x: (B, D).
         k: proposals behind each draw: 1 is the guide itself, more are draws from q_EW, each from a
-            set of its own (S0, Algorithm 2).
+            set of its own (Vas 2024, Algorithm 2).
         chunk_size: proposals times data run at once (memory).
 
     Raises:
@@ -65,15 +64,8 @@ def posterior_draws(
     check_count("number of draws", num_draws)
     with own_generators(), flushed_denormals():
         torch.manual_seed(seed)
-        if k > 1:
-            drawn = sir(model, guide, x, k, num_draws, chunk_size=chunk_size).latents
-            return _level(drawn, level)
-        per_pass = max(1, chunk_size // len(x))
-        passes = []
-        for done in range(0, num_draws, per_pass):
-            sites = guide_sites(guide, x, min(per_pass, num_draws - done))
-            passes.append(_level(sites, level)["value"])
-        return torch.cat(passes)
+        drawn = draws_of(model, guide, x, num_draws, k=k, chunk_size=chunk_size)
+    return _level(drawn, level)
 
 
 @dataclass(frozen=True)

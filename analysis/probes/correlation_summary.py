@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.figures import as_images
 from analysis.measures import consistency
+from analysis.measures.by_name import Named
 from analysis.measures.correlation import (
     EDGES,
     average,
@@ -24,13 +24,14 @@ from analysis.measures.correlation import (
     over_patches,
     strongest,
 )
-from analysis.probes.correlations import (
+from analysis.probes.correlation import (
     HIGH_CONTRAST,
     STRONGEST,
     highest_contrast,
     patch_correlations,
     posterior_draws,
 )
+from analysis.probes.image_rows import as_images
 from pyro_vae.errors import InputError, check_choice
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 REPLICATES = 100
 
 
-def correlate(subject: Subject, sampling: str = "ew") -> dict[str, np.ndarray]:
+def correlate(subject: Subject, sampling: str = "ew") -> Named:
     """Posterior correlations of the active units of z1 on test patches of high contrast.
 
     The patches are drawn from the 1000 of highest contrast (all, where there are fewer): three
@@ -62,11 +63,13 @@ def correlate(subject: Subject, sampling: str = "ew") -> dict[str, np.ndarray]:
     settings = subject.settings
     resampled = sampling == "ew" and subject.weighted
     test = subject.natural.test
-    images = as_images(test.cpu().numpy(), subject.natural)
+    images = test.cpu().numpy()
+    if subject.natural.picture_shape is not None:
+        images = as_images(images, subject.natural)
     pool = highest_contrast(images, min(HIGH_CONTRAST, len(images)))
     wanted = settings.weighted_patches if resampled else settings.patches
     references, rows = choose_patches(pool, wanted, settings.seed)
-    units = np.flatnonzero(subject.measured("activity")["z1_active"])
+    units = np.flatnonzero(subject.measured("activity").z1_active)
     k = subject.proposals if resampled else 1
     found = summarise(
         subject.run.model,
@@ -78,12 +81,13 @@ def correlate(subject: Subject, sampling: str = "ew") -> dict[str, np.ndarray]:
         units=units,
         seed=own_seed(settings.seed, subject.seed),
     )
-    return found | {
-        "rows": rows,
-        "reference_rows": references,
-        "pool": np.array(len(pool)),
-        "k": np.array(k),
-    }
+    return Named(
+        **found,
+        rows=rows,
+        reference_rows=references,
+        pool=np.array(len(pool)),
+        k=np.array(k),
+    )
 
 
 def own_seed(seed: int, run_seed: int) -> int:
@@ -119,7 +123,7 @@ def summarise(
     units: np.ndarray,
     seed: int = 0,
     chunk_size: int = 10_000,
-) -> dict[str, np.ndarray]:
+) -> Named:
     """Correlations of A units of z1 on the patches x (P, D) and on the references (R, D).
 
     Returns:
@@ -140,11 +144,11 @@ def summarise(
         ``pair_counts``        (M, 50)   uint16, histogram of |r| over patches, ``ABSOLUTE_EDGES``
         ``means``              (P, A)    posterior means of the units
         ``covariance``         (A, A)    posterior covariance, averaged over patches
-        ``reference_ratios``   (R, 5)    consistency as in S0's table 5.8
+        ``reference_ratios``   (R, 5)    consistency, Vas 2024, Table 5.8
         ``every_ratios``       (P, 5)    the same with each patch as the reference
         ``half_ratios``        (P, 5)    and with pairs chosen by half of the draws, measured with
                                          the other half
-        ``permuted_ratios``    (100,)    table 5.8 with patches permuted within each pair
+        ``permuted_ratios``    (100,)    Table 5.8 with patches permuted within each pair
         =====================  ========  =======================================================
     """
     found = patch_correlations(
@@ -158,26 +162,26 @@ def summarise(
         model, guide, references, k, num_draws, seed=seed + 1, chunk_size=chunk_size
     )[..., torch.as_tensor(units)]
     reference_triangles = correlations(at_references.cpu().numpy())
-    return {
-        "units": np.asarray(units),
-        "num_draws": np.array(num_draws),
-        "matrix": matrix(triangles[0], len(units)),
-        "example_draws": found.first_draws,
-        "example_counts": np.histogram(triangles[0], EDGES)[0],
-        "strongest": values,
-        "strongest_pairs": index,
-        "shuffled": found.shuffled,
-        "counts": sum(np.histogram(triangle, EDGES)[0] for triangle in triangles),
-        "shuffled_counts": found.shuffled_counts,
-        "pair_mean": pair_mean.astype(np.float32),
-        "pair_sd": pair_sd.astype(np.float32),
-        "pair_average": average(triangles).astype(np.float32),
-        "pair_absolute": np.abs(triangles).mean(0),
-        "pair_counts": count_absolute(triangles),
-        "means": found.means,
-        "covariance": found.covariance.astype(np.float32),
-        "reference_ratios": consistency.ratios(reference_triangles, pair_mean, pair_sd),
-        "every_ratios": consistency.every_ratio(triangles),
-        "half_ratios": consistency.every_ratio(found.halves[1], chosen_by=found.halves[0]),
-        "permuted_ratios": consistency.permuted(triangles, replicates=REPLICATES, seed=seed),
-    }
+    return Named(
+        units=np.asarray(units),
+        num_draws=np.array(num_draws),
+        matrix=matrix(triangles[0], len(units)),
+        example_draws=found.first_draws,
+        example_counts=np.histogram(triangles[0], EDGES)[0],
+        strongest=values,
+        strongest_pairs=index,
+        shuffled=found.shuffled,
+        counts=sum(np.histogram(triangle, EDGES)[0] for triangle in triangles),
+        shuffled_counts=found.shuffled_counts,
+        pair_mean=pair_mean.astype(np.float32),
+        pair_sd=pair_sd.astype(np.float32),
+        pair_average=average(triangles).astype(np.float32),
+        pair_absolute=np.abs(triangles).mean(0),
+        pair_counts=count_absolute(triangles),
+        means=found.means,
+        covariance=found.covariance.astype(np.float32),
+        reference_ratios=consistency.ratios(reference_triangles, pair_mean, pair_sd),
+        every_ratios=consistency.every_ratio(triangles),
+        half_ratios=consistency.every_ratio(found.halves[1], chosen_by=found.halves[0]),
+        permuted_ratios=consistency.permuted(triangles, replicates=REPLICATES, seed=seed),
+    )

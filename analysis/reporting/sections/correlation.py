@@ -1,7 +1,8 @@
-"""Posterior correlations of z1 (S0, section 5.4.1, Figures 5.22 to 5.30, Tables 5.7 and 5.8).
+"""Posterior correlations of z1 (Vas 2024, section 5.4.1, Figures 5.22-30, Tables 5.7-8).
 
-S0 draws from q_EW where a model was trained with k > 1 particles; the same for the guide q alone
-stands beside it. Every figure has its null: shuffled draws, and what chance gives by formula.
+Vas 2024 draws from q_EW where a model was trained with k > 1 particles; the same for the guide q
+alone stands beside it. Everything shown has its null: shuffled draws, and what chance gives by
+formula.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import as_images
+from analysis.measures.by_name import Named
 from analysis.measures.correlation import (
     ABSOLUTE_EDGES,
     EDGES,
@@ -25,13 +26,14 @@ from analysis.measures.correlation import (
 )
 from analysis.measures.seeds import paired, summary
 from analysis.pictures import correlation as pictures
+from analysis.pictures.images import plot_image_grid
+from analysis.pictures.panels import panel
 from analysis.pictures.style import colours
-from analysis.plots import plot_image_grid
-from analysis.reporting.item import Entry, Item
+from analysis.probes.image_rows import as_images
+from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.sections.correlation_pairs import consistent, strongest_pairs, with_signal
 from analysis.reporting.sections.correlation_panels import (
     SAMPLINGS,
-    Arrays,
     by_run,
     gabors,
     panels,
@@ -43,18 +45,18 @@ from pyro_vae.errors import InputError
 
 TITLE = "Posterior correlations of z1"
 SOURCES = {
-    "correlation-matrices": "S0, Figure 5.23",
-    "correlation-gabor-units": "S0, Figure 5.25",
-    "correlation-strongest-example": "S0, Figure 5.26 and Table 5.7",
-    "correlation-strongest-patches": "S0, Figure 5.27",
-    "correlation-pairs": "S0, Figures 5.28 to 5.30",
-    "correlation-consistency": "S0, Table 5.8",
-    "correlation-signal-noise": "beyond S0",
+    "correlation-matrices": "Vas 2024, Figure 5.23",
+    "correlation-gabor-units": "Vas 2024, Figure 5.25",
+    "correlation-strongest-example": "Vas 2024, Figure 5.26 and Table 5.7",
+    "correlation-strongest-patches": "Vas 2024, Figure 5.27",
+    "correlation-pairs": "Vas 2024, Figures 5.28 to 5.30",
+    "correlation-consistency": "Vas 2024, Table 5.8",
+    "correlation-signal-noise": BEYOND,
 }
 
 
 def entries(study: Study) -> list[Entry]:
-    """Each of S0's figures, and the same under the guide where that differs from q_EW."""
+    """What Vas 2024 shows, and the same under the guide where that differs from q_EW."""
     builders = (
         _matrices,
         _gabor_units,
@@ -65,31 +67,32 @@ def entries(study: Study) -> list[Entry]:
         with_signal,
     )
     found = [
-        Entry("correlation-patch", "S0, Figure 5.22", lambda: _patch(study)),
+        Entry("correlation-patch", "Vas 2024, Figure 5.22", lambda: _patch(study)),
     ]
     for sampling in SAMPLINGS if any(s.weighted for s in study.subjects) else ("ew",):
         for (name, source), build in zip(SOURCES.items(), builders, strict=True):
             found.append(
                 Entry(
                     name if sampling == "ew" else f"{name}-q",
-                    source if sampling == "ew" else "beyond S0",
+                    source if sampling == "ew" else BEYOND,
                     lambda make=build, of=sampling: make(study, of),
                 )
             )
-    return [*found, Entry("correlation-paired", "beyond S0", lambda: _paired(study, "ew"))]
+    return [*found, Entry("correlation-paired", BEYOND, lambda: _paired(study, "ew"))]
 
 
 def _patch(study: Study) -> Item:
-    def draw(axes: Sequence[Axes], subject: Subject, found: Arrays) -> pd.DataFrame:
-        images = as_images(rows_of_test(subject, found["rows"][:1]), subject.natural)
-        plot_image_grid(axes[0], images, 1, limit=np.abs(images).max())
-        axes[0].set_title(f"{subject.name}: test row {found['rows'][0]}")
-        return pd.DataFrame({"row": found["rows"][:1], "pool": found["pool"]})
+    def draw(axes: Sequence[Axes], subject: Subject, found: Named) -> pd.DataFrame:
+        images = as_images(rows_of_test(subject, found.rows[:1]), subject.natural)
+        limit = np.abs(images).max() if images.ndim == 3 else None  # colours have their own
+        plot_image_grid(axes[0], images, 1, limit=limit)
+        axes[0].set_title(f"{subject.name}: test row {found.rows[0]}")
+        return pd.DataFrame({"row": found.rows[:1], "pool": found.pool})
 
     figure, table = panels(study, "ew", 1, draw)
     return Item(
-        "The example patch of the figures below, one at random of the "
-        f"{table['pool'].max()} test patches of highest contrast; runs of equal seeds see the "
+        "The example patch of the pictures below, one at random of the "
+        f"{table.pool.max()} test patches of highest contrast; runs of equal seeds see the "
         "same patch.",
         figure,
         table,
@@ -97,14 +100,14 @@ def _patch(study: Study) -> Item:
 
 
 def _matrices(study: Study, sampling: str) -> Item:
-    def draw(axes: Sequence[Axes], subject: Subject, found: Arrays) -> pd.DataFrame:
-        pictures.plot_correlation_matrix(axes[0], found["matrix"])
+    def draw(axes: Sequence[Axes], subject: Subject, found: Named) -> pd.DataFrame:
+        pictures.plot_correlation_matrix(axes[0], found.matrix)
         axes[0].set_title(f"{subject.name}: {axes[0].get_title()}")
-        n, counts = int(found["num_draws"]), found["example_counts"]
+        n, counts = int(found.num_draws), found.example_counts
         pictures.plot_correlation_histogram(
-            axes[1], counts, EDGES, n, shuffled=found["shuffled_counts"]
+            axes[1], counts, EDGES, n, shuffled=found.shuffled_counts
         )
-        r = found["matrix"][pairs(len(found["units"]))]
+        r = found.matrix[pairs(len(found.units))]
         return pd.DataFrame(
             {
                 "pairs": [len(r)],
@@ -118,34 +121,34 @@ def _matrices(study: Study, sampling: str) -> Item:
         )
 
     figure, table = panels(study, sampling, 2, draw)
-    figures = ", ".join(
+    told = ", ".join(
         f"{row.model} {row.sd:.3f} (chance {row.chance_sd:.3f})" for row in table.itertuples()
     )
     return Item(
         "Correlations of all pairs of active units on the example patch and their density over "
         f"that of shuffled draws of all patches and of chance; {SAMPLINGS[sampling]}. "
-        f"Standard deviation of r: {figures}.",
+        f"Standard deviation of r: {told}.",
         figure,
         table,
     )
 
 
 def _gabor_units(study: Study, sampling: str) -> Item:
-    def draw(axes: Sequence[Axes], subject: Subject, found: Arrays) -> pd.DataFrame:
+    def draw(axes: Sequence[Axes], subject: Subject, found: Named) -> pd.DataFrame:
         chosen = among(gabors(subject, found))
-        counts = found["pair_counts"][chosen]
+        counts = found.pair_counts[chosen]
         if len(counts) == 0:
             raise InputError("fewer than 2 active units fit the thresholds")
-        n, half = int(found["num_draws"]), len(EDGES) // 2
-        folded = found["shuffled_counts"][half:] + found["shuffled_counts"][:half][::-1]
+        n, half = int(found.num_draws), len(EDGES) // 2
+        folded = found.shuffled_counts[half:] + found.shuffled_counts[:half][::-1]
         folded = folded.reshape(len(ABSOLUTE_EDGES) - 1, -1).sum(1)
         pictures.plot_correlation_histogram(
             axes[0], counts.sum(0), ABSOLUTE_EDGES, n, shuffled=folded
         )
         axes[0].set_title(f"{subject.name}: {len(counts)} pairs")
         share = counts.sum(0) / counts.sum()
-        row = {"pairs": [len(counts)], "patches": [len(found["rows"])]}
-        absolute = found["pair_absolute"][chosen].mean()
+        row = {"pairs": [len(counts)], "patches": [len(found.rows)]}
+        absolute = found.pair_absolute[chosen].mean()
         row |= {"mean_absolute": [absolute], "chance_mean": [chance_mean(n)]}
         for size in (0.1, 0.2):
             above = ABSOLUTE_EDGES[:-1] > size - 1e-9
@@ -157,41 +160,41 @@ def _gabor_units(study: Study, sampling: str) -> Item:
         return pd.DataFrame(row)
 
     figure, table = panels(study, sampling, 1, draw)
-    figures = ", ".join(
+    told = ", ".join(
         f"{row.model} {row.mean_absolute:.3f} (chance {row.chance_mean:.3f})"
         for row in table.itertuples()
     )
     return Item(
         "|r| between the selected Gabor units, over pairs and patches, with shuffled draws and "
-        f"chance; {SAMPLINGS[sampling]}. Mean |r|: {figures}.",
+        f"chance; {SAMPLINGS[sampling]}. Mean |r|: {told}.",
         figure,
         table,
     )
 
 
 def _example(study: Study, sampling: str) -> Item:
-    def row(found: Arrays) -> dict:
-        r, n = np.abs(found["strongest"][0]), int(found["num_draws"])
-        chance = chance_strongest(len(found["pair_mean"]), n)
+    def row(found: Named) -> dict:
+        r, n = np.abs(found.strongest[0]), int(found.num_draws)
+        chance = chance_strongest(len(found.pair_mean), n)
         return {f"r{rank}": value for rank, value in enumerate(r[:5], 1)} | {
             "mean_of_ten": r.mean(),
             "sd_of_ten": r.std(ddof=1),
-            "shuffled": np.abs(found["shuffled"][0]).mean(),
+            "shuffled": np.abs(found.shuffled[0]).mean(),
             "chance": chance.mean(),
-            "row": found["rows"][0],
-            "pairs": len(found["pair_mean"]),
+            "row": found.rows[0],
+            "pairs": len(found.pair_mean),
             "draws": n,
         }
 
     table, missing = by_run(study, sampling, row)
     ranks = summary(table, [f"r{rank}" for rank in range(1, 6)])
-    ranks = ranks.assign(rank=ranks["quantity"].str[1:].astype(int))
+    ranks = ranks.assign(rank=ranks.quantity.str[1:].astype(int))
     figure = _bars(study, ranks, table)
     return Item(
         "The strongest correlations on the example patch (lines: sd over seeds, each of which has "
         f"its own patches); {SAMPLINGS[sampling]}. Mean of the ten strongest: "
         f"{words(table, 'mean_of_ten')}; of shuffled draws: {words(table, 'shuffled')}; by "
-        f"chance {table['chance'].mean():.3f}.{missing}",
+        f"chance {table.chance.mean():.3f}.{missing}",
         figure,
         table,
     )
@@ -200,24 +203,23 @@ def _example(study: Study, sampling: str) -> Item:
 def _patches(study: Study, sampling: str) -> Item:
     table, missing = by_run(study, sampling, _strength)
     ranks = summary(table, [f"r{rank}" for rank in range(1, 6)])
-    ranks["rank"] = ranks["quantity"].str[1:].astype(int)
     spread = summary(table, [f"sd{rank}" for rank in range(1, 6)])
-    ranks["sd"] = spread["mean"].to_numpy()
+    ranks = ranks.assign(rank=ranks.quantity.str[1:].astype(int), sd=spread.get("mean").to_numpy())
     return Item(
         "The five strongest |r| of a patch, mean over patches (lines: sd over patches); "
         f"{SAMPLINGS[sampling]}. Mean of the five, with its spread over seeds: "
         f"{words(table, 'mean_of_five')}; of shuffled draws: "
-        f"{words(table, 'shuffled_of_five')}; by chance {table['chance_of_five'].mean():.4f}."
+        f"{words(table, 'shuffled_of_five')}; by chance {table.chance_of_five.mean():.4f}."
         f"{missing}",
         _bars(study, ranks, table),
         table,
     )
 
 
-def _strength(found: Arrays) -> dict:
-    r, null = np.abs(found["strongest"]), np.abs(found["shuffled"])
-    chance = chance_strongest(len(found["pair_mean"]), int(found["num_draws"]))
-    row = {"patches": len(r), "pairs": len(found["pair_mean"]), "draws": int(found["num_draws"])}
+def _strength(found: Named) -> dict:
+    r, null = np.abs(found.strongest), np.abs(found.shuffled)
+    chance = chance_strongest(len(found.pair_mean), int(found.num_draws))
+    row = {"patches": len(r), "pairs": len(found.pair_mean), "draws": int(found.num_draws)}
     for name, count in (("five", 5), ("ten", 10)):
         row |= {
             f"mean_of_{name}": r[:, :count].mean(),
@@ -232,7 +234,7 @@ def _strength(found: Arrays) -> dict:
 def _paired(study: Study, sampling: str) -> Item:
     table, missing = by_run(study, sampling, _strength)
     # Of more pairs the strongest are larger by chance, and models differ in active units.
-    table["excess"] = table["mean_of_five"] - table["shuffled_of_five"]
+    table = table.assign(excess=table.mean_of_five - table.shuffled_of_five)
     baseline = study.labels[0]
     found = paired(table, "excess", baseline)
     return Item(
@@ -245,11 +247,11 @@ def _paired(study: Study, sampling: str) -> Item:
 
 def _bars(study: Study, ranks: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """Bars of the five strongest; chance is that of each model's pairs, mean over its runs."""
-    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
-    draws = int(table["draws"].iloc[0])
+    figure, ax = panel(7.5, 3.6)
+    draws = int(table.draws.iloc[0])
     chance = {
         model: chance_strongest(round(pairs_of_runs.mean()), draws, 5)
-        for model, pairs_of_runs in table.groupby("model")["pairs"]
+        for model, pairs_of_runs in table.groupby("model").pairs
     }
-    pictures.plot_strongest(figure.subplots(), ranks, colours(study.labels), chance)
+    pictures.plot_strongest(ax, ranks, colours(study.labels), chance)
     return figure
