@@ -19,7 +19,7 @@ from pathlib import Path
 
 from analysis.probes.image_rows import shaped
 from analysis.reporting.comparison import PICTURES, Comparison
-from analysis.reporting.finished import add_image_shape, check_same_data, read_run
+from analysis.reporting.finished import add_image_shape, check_comparable, read_run
 from analysis.reporting.run_pictures import png
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.storage import write_whole
@@ -37,12 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         runs = [read_run(path) for path in given.run]
-        check_same_data(runs)
+        check_comparable(runs)
         first, *others = runs
         data = shaped(first.load_data(), given.image_shape)
         for run in others:
             # The first one's data speak for those that were trained on the very same rows.
-            if run.facts.data_checksum != first.facts.data_checksum:
+            if run.config.facts.data_checksum != first.config.facts.data_checksum:
                 run.load_data()
         comparison = Comparison(runs, data, check_count("seed", given.seed, minimum=0))
         for picture in PICTURES:

@@ -14,7 +14,6 @@ import torch
 
 from analysis.probes.image_rows import shaped
 from analysis.reporting.finished import add_image_shape, load_data
-from analysis.reporting.run_facts import RunFacts
 from analysis.reporting.run_pictures import write_figures
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import posterior_means
@@ -45,13 +44,12 @@ def _redraw(directory: RunDirectory, shape: Sequence[int] | None) -> None:
     import arviz
 
     model, guide, config = load_run(directory.path)
-    facts = RunFacts.of(config, directory.config)
-    data = shaped(load_data(facts, directory.path), shape)
+    data = shaped(load_data(config, directory.path), shape)
     if not directory.posterior.is_file():
         raise InputError(f"there is no {directory.posterior}; let fit.py finish the run first")
     idata = arviz.from_netcdf(directory.posterior)
     with own_generators():
-        torch.manual_seed(facts.seed)
+        torch.manual_seed(config.seed)
         means = posterior_means(guide, data.test[:ACTIVITY_DATA])
     for reason in write_figures(directory, model, guide, data, idata, means):
         print(reason)

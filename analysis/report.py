@@ -36,6 +36,7 @@ from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, Study, Subject, load_study
 from pyro_vae.errors import InputError, check_count
 
+PROG = "python -m analysis.report"
 HELP = {
     "test_size": "natural test rows behind bounds and posterior moments",
     "eval_particles": "particles of the bound that all models share",
@@ -54,13 +55,13 @@ HELP = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command: 2 for bad input, 130 for Ctrl-C, 1 where a run or an item was left out.
 
     With 1 there is a report, of all that could be shown.
     """
     try:
-        return _main(arguments)
+        return _main(arguments, prog)
     except (InputError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
@@ -182,22 +183,22 @@ def _front(page: Page, study: Study, command: str) -> None:
 
 
 def _describe(subject: Subject) -> dict[str, object]:
-    facts, trained = subject.run.facts, subject.run.summary
+    config, trained = subject.run.config, subject.run.summary
     return {
         "model": subject.label,
         "seed": subject.seed,
         "folder": subject.run.path.name,
-        "objective": facts.objective,
+        "objective": config.objective.name,
         "k": subject.k,
-        "guide": facts.guide,
+        "guide": config.pair.guide,
         "units": " + ".join(map(str, subject.run.model.latent_sizes)),
-        "data": facts.data_settings.get("name"),
+        "data": config.data.dataset,
         "steps": trained.steps,
         "epochs": trained.epochs,
-        "batch": facts.batch_size,
-        "lr": facts.lr,
-        "annealing": _schedules(facts.annealing),
-        "version": facts.versions.get("pyro_vae", ""),
+        "batch": config.training.batch_size,
+        "lr": config.training.lr,
+        "annealing": _schedules(config.training.annealing or {}),
+        "version": config.facts.versions.get("pyro_vae", ""),
     }
 
 
@@ -210,8 +211,8 @@ def _schedules(annealing: dict[str, list[float]]) -> str:
     return ", ".join(told) or "none"
 
 
-def _main(arguments: list[str] | None) -> int:
-    flags = vars(_parser().parse_args(arguments))
+def _main(arguments: list[str] | None, prog: str) -> int:
+    flags = vars(_parser(prog).parse_args(arguments))
     quiet, jobs = flags.pop("quiet"), check_count("--jobs", flags.pop("jobs"))
     runs, out = flags.pop("runs"), flags.pop("out")
     words = sys.argv[1:] if arguments is None else arguments
@@ -220,7 +221,7 @@ def _main(arguments: list[str] | None) -> int:
         out,
         Settings(**flags),
         jobs=jobs,
-        command=f"python -m analysis.report {' '.join(map(str, words))}",
+        command=f"{prog} {' '.join(map(str, words))}",
         say=(lambda line: None) if quiet else (lambda line: print(line, flush=True)),
     )
     print(f"wrote {path}")
@@ -229,10 +230,8 @@ def _main(arguments: list[str] | None) -> int:
     return 1 if wrong else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python -m analysis.report", description=__doc__.split("\n")[0]
-    )
+def _parser(prog: str) -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog=prog, description=__doc__.split("\n")[0])
     p.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories of fit.py")
     p.add_argument(
         "--out", type=Path, default=Path("report"), metavar="DIR", help="default: report"

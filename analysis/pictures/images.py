@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.measures.examples import evenly
+from analysis.pictures.panels import panel
 
 
 def plot_image_grid(
@@ -30,6 +32,24 @@ def plot_image_grid(
     ax.imshow(sheet, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     ax.set_axis_off()
     return ax
+
+
+def grid_figure(images: np.ndarray, columns: int = 10) -> Figure:
+    """A figure of images (N, H, W), or in colour (N, H, W, 3) or (N, 3, H, W), in rows.
+
+    Grey runs from the smallest to the largest value; colours lie in [0, 1], or [0, 255] in bytes.
+    """
+    images = np.asarray(images, dtype=float)
+    if images.ndim == 4 and images.shape[-1] != 3:
+        images = np.moveaxis(images, 1, -1)
+    if images.ndim == 4 and images.max() > 2:
+        images = images / 255
+    columns = min(columns, len(images))
+    height, width = images.shape[1:3]
+    rows = -(-len(images) // columns)
+    figure, ax = panel(columns, max(0.5, rows * height / width))
+    plot_image_grid(ax, images, columns)
+    return figure
 
 
 def shades(images: np.ndarray, limit: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,38 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from analysis.reporting.run_facts import RunFacts, SummaryFacts
 from pyro_vae.datasets import Dataset, load_dataset
-from pyro_vae.datasets.identity import describe_difference
 from pyro_vae.datasets.load import DIGIT_DATASETS
 from pyro_vae.errors import InputError
+from pyro_vae.objectives import CATALOGUE
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.runs import RunDirectory, load_run
+from pyro_vae.runs import RunConfig, RunDirectory, load_run
+from pyro_vae.runs.job import check_same_data
+
+
+@dataclass(frozen=True)
+class SummaryFacts:
+    """What ``summary.json`` says of training and of the test data; None for what it lacks."""
+
+    epochs: int | None = None
+    steps: int | None = None
+    reconstruction: float | None = None
+    reconstruction_error: float | None = None
+    test_data: int | None = None
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Any]) -> SummaryFacts:
+        """The facts of the content of the file."""
+        trained, judged = entries.get("run", {}), entries.get("settings", {})
+        found = entries.get("test", {}).get("reconstruction", {})
+        return cls(
+            trained.get("epochs"),
+            trained.get("steps"),
+            found.get("mean"),
+            found.get("standard_error"),
+            judged.get("test_data"),
+        )
 
 
 @dataclass(frozen=True)
@@ -28,22 +52,23 @@ class FinishedRun:
     path: Path
     model: HierarchicalVAE
     guide: Guide
-    facts: RunFacts
+    config: RunConfig
     summary: SummaryFacts = field(default_factory=SummaryFacts)
 
     @property
     def name(self) -> str:
         """Objective and number of particles, as papers name a model; L_1 is the ELBO of a VAE."""
-        name = self.facts.title
-        if self.facts.num_particles == 1 and name.startswith("IWAE"):
+        objective = self.config.objective
+        name = CATALOGUE[objective.name].title if objective.name in CATALOGUE else objective.name
+        if objective.num_particles == 1 and name.startswith("IWAE"):
             name = "VAE" + name.removeprefix("IWAE")
-        return f"{name}, k = {self.facts.num_particles}"
+        return f"{name}, k = {objective.num_particles}"
 
     @property
     def training(self) -> str:
         """Model and length of training."""
         epochs = self.summary.epochs
-        return self.facts.model + ("" if epochs is None else f", {epochs} epochs")
+        return self.config.pair.model + ("" if epochs is None else f", {epochs} epochs")
 
     @property
     def title(self) -> str:
@@ -62,24 +87,24 @@ class FinishedRun:
     @property
     def data_identity(self) -> dict[str, Any]:
         """What must be equal for two runs to be on the same data."""
-        identity = dict(self.facts.data_settings, num_pixels=self.facts.num_pixels)
+        identity = dict(self.config.data_arguments, num_pixels=self.config.facts.num_pixels)
         # Where the files lie, and how training pixels are drawn, change no test image. In the named
         # digit sets the seed does not move images between the splits either.
         digits = identity.get("name") in DIGIT_DATASETS
         for setting in ("data_dir", "binarise", *(("seed",) if digits else ())):
             identity.pop(setting, None)
-        return identity | {"counts": self.facts.counts}
+        return identity | {"counts": self.config.facts.data["counts"]}
 
     def load_data(self, data_dir: str | None = None) -> Dataset:
         """The run's data; see :func:`load_data`."""
-        return load_data(self.facts, self.path, data_dir)
+        return load_data(self.config, self.path, data_dir)
 
 
 class ChangedData(InputError):
     """The data of a run are not those that it was trained on."""
 
 
-def load_data(facts: RunFacts, path: Path, data_dir: str | None = None) -> Dataset:
+def load_data(config: RunConfig, path: Path, data_dir: str | None = None) -> Dataset:
     """The data of the run in ``path``, refused where they are not those that it was trained on.
 
     Args:
@@ -87,22 +112,20 @@ def load_data(facts: RunFacts, path: Path, data_dir: str | None = None) -> Datas
 
     Raises:
         InputError: the data cannot be loaded.
-        ChangedData: they have another number of pixels, or other values, more than rounding on
+        ChangedData: they have another number of pixels, or other values, by more than rounding on
             another processor explains.
     """
     moved = {} if data_dir is None else {"data_dir": data_dir}
-    data = load_dataset(**{**facts.data_settings, **moved})
-    width, wanted = data.test.shape[1], facts.num_pixels
+    data = load_dataset(**{**config.data_arguments, **moved})
+    width, wanted = data.test.shape[1], config.facts.num_pixels
     if width != wanted:
         raise ChangedData(
             f"rows of {data.name} have {width} pixels now, but {wanted} when {path} was trained"
         )
-    # Runs of versions up to 0.4 wrote no checksum.
-    if facts.fingerprint is not None and not facts.fingerprint.agrees(data.fingerprint):
-        raise ChangedData(
-            f"{data.name} holds other data now than those that {path} was trained on "
-            f"({describe_difference(facts.data, data.info)})"
-        )
+    try:
+        check_same_data(config, data, path)
+    except InputError as error:
+        raise ChangedData(str(error)) from error
     return data
 
 
@@ -124,12 +147,11 @@ def read_run(path: Path) -> FinishedRun:
     if not directory.summary.is_file():
         raise InputError(f"there is no {directory.summary}; let fit.py finish the run first")
     try:
-        facts = RunFacts.of(config, directory.config)
         summary = SummaryFacts.of(directory.read_summary())
-        run = FinishedRun(path.resolve(), model, guide, facts, summary)
+        run = FinishedRun(path.resolve(), model, guide, config, summary)
         _ = run.title, run.reconstruction, run.data_identity
-    except KeyError as error:
-        raise InputError(f"{directory.config} lacks the entry {error}") from error
+    except KeyError as error:  # of how many rows the data had
+        raise InputError(f"{directory.config} lacks the entry 'data'") from error
     except InputError:
         raise
     except (TypeError, ValueError, AttributeError) as error:
@@ -137,7 +159,7 @@ def read_run(path: Path) -> FinishedRun:
     return run
 
 
-def check_same_data(runs: Sequence[FinishedRun], but_for: Sequence[str] = ()) -> None:
+def check_comparable(runs: Sequence[FinishedRun], but_for: Sequence[str] = ()) -> None:
     """InputError that names the first setting in which a run's data differ from the first run's.
 
     ``but_for``: settings that may differ.
@@ -164,7 +186,7 @@ def grey_test_rows(run: FinishedRun, data: Dataset, rows: np.ndarray) -> tuple[T
     shown = data.test[rows]
     if not data.pixels.drawn:
         return shown, False
-    source = load_dataset(**{**run.facts.data_settings, "pixels": "standardised"})
+    source = load_dataset(**{**run.config.data_arguments, "pixels": "standardised"})
     scale, mean = (source.info[name] for name in ("scale", "mean"))
     levels = [part * scale + mean for part in (source.train, source.test)]
     # Binary pixels are drawn from values in [0, 1], or from bytes that reach above 1.

@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from analysis.measures.by_name import Named
-from analysis.reporting.finished import ChangedData, FinishedRun, check_same_data, read_run
+from analysis.reporting.finished import ChangedData, FinishedRun, check_comparable, read_run
 from analysis.reporting.store import Store
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.datasets.load import PATCH_DATASETS
 from pyro_vae.errors import InputError, check_count
+from pyro_vae.objectives import num_proposals
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Subject:
 
     @property
     def seed(self) -> int:
-        return int(self.run.facts.seed)
+        return self.run.config.seed
 
     @property
     def name(self) -> str:
@@ -81,12 +82,13 @@ class Subject:
     @property
     def k(self) -> int:
         """Particles that the run was trained with."""
-        return int(self.run.facts.num_particles)
+        return self.run.config.objective.num_particles
 
     @property
     def proposals(self) -> int:
         """Proposals behind each draw of what training fitted to the posterior; 1: the guide q."""
-        return self.run.facts.proposals
+        objective = self.run.config.objective
+        return num_proposals(objective.name, objective.num_particles, objective.settings)
 
     @property
     def weighted(self) -> bool:
@@ -108,7 +110,7 @@ class Subject:
             data = self.natural
         elif self.natural.whitening is not None:
             own = self._data_settings()
-            own |= {"fitted_on": self.run.facts.data_settings.get("name"), "name": "textures"}
+            own |= {"fitted_on": self.run.config.data.dataset, "name": "textures"}
             data = load_dataset(**own)
         else:
             raise InputError(
@@ -129,7 +131,7 @@ class Subject:
         return self.store.get(self, name)
 
     def _data_settings(self) -> dict:
-        own = dict(self.run.facts.data_settings)
+        own = dict(self.run.config.data_arguments)
         if self.settings.data_dir is not None:
             own["data_dir"] = self.settings.data_dir
         return own
@@ -179,7 +181,7 @@ def load_study(paths: Sequence[Path], settings: Settings, store: Store) -> Study
             run = read_run(path)
             if any(run.path == other.path for other in runs):
                 raise InputError("the run is named twice")
-            check_same_data([*runs[:1], run], but_for=("seed",))
+            check_comparable([*runs[:1], run], but_for=("seed",))
             runs.append(run)
         except InputError as error:
             left_out[str(path)] = str(error)
@@ -209,7 +211,7 @@ def _nothing(left_out: Mapping[str, str]) -> InputError:
 def _labels(runs: Sequence[FinishedRun]) -> list[str]:
     """What sets the models apart; the folder too, where runs share label and seed."""
     labels = [label(run) for run in runs]
-    keys = [(label, run.facts.seed) for label, run in zip(labels, runs, strict=True)]
+    keys = [(label, run.config.seed) for label, run in zip(labels, runs, strict=True)]
     return [
         name if keys.count((name, seed)) == 1 else f"{name} ({run.path.name})"
         for (name, seed), run in zip(keys, runs, strict=True)
@@ -218,14 +220,14 @@ def _labels(runs: Sequence[FinishedRun]) -> list[str]:
 
 def label(run: FinishedRun) -> str:
     """Vas 2024's names of models: vanilla (analytic KL), or k = ...; others by their objective."""
-    objective, k = run.facts.objective, run.facts.num_particles
+    objective, k = run.config.objective.name, run.config.objective.num_particles
     if objective == "elbo-analytic" and k == 1:
         name = "vanilla"
     elif objective == "iwae":
         name = f"k = {k}"
     else:
         name = run.name
-    if run.facts.guide != "topdown":
-        name += f", {run.facts.guide}"
+    if run.config.pair.guide != "topdown":
+        name += f", {run.config.pair.guide}"
     two_levels = run.model.num_levels > 1
-    return name + (", no annealing" if two_levels and not run.facts.annealing else "")
+    return name + (", no annealing" if two_levels and not run.config.training.annealing else "")

@@ -11,7 +11,7 @@ from pyro_vae.runs import Finished
 def draw(finished: Finished, say: Callable[[str], None]) -> None:
     """Write the pictures of a finished run; says which cannot be drawn, and why."""
     drawing = importlib.import_module("analysis.figures")
-    drawing.write_figures(
+    reasons = drawing.write_figures(
         finished.directory,
         finished.model,
         finished.guide,
@@ -19,3 +19,5 @@ def draw(finished: Finished, say: Callable[[str], None]) -> None:
         finished.posterior,
         finished.means,
     )
+    for reason in reasons:
+        say(reason)

@@ -18,8 +18,7 @@ from analysis.pictures.images import plot_manifold, plot_rows
 from analysis.probes import decoder
 from analysis.probes.plane import most_active_plane
 from analysis.reporting import comparison as compared_runs
-from analysis.reporting.finished import FinishedRun, check_same_data, grey_test_rows, read_run
-from analysis.reporting.run_facts import RunFacts
+from analysis.reporting.finished import FinishedRun, check_comparable, grey_test_rows, read_run
 from pyro_vae.errors import InputError
 from pyro_vae.programs import build_pair
 from pyro_vae.programs.conditionals import LocScale
@@ -28,6 +27,8 @@ from pyro_vae.programs.likelihoods.bernoulli import Bernoulli
 from pyro_vae.programs.likelihoods.fixed_noise import FixedNoiseGaussian
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.programs.priors import StandardPrior
+from pyro_vae.runs import RunConfig
+from pyro_vae.runs.config import Facts
 from pyro_vae.storage import save_checkpoint
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training.recipes import recipe
@@ -336,6 +337,10 @@ def test_a_manifold_has_the_axes_of_its_units(ax):
     assert ax.get_xlabel() == "unit 0 of z1"
 
 
+# Settings of patches, which runs on images have none of.
+ROWS = dict.fromkeys(("patch_size", "intensity", "whiten", "components", "num_train"))
+
+
 def digits(path, labels=True, shape=(4, 4), top=255, classes=3):
     """An .npz of 60 + 40 images in classes that differ in brightness."""
     rng = np.random.default_rng(0)
@@ -364,7 +369,9 @@ def write_run(path, source, model="burda1", *, kill=(), objective="iwae", partic
         "num_particles": particles,
         "seed": 0,
         "num_pixels": data.train.shape[1],
+        "dataset": str(source),
         "data_settings": settings,
+        **ROWS,
         "data": data.info,
     }
     pair = build_pair(model, "bottomup", num_pixels=config["num_pixels"], seed=init)
@@ -604,9 +611,9 @@ def test_runs_on_different_data_are_refused(runs, tmp_path, capsys):
 
 
 def config(**settings):
-    made = {"name": "mnist", "pixels": "binary", "seed": 0, "data_dir": "a", "binarise": "access"}
-    data = {"counts": {"test": 10_000}}
-    return RunFacts(num_pixels=784, data=data, data_settings=made | settings)
+    made = {"dataset": "mnist", "model": "burda1", "seed": 0, "data_dir": "a"} | ROWS
+    facts = Facts(num_pixels=784, data={"counts": {"test": 10_000}})
+    return RunConfig.from_settings(made | settings, facts)
 
 
 @pytest.mark.parametrize(
@@ -615,31 +622,30 @@ def config(**settings):
         ({"seed": 1}, None),
         ({"data_dir": "b"}, None),
         ({"binarise": "static"}, None),
-        ({"name": "fashion_mnist"}, "name"),
-        ({"pixels": "standardised"}, "pixels"),
-        ({"name": "file.npz", "seed": 1}, "name"),
+        ({"dataset": "fashion_mnist"}, "name"),
+        ({"model": "td"}, "pixels"),
+        ({"dataset": "file.npz", "seed": 1}, "name"),
     ],
 )
 def test_settings_that_change_the_test_images(changed, named):
     first, other = (FinishedRun("x", None, None, c) for c in (config(), config(**changed)))
     if named is None:
-        check_same_data([first, first, other])
+        check_comparable([first, first, other])
     else:
         with pytest.raises(InputError, match=f"cannot be compared: {named} is"):
-            check_same_data([first, first, other])
+            check_comparable([first, first, other])
 
 
 def test_other_splits_are_other_data():
     def run(seed=0, rows=10_000):
-        content = config(name="file.npz", seed=seed)
-        content.counts["test"] = rows
-        return FinishedRun("x", None, None, content)
+        content = config(dataset="file.npz", seed=seed)
+        return FinishedRun("x", None, None, content.with_facts(data={"counts": {"test": rows}}))
 
-    check_same_data([run(), run()])
+    check_comparable([run(), run()])
     with pytest.raises(InputError, match="seed is 0 in x and 1"):
-        check_same_data([run(), run(seed=1)])
+        check_comparable([run(), run(seed=1)])
     with pytest.raises(InputError, match="counts is"):
-        check_same_data([run(), run(rows=9)])
+        check_comparable([run(), run(rows=9)])
 
 
 @pytest.mark.parametrize("missing", ["config.json", "checkpoint.pt", "summary.json"])
@@ -650,7 +656,7 @@ def test_an_unfinished_run_is_refused(runs, source, tmp_path, capsys, missing):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("entry", ["data_settings", "data", "objective"])
+@pytest.mark.parametrize("entry", ["data", "model", "num_pixels"])
 def test_a_config_without_an_entry_is_refused(source, tmp_path, capsys, entry):
     run = write_run(tmp_path / "run", source)
     content = json.loads((run / "config.json").read_text())
@@ -658,7 +664,7 @@ def test_a_config_without_an_entry_is_refused(source, tmp_path, capsys, entry):
     (run / "config.json").write_text(json.dumps(content))
     assert f"lacks the entry '{entry}'" in refused(capsys, run, "--out", tmp_path / "out")
     (run / "config.json").write_text(json.dumps({**content, entry: 3}))
-    if entry != "objective":
+    if entry != "model":
         assert "damaged" in refused(capsys, run, "--out", tmp_path / "out")
 
 
@@ -736,6 +742,6 @@ def test_a_bad_seed_and_a_folder_that_cannot_be_made_are_refused(runs, tmp_path,
     ],
 )
 def test_runs_are_named_as_papers_name_models(objective, particles, name):
-    facts = RunFacts(objective=objective, num_particles=particles)
-    run = FinishedRun("x", None, None, facts)
+    config = RunConfig.from_settings({"objective": objective, "num_particles": particles})
+    run = FinishedRun("x", None, None, config)
     assert run.name == name

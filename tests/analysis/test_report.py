@@ -18,13 +18,13 @@ from analysis.reporting.finished import FinishedRun
 from analysis.reporting.item import Entry, Item
 from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.page import SHOWN_ROWS, Page, add_entries
-from analysis.reporting.run_facts import RunFacts
 from analysis.reporting.sections import SECTIONS
 from analysis.reporting.store import Measurement, Store
 from analysis.reporting.study import Settings, Subject, load_study
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import IMPORTANCE_WEIGHTED, OBJECTIVES, num_proposals
 from pyro_vae.objectives.catalogue import CATALOGUE
+from pyro_vae.runs import RunConfig
 from pyro_vae.storage import load_checkpoint, save_checkpoint
 from tests.conftest import run_fit
 
@@ -101,17 +101,15 @@ def test_whether_a_run_is_weighted_is_what_the_catalogue_says(name):
     inner = {"inner": 2} if "inner" in CATALOGUE[name].settings else {}
     for k in (1, 4):
         run = FinishedRun(
-            "x", None, None, RunFacts(objective=name, num_particles=k, settings=inner)
+            "x",
+            None,
+            None,
+            RunConfig.from_settings({"objective": name, "num_particles": k, **inner}),
         )
         subject = Subject(run, "label", Settings(), None)
         assert subject.proposals == num_proposals(name, k, inner)
         assert subject.weighted == (subject.proposals > 1)
     assert subject.weighted == (name in IMPORTANCE_WEIGHTED)
-
-
-def test_an_objective_of_another_version_is_named():
-    with pytest.raises(InputError, match="unknown objective 'later'"):
-        _ = RunFacts(objective="later", num_particles=3).proposals
 
 
 def test_labels_name_the_folder_where_runs_share_model_and_seed(runs, tmp_path):

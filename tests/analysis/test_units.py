@@ -16,14 +16,13 @@ from analysis.measures.by_name import Named
 from analysis.pictures import style
 from analysis.pictures import training as courses_drawn
 from analysis.pictures import units as drawn
-from analysis.reporting.run_facts import RunFacts
 from analysis.reporting.sections import terms as terms_section
 from analysis.reporting.sections import training as training_section
 from analysis.reporting.sections import units as units_section
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.posterior_moments import posterior_moments
 from pyro_vae.programs.priors import StandardPrior
-from pyro_vae.runs import RunDirectory
+from pyro_vae.runs import RunConfig, RunDirectory
 from tests.statistics import double_precision
 
 SLOPES = np.array([2.0, 0.5, 0.2, 0.05, 0.0])
@@ -329,8 +328,10 @@ class Run:
         ]
         RunDirectory(folder).write_metrics(rows)
         model = SimpleNamespace(latent_names=("z1", "z2"), prior=StandardPrior(5))
-        facts = RunFacts(annealing={"z2": [0.1, 1.0, 0.5]} if annealing else {})
-        self.run = SimpleNamespace(path=folder, model=model, facts=facts)
+        config = RunConfig.from_settings(
+            {"annealing": {"z2": [0.1, 1.0, 0.5]} if annealing else {}}
+        )
+        self.run = SimpleNamespace(path=folder, model=model, config=config)
         self.label, self.seed, self.k, self._measured = label, seed, 10, measured
         self.name = f"{label}, seed {seed}"
 

@@ -30,7 +30,7 @@ def entries(study: Study) -> list[Entry]:
 
 def _chosen(study: Study, annealed: bool) -> list[Subject]:
     """Runs with annealing, or without; InputError where there are none."""
-    found = [s for s in study.subjects if bool(s.run.facts.annealing) == annealed]
+    found = [s for s in study.subjects if bool(s.run.config.training.annealing) == annealed]
     if not found:
         raise InputError(
             "no run was trained with annealing; train one without --no-anneal"
