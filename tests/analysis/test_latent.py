@@ -664,7 +664,7 @@ def test_a_config_without_an_entry_is_refused(source, tmp_path, capsys, entry):
     (run / "config.json").write_text(json.dumps(content))
     assert f"lacks the entry '{entry}'" in refused(capsys, run, "--out", tmp_path / "out")
     (run / "config.json").write_text(json.dumps({**content, entry: 3}))
-    if entry != "model":
+    if entry == "data":
         assert "damaged" in refused(capsys, run, "--out", tmp_path / "out")
 
 
@@ -713,9 +713,9 @@ def test_data_that_changed_since_are_refused(tmp_path, capsys):
     capsys.readouterr()
     digits(source, top=40)  # other grey levels, as many
     err = refused(capsys, run, "--out", tmp_path / "out")
-    assert f"holds other data now than those that {run} was trained on" in err
+    assert f"the data are not those that {run} was trained on" in err
     assert figures.main([str(run)]) == 2
-    assert "holds other data now" in capsys.readouterr().err
+    assert "the data are not those that" in capsys.readouterr().err
     digits(source, shape=(5, 5))
     err = refused(capsys, run, "--out", tmp_path / "out")
     assert "have 25 pixels now, but 16 when" in err

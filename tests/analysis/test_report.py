@@ -90,7 +90,7 @@ def test_a_run_whose_data_changed_is_left_out_with_the_reason(runs, tmp_path):
     (first / "config.json").write_text(json.dumps(entries))
     study = study_of([first, changed], tmp_path)
     assert [s.run.path for s in study.subjects] == [first]
-    assert "holds other data now than" in study.left_out[str(changed)]
+    assert "the data are not those that" in study.left_out[str(changed)]
     with pytest.raises(InputError, match="there is no run to report on"):
         study_of([changed], tmp_path)
 

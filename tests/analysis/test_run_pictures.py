@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import pyro_vae
 from analysis import figures
 from analysis.pictures import epochs
-from analysis.pictures.images import plot_image_grid
+from analysis.pictures.images import grid_figure, plot_image_grid
 from analysis.pictures.units import plot_activity
 from analysis.probes.fields import projective_fields
 from analysis.probes.image_rows import as_images
@@ -217,6 +217,21 @@ def test_colour_rows_become_colour_images(tmp_path, ax):
     np.testing.assert_allclose(
         np.asarray(ax.get_images()[-1].get_array())[:, :5], 0.5 + (images[0] - 0.5) / 2
     )
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (4, 5, 3), (3, 4, 5)])
+def test_a_figure_of_images_in_rows(shape):
+    images = np.random.default_rng(0).random((12, *shape))
+    figure = grid_figure(images, columns=5)
+    (shown,) = figure.axes[0].get_images()
+    sheet = np.asarray(shown.get_array())
+    image = images[6] if shape[-1] == 3 or len(shape) == 2 else np.moveaxis(images[6], 0, -1)
+    height, width = image.shape[:2]
+    assert sheet.shape[:2] == (3 * (height + 1) - 1, 5 * (width + 1) - 1)
+    found = sheet[height + 1 : 2 * height + 1, width + 1 : 2 * width + 1]
+    np.testing.assert_array_equal(found, image)
+    bytes_ = np.asarray(grid_figure(255 * images).axes[0].get_images()[0].get_array())
+    assert bytes_.max() <= (255 if len(shape) == 2 else 1)
 
 
 @pytest.mark.parametrize("missing", ["config.json", "metrics.csv", "checkpoint.pt", "posterior.nc"])
