@@ -22,7 +22,7 @@ from analysis.reporting.sections import SECTIONS
 from analysis.reporting.store import Measurement, Store
 from analysis.reporting.study import Settings, Subject, load_study
 from pyro_vae.errors import InputError
-from pyro_vae.objectives import IMPORTANCE_WEIGHTED, OBJECTIVES, num_proposals
+from pyro_vae.objectives import OBJECTIVES, num_proposals
 from pyro_vae.objectives.catalogue import CATALOGUE
 from pyro_vae.runs import RunConfig
 from pyro_vae.storage import load_checkpoint, save_checkpoint
@@ -109,7 +109,7 @@ def test_whether_a_run_is_weighted_is_what_the_catalogue_says(name):
         subject = Subject(run, "label", Settings(), None)
         assert subject.proposals == num_proposals(name, k, inner)
         assert subject.weighted == (subject.proposals > 1)
-    assert subject.weighted == (name in IMPORTANCE_WEIGHTED)
+    assert subject.weighted == CATALOGUE[name].weighted
 
 
 def test_labels_name_the_folder_where_runs_share_model_and_seed(runs, tmp_path):
