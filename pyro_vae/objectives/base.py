@@ -188,7 +188,8 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
             live: the particles, M of them. coefficients, gate_factor: see ``Live.complete``.
         """
         log_w = live.log_w
-        log_w = log_w.where(~log_w.isneginf(), 0.0)
+        # Unlike ``where`` this keeps the layout of the gradient, and so the rounding of its sums.
+        log_w = log_w.nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=0.0)
         return live.complete((coefficients * log_w).sum(0), coefficients, gate_factor)
 
     def _thinned(

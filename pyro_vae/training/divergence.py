@@ -25,10 +25,9 @@ def first_not_finite(
 
     A log-probability of -inf is none of these: a particle may have weight zero.
     """
-    for program in (model, guide):
-        for name, parameter in program.named_parameters():
-            if not torch.isfinite(parameter).all():
-                return f"parameter {name!r}"
+    parameter = parameter_not_finite(model, guide)
+    if parameter is not None:
+        return parameter
     with pyro.validation_enabled(False):
         weights = log_weights(model, guide, x, num_particles)
     terms = {
@@ -42,12 +41,25 @@ def first_not_finite(
     return None
 
 
+def parameter_not_finite(model: nn.Module, guide: nn.Module) -> str | None:
+    """Name of the first parameter that is not finite, or None."""
+    for program in (model, guide):
+        for name, parameter in program.named_parameters():
+            if not torch.isfinite(parameter).all():
+                return f"parameter {name!r}"
+    return None
+
+
 class LostRows:
     """Rows of the training data that had no bound in an epoch: it was -inf, and taught nothing."""
 
     def __init__(self, batches: Batches, processes: Processes) -> None:
         self._batches, self._processes = batches, processes
         self._found: list[tuple[int, Tensor]] = []
+
+    def __bool__(self) -> bool:
+        """Whether there may be such rows in this epoch."""
+        return bool(self._found)
 
     def count(self, batch: int, lost: Tensor | None) -> Number:
         """Remember which rows of this process's part of a batch were lost; how many there are."""
@@ -58,7 +70,7 @@ class LostRows:
             self._found.append((batch, lost))
         return count
 
-    def tell(self, epoch: int, sums: Mapping[str, float]) -> None:
+    def tell(self, epoch: int, sums: Mapping[str, float], last_good: str) -> None:
         """Warn of the rows by number, at the end of an epoch (the first one is 1).
 
         Raises:
@@ -73,7 +85,9 @@ class LostRows:
             "the model's support helps, or more particles"
         )
         if sums["lost"] == sums["data"]:
-            raise TrainingDiverged(f"epoch {epoch}: no row of the data has a bound: {reason}")
+            raise TrainingDiverged(
+                f"epoch {epoch}: no row of the data has a bound: {reason}; {last_good}"
+            )
         order = self._batches.order(epoch - 1).split(self._batches.batch_size)
         rows = [self._processes.share(order[batch])[lost.cpu()] for batch, lost in found]
         if rows:

@@ -18,7 +18,7 @@ from pyro_vae.datasets import Batches
 from pyro_vae.errors import InputError, TrainingDiverged
 from pyro_vae.objectives import Loss
 from pyro_vae.training.books import Books
-from pyro_vae.training.divergence import LostRows, first_not_finite
+from pyro_vae.training.divergence import LostRows, first_not_finite, parameter_not_finite
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import StopRequest
 from pyro_vae.training.optimisation import GradientStep, Number, Taken, number
@@ -203,6 +203,9 @@ class Run:
         if not math.isfinite(self.sums["objective"]):
             where = first_not_finite(self.model, self.guide, x, self.objective.num_particles)
             raise self._diverged(where or "the bound", x)
+        # A parameter that is infinite gives weights of zero.
+        if self.lost and (where := parameter_not_finite(self.model, self.guide)):
+            raise self._diverged(where, x)
         skipped = int(self.gradient_step.skipped_in_a_row)
         if skipped >= self.gradient_step.settings.max_skipped:
             raise TrainingDiverged(
@@ -230,7 +233,7 @@ class Run:
         """Write the row of the epoch that was trained (row 0: of the untrained pair), and save."""
         state = self.state
         self._read_sums()
-        self.lost.tell(state.epoch, state.sums)
+        self.lost.tell(state.epoch, state.sums, self.books.last_good)
         row = {
             "epoch": state.epoch,
             "step": state.step,

@@ -54,7 +54,7 @@ import pytest, torch
 import torch.distributed as dist
 
 import pyro_vae
-from experiments import fit
+from pyro_vae.cli import fit
 from pyro_vae.torch_state import reseed
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.parallel import joined_processes

@@ -100,6 +100,16 @@ def test_truth_12_a_few_weights_above_tied_ones_count_by_what_they_cost(number, 
     assert pareto_khat(log_w)[0] == 0.0
 
 
+@pytest.mark.parametrize("ratio", [1.5, 10.0])
+def test_truth_12_rounding_of_tied_weights_is_no_part_of_a_tail(ratio):
+    """Ten weights above five thousand tied ones; the rest of the tail would be rounding errors."""
+    log_w = torch.zeros(5_000, 1)
+    log_w[:10] = math.log(ratio)
+    rounded = log_w + 1e-9 * torch.randn(5_000, 1, generator=torch.Generator().manual_seed(0))
+    assert pareto_khat(rounded)[0] == pytest.approx(pareto_khat(log_w)[0], abs=1e-5)
+    assert float(arviz.psislw(rounded[:, 0].numpy().copy())[1]) > 1
+
+
 def plane(x):
     """z ~ N(0, I) in two dimensions, x independent of it: the posterior of z is the prior."""
     with pyro.plate("data", len(x), dim=-1):

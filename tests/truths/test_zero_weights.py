@@ -18,6 +18,7 @@ from pyro_vae.errors import TrainingDiverged
 from pyro_vae.evaluation import evaluate
 from pyro_vae.objectives import thinning
 from pyro_vae.training import Gradients
+from pyro_vae.training.progress import Progress
 from pyro_vae.weights.diagnostics import (
     effective_sample_size,
     log_mean_standard_error,
@@ -125,6 +126,7 @@ def test_khat_of_zero_weights():
 
 def test_thinning_keeps_nothing_of_a_datum_without_weights():
     weights = bounds.normalised_weights(table())
+    assert thinning.keep_probabilities(weights, 2)[:, 4].tolist() == [0] * 6
     kept = thinning.keep(weights, 2)
     assert kept.probability.isfinite().all()
     assert kept.used[:, 4].tolist() == [0, 0]
@@ -292,12 +294,69 @@ def test_training_goes_on_and_names_the_row(monkeypatch):
     for row in histories[-1][1:]:
         assert math.isfinite(row["train_objective"])
         assert row["skipped"] == 0
-        # The mean of five data of about -2.3 nats, not a sum over six that are five.
         assert -3.5 < row["train_objective"] < -1
 
 
+def test_the_mean_bound_is_that_of_the_data_that_have_one():
+    sums = {"objective": -10.0, "data": 6, "lost": 1, "steps": 2}
+    assert Progress(sums=sums).training_columns(False)["train_objective"] == -2.0
+    assert Progress(sums=sums | {"lost": 6}).training_columns(False)["train_objective"] == -INF
+
+
+class Bounded(nn.Module):
+    """z ~ U(-1, 1), x ~ N(z, 1)."""
+
+    def forward(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            prior = dist.Uniform(-1.0, 1.0, validate_args=False)
+            z = pyro.sample("z", prior.expand((1,)).to_event(1))
+            pyro.sample("x", dist.Normal(z[..., 0], 1.0), obs=x)
+
+
+class Narrow(nn.Module):
+    """q(z | x) = N(x, 0.01 exp(shift))."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            q = dist.Normal(x[:, None], 0.01 * self.shift.exp())
+            pyro.sample("z", q.to_event(1))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        objectives.CapacityELBO(1.0, 1.0, K),
+        objectives.FreeBitsELBO(0.1, "level", K),
+        objectives.FreeBitsELBO(0.1, "unit", K),
+    ],
+    ids=lambda objective: type(objective).__name__,
+)
+def test_an_infinite_kl_is_left_out_of_the_mean_of_the_batch(objective):
+    """Row 1 lies outside of the prior's support: its KL is infinite, the others' is what it is."""
+    guide = Narrow().double()
+    x = torch.tensor([0.1, 3.0, -0.2, 0.3])
+    inside = torch.tensor([True, False, True, True])
+    with pyro.validation_enabled(False):
+        torch.manual_seed(0)
+        loss = objective.estimate(Bounded(), guide, (x,), {})
+        torch.manual_seed(0)
+        terms = pyro_vae.log_weights(Bounded(), guide, x, K)
+    assert loss.lost.tolist() == [False, True, False, False]
+    kl = terms.log_ratios["z"][:, inside].mean()
+    penalty = (kl - 1).abs() if isinstance(objective, objectives.CapacityELBO) else kl
+    expected = -(terms.log_likelihood[:, inside].mean(0) - penalty).sum()
+    torch.testing.assert_close(loss.value, expected)
+    assert gradients(loss.value, [guide.shift]).isfinite()
+
+
 def test_training_without_any_support_stops():
-    with pytest.raises(TrainingDiverged, match="epoch 1: no row of the data has a bound: the mode"):
+    with pytest.raises(
+        TrainingDiverged, match=r"epoch 1: no row of the data has a bound: .*there is no checkpoint"
+    ):
         train(torch.full((6,), 100.0), epochs=3)
 
 
