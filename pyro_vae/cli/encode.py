@@ -15,6 +15,7 @@ PROG = "pyro-vae encode"
 
 
 def parser(prog: str = PROG) -> Parser:
+    """The command line."""
     p = Parser(
         prog=prog,
         description="Encode images by the guide of a trained run. The preprocessing that the run "

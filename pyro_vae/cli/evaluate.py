@@ -21,6 +21,7 @@ PROG = "pyro-vae evaluate"
 
 
 def parser(prog: str = PROG) -> Parser:
+    """The command line."""
     p = Parser(
         prog=prog,
         description="Estimate bounds and the log-likelihood of images under a trained run, with "

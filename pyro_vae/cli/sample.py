@@ -21,6 +21,7 @@ SUFFIXES = (".npz", ".npy", ".png")
 
 
 def parser(prog: str = PROG) -> Parser:
+    """The command line."""
     p = Parser(
         prog=prog,
         description="Draw images from a trained model, in the units of the images that the run was "
