@@ -1,13 +1,14 @@
-"""torch's global state, borrowed and given back: generators of noise, and denormal numbers."""
+"""State that is borrowed and given back: generators of noise, modes of modules, denormal numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def own_generators():
@@ -31,6 +32,53 @@ def set_generator_states(states: dict[str, Tensor], device: torch.device) -> Non
     torch.set_rng_state(states["cpu"].cpu())
     if "cuda" in states and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+
+
+def noise_states() -> tuple[Tensor, ...]:
+    """States of torch's generators, of the CPU and of every GPU if any is in use.
+
+    Reading them waits for no device.
+    """
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states += torch.cuda.get_rng_state_all()
+    return tuple(states)
+
+
+def same_noise(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> bool:
+    """Whether nothing was drawn between the two times that :func:`noise_states` was called."""
+    return all(map(torch.equal, first, second))
+
+
+def set_noise_states(states: tuple[Tensor, ...]) -> None:
+    """Put back what :func:`noise_states` returned."""
+    torch.set_rng_state(states[0])
+    for device, state in enumerate(states[1:]):
+        torch.cuda.set_rng_state(state, device)
+
+
+def other_noise_states() -> tuple:
+    """States of Python's and NumPy's generators; comparing them takes a tenth of a millisecond."""
+    numpy_state = np.random.get_state()
+    return random.getstate(), numpy_state[1].tobytes(), *numpy_state[2:]
+
+
+@contextmanager
+def evaluating(*programs: Callable) -> Iterator[None]:
+    """Modules among the programs are in evaluation mode inside the block.
+
+    Afterwards every part of them is in the mode that it was in. Functions have no mode.
+    """
+    modules = [program for program in programs if isinstance(program, nn.Module)]
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        if any(training for _, training in modes):
+            for module in modules:
+                module.eval()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def reseed(seed: int, step: int, rank: int) -> None:

@@ -21,6 +21,7 @@ from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
 from pyro_vae.torch_state import flushed_denormals
 from pyro_vae.weights import traces
+from pyro_vae.weights.densities import log_prob
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import LogWeights, log_weights, read
 from pyro_vae.weights.passes import passes
@@ -226,4 +227,4 @@ def _log_guide(guide: Callable, x: Data, latents: Mapping[str, Tensor]) -> Tenso
     # A draw of one datum may lie outside the support of another's guide: its density there is 0.
     with traces.particles(num_draws), pyro.validation_enabled(False):
         sites = traces.run(guide, as_arguments(x), {}, SetValues(values))
-    return sum(traces.log_prob(site) for site in traces.sample_sites(sites).values()).double()
+    return sum(log_prob(site) for site in traces.sample_sites(sites).values()).double()

@@ -20,6 +20,7 @@ from pyro_vae.errors import InputError, check_choice, check_count
 from pyro_vae.objectives import thinning
 from pyro_vae.objectives.estimators import ESTIMATORS, Live, with_gradient_of
 from pyro_vae.weights.log_weights import LogWeights, run_pair
+from pyro_vae.weights.repeats import Beginning, check_same_weights
 
 
 class Loss(NamedTuple):
@@ -195,6 +196,7 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
     def _thinned(
         self, model: Callable, guide: Callable, args: tuple, kwargs: Mapping, num_kept: int
     ) -> Loss:
+        beginning = Beginning(model, guide)
         with torch.no_grad():
             drawn = run_pair(model, guide, args, kwargs, self.num_particles, reparameterised=True)
             terms = self.prepare(drawn)
@@ -207,7 +209,13 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
             coefficients = kept.used * pick(whole.derivative) / kept.probability
             factor = None if whole.gate_factor is None else pick(whole.gate_factor)
             latents = {name: pick(value) for name, value in terms.latents.items()}
-        live = self.live(model, guide, args, kwargs, num_kept, latents)
+        live, random = beginning.redo(
+            lambda redraw: self.live(model, guide, args, kwargs, num_kept, redraw),
+            latents,
+            self.num_particles,
+        )
+        if random:
+            check_same_weights(live.terms.annealed_log_w, pick(terms.annealed_log_w), beginning)
         surrogate = self.surrogate(live, coefficients, factor)
         bound = with_gradient_of(whole.bound, surrogate)
         return loss_of(bound, live.terms, kept.used.sum(0).mean() / self.num_particles)

@@ -25,10 +25,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.errors import InputError
 from pyro_vae.weights import traces
-from pyro_vae.weights.handlers import SetValues
-from pyro_vae.weights.log_weights import LogWeights, read, run_pair
-from pyro_vae.weights.preconditions import check_reparameterised
+from pyro_vae.weights.densities import NoInverse, reads_late
+from pyro_vae.weights.handlers import DrawAndSet, SetValues
+from pyro_vae.weights.log_weights import LogWeights, log_guides, read, run_pair
+from pyro_vae.weights.preconditions import Sites, check_reparameterised
+from pyro_vae.weights.repeats import Repeat, check_cut
 
 
 class GradientGate:
@@ -143,8 +146,8 @@ def doubly(
     z2 -> log q(z1 | x, z2) stays open.
     """
     gate = GradientGate()
-    live = _along_draws(model, guide, args, kwargs, num_particles, redraw, gate, scores=True)
-    return replace(live, gate=gate)
+    make = partial(_along_draws, estimator="dreg", gate=gate, scores=True)
+    return replace(make(model, guide, args, kwargs, num_particles, redraw), gate=gate)
 
 
 def sticking(
@@ -159,7 +162,7 @@ def sticking(
 
     d log_w / d theta is live in the model, and d log_w / d phi exists only along the samples.
     """
-    return _along_draws(model, guide, args, kwargs, num_particles, redraw)
+    return _along_draws(model, guide, args, kwargs, num_particles, redraw, estimator="stl")
 
 
 def _along_draws(
@@ -169,28 +172,41 @@ def _along_draws(
     kwargs: Mapping,
     num_particles: int,
     redraw: Mapping[str, Tensor] | None,
-    gate: Callable[[Tensor], Tensor] = lambda value: value,
     *,
+    estimator: str,
+    gate: Callable[[Tensor], Tensor] | None = None,
     scores: bool = False,
 ) -> Live:
     """Log-weights that the guide's parameters reach through the gated draws alone.
 
     With ``scores`` also the live log q of annealed levels at still latents.
     """
-
-    def replay(program: Callable, values: Mapping[str, Tensor]):
-        return traces.run(program, args, kwargs, SetValues(values))
-
+    why = f"the estimator {estimator!r} runs the guide again"
+    noise_of = getattr(redraw, "noise_of", None)
+    drawing = redraw is None or noise_of is not None
+    as_first = partial(DrawAndSet, num_particles=noise_of) if drawing else SetValues
+    guide_again = Repeat(guide, args, kwargs, as_first, why)
     with traces.particles(num_particles):
-        drawn = traces.draw(guide, args, kwargs, redraw)
+        drawn = traces.draw(guide, args, kwargs, redraw, score=False)
         check_reparameterised(traces.sample_sites(drawn))
         values = traces.latent_values(drawn)
-        gated = {name: gate(value) for name, value in values.items()}
+        gated = _aliased(drawn) if gate is None else {n: gate(v) for n, v in values.items()}
         still = {name: value.detach() for name, value in values.items()}
-        terms = read(replay(model, gated), replay(_cut(guide), gated))
-        needed = scores and terms.annealed
-        direct = {} if _can_cut(guide) and not needed else _log_probs(replay(guide, still))
-    if not _can_cut(guide):
+        scored = traces.run(model, args, kwargs, SetValues(gated))
+        try:
+            terms = read(scored, guide_again.run(gated, cut=_can_cut(guide)))
+            needed = scores and terms.annealed
+            direct = {}
+            if needed or not _can_cut(guide):
+                direct = log_guides(terms.log_prior, guide_again.run(still))
+        except NoInverse as error:
+            raise InputError(
+                f"{error}. The estimator {estimator!r} scores the guide's draws a second time; "
+                "use the estimator 'pathwise'"
+            ) from error
+    if _can_cut(guide):
+        check_cut("guide", guide, terms.log_guide.values(), (*gated.values(), *args))
+    else:
         log_guide = {name: q - _silent(direct[name]) for name, q in terms.log_guide.items()}
         terms = replace(terms, log_guide=log_guide)
     return Live(terms, log_q={name: direct[name] for name in terms.annealed} if scores else {})
@@ -209,9 +225,15 @@ def split(
         check_reparameterised(traces.sample_sites(drawn))
         values = traces.latent_values(drawn)
         still = {name: value.detach() for name, value in values.items()}
+        moving = _aliased(drawn)
+        why = "an objective of two bounds runs the model again"
+        model_again = Repeat(model, args, kwargs, SetValues, why)
         for_model = read(traces.run(model, args, kwargs, SetValues(still)), drawn)
-        for_guide = read(traces.run(_cut(model), args, kwargs, SetValues(values)), drawn)
-    if not _can_cut(model):
+        for_guide = read(model_again.run(moving, cut=_can_cut(model)), drawn)
+    if _can_cut(model):
+        terms = (*for_guide.log_likelihoods.values(), *for_guide.log_prior.values())
+        check_cut("model", model, terms, (*moving.values(), *args))
+    else:
         for_guide = replace(
             for_guide,
             log_likelihoods={
@@ -236,17 +258,21 @@ def _can_cut(program: Callable) -> bool:
     return isinstance(program, nn.Module)
 
 
-def _cut(program: Callable) -> Callable:
-    return traces.WithoutParameters(program) if _can_cut(program) else program
+def _aliased(sites: Sites) -> dict[str, Tensor]:
+    """The latents' values, those of flows as other objects.
+
+    A transform knows what it has just made by its identity, and what it remembers of that is no
+    function of the value: a density read from its memory has no path along the draw.
+    """
+    return {
+        name: value.view_as(value) if reads_late(sites[name]["fn"]) else value
+        for name, value in traces.latent_values(sites).items()
+    }
 
 
 def _silent(tensor: Tensor) -> Tensor:
     """Zeros that carry the tensor's gradient."""
     return tensor - tensor.detach()
-
-
-def _log_probs(sites) -> dict[str, Tensor]:
-    return {name: traces.log_prob(site) for name, site in traces.sample_sites(sites).items()}
 
 
 ESTIMATORS: dict[str, Callable[..., Live]] = {

@@ -16,19 +16,29 @@ from pyro.poutine.util import site_is_subsample
 from torch import Size, Tensor
 
 from pyro_vae.errors import InputError
+from pyro_vae.weights.densities import carries_probability, log_prob, reads_late
 from pyro_vae.weights.preconditions import check_location_scale
 from pyro_vae.weights.unit_kl import units_of
 
 
 class Record(Messenger):
-    def __init__(self) -> None:
+    """Keeps the message of every sample site.
+
+    With ``score`` sites that may read parameters when they are scored are scored as they are met,
+    while draw, score and cut see the same ones; the others when they are read.
+    """
+
+    def __init__(self, score: bool = True) -> None:
         super().__init__()
         self.sites: dict[str, dict] = {}
+        self.score = score
 
     def _pyro_post_sample(self, msg) -> None:
         if msg["name"] in self.sites:
             raise RuntimeError(f"Multiple sample sites named {msg['name']!r}")
         self.sites[msg["name"]] = msg
+        if self.score and carries_probability(msg) and reads_late(msg["fn"]):
+            msg["scored"] = log_prob(msg)
 
 
 class SetValues(Messenger):
@@ -47,14 +57,58 @@ class SetValues(Messenger):
         return self.values[msg["name"]]
 
 
-class RedrawValues(SetValues):
+class DrawAndSet(SetValues):
+    """:class:`SetValues` that draws the sites all the same, so that generators go on as they did.
+
+    Args:
+        num_particles: draw as many, in the place of the values' own number. Wants location-scale
+            latents, whose noise is that of any other member of their family.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor], num_particles: int | None = None) -> None:
+        super().__init__(values)
+        self.num_particles = num_particles
+
+    def _value(self, msg: Mapping) -> Tensor:
+        self._draw(msg)
+        return super()._value(msg)
+
+    @torch.no_grad()
+    def _draw(self, msg: Mapping) -> None:
+        if self.num_particles is None or site_is_subsample(msg):
+            msg["fn"](*msg["args"], **msg["kwargs"])
+            return
+        base = check_location_scale(msg["name"], msg["fn"])
+        shape = (self.num_particles, *base.batch_shape[1:])
+        type(base)(base.loc.new_zeros(shape), base.scale.new_ones(shape)).rsample()
+
+
+class Redraw(dict[str, Tensor]):
+    """Latent site -> values (M, B, ...) of the particles that are drawn again.
+
+    Attributes:
+        noise_of: the number K of particles that were drawn first, where generators are to go on as
+            they did then, for programs that draw more than their sites; else None.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor], noise_of: int | None = None) -> None:
+        super().__init__(values)
+        self.noise_of = noise_of
+
+
+class RedrawValues(DrawAndSet):
     """Draws the values of a table again, on the noise that gave them, so that gradients flow.
 
     ``z = loc + scale * ((z_old - loc) / scale).detach()``: the number is the old one, its
     derivative that of a fresh ``rsample``. Wants location-scale latents; others are refused.
     """
 
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__(values, getattr(values, "noise_of", None))
+
     def _value(self, msg: Mapping) -> Tensor:
+        if self.num_particles is not None:
+            self._draw(msg)
         old = self.values[msg["name"]]
         if site_is_subsample(msg):
             return old

@@ -12,7 +12,7 @@ so whatever depends on x alone is computed once per datum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,16 +20,20 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from pyro_vae.rows import Data, as_arguments, as_data
-from pyro_vae.weights import traces
+from pyro_vae.weights import densities, traces
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.preconditions import (
     Sites,
+    auxiliaries,
+    check_auxiliary_scales,
     check_closed_form,
+    check_density,
     check_log_prob,
     check_one_data_plate,
     check_reparameterised,
     check_same_latents,
     common_scale,
+    is_auxiliary,
     latent_beta,
 )
 from pyro_vae.weights.unit_kl import closed_form, unit_kl
@@ -158,9 +162,10 @@ def log_weights(model: Callable, guide: Callable, x: Data, num_particles: int = 
 
 
 def guide_sites(guide: Callable, x: Data, num_particles: int) -> dict[str, Mapping]:
-    """Draw from the guide: site -> its ``fn`` and ``value``, with leading (K, B)."""
+    """Draw from the guide: latent -> its ``fn`` and ``value``, with leading (K, B)."""
     with traces.particles(num_particles):
-        return traces.sample_sites(traces.run(guide, as_arguments(x), {}))
+        sites = traces.sample_sites(traces.run(guide, as_arguments(x), {}, score=False))
+    return {name: site for name, site in sites.items() if not is_auxiliary(site)}
 
 
 def run_pair(
@@ -203,20 +208,25 @@ def read(
     latent = [name for name in model_sites if name not in observed]
     if not observed:
         raise ValueError("the model observes no site; give the data with pyro.sample(..., obs=x)")
+    auxiliary = auxiliaries(latent, guide_sites)
     check_same_latents(latent, guide_sites)
     log_prior, log_guide, kl = {}, {}, {}
     for name in latent:
         site, drawn = model_sites[name], guide_sites[name]
-        closed = closed_form(drawn["fn"], site["fn"]) if analytic else None
+        check_density(name, drawn, site, auxiliary[name])
+        # The density of a transformed auxiliary site is not that of the level's own distribution.
+        by_form = analytic and not auxiliary[name]
+        closed = closed_form(drawn["fn"], site["fn"]) if by_form else None
         if closed is None:
             log_prior[name] = _log_prob(name, site, "model")
-            log_guide[name] = _log_prob(name, drawn, "guide")
+            log_guide[name] = _log_guide(name, guide_sites, auxiliary[name])
         else:
             kl[name] = scale_and_mask(closed, mask=drawn["mask"])
             check_log_prob(name, drawn, kl[name], "guide", traces.PARTICLE_PLATE)
     log_likelihoods = {name: _log_prob(name, site, "model") for name, site in observed.items()}
     check_one_data_plate(model_sites, guide_sites, traces.PARTICLE_PLATE)
     data_scale = common_scale(observed)
+    check_auxiliary_scales(auxiliary, guide_sites, data_scale)
     return LogWeights(
         log_likelihoods=log_likelihoods,
         log_prior=log_prior,
@@ -236,8 +246,21 @@ def read(
     )
 
 
+def log_guides(latent: Iterable[str], guide_sites: Sites) -> dict[str, Tensor]:
+    """Latent -> log q(z_l | ...), (K, B), of a recorded guide; auxiliary sites counted in."""
+    latent = list(latent)
+    sites = traces.sample_sites(guide_sites)
+    auxiliary = auxiliaries(latent, sites)
+    return {name: _log_guide(name, sites, auxiliary[name]) for name in latent}
+
+
+def _log_guide(name: str, guide_sites: Sites, auxiliary: Sequence[str]) -> Tensor:
+    first, *rest = (_log_prob(site, guide_sites[site], "guide") for site in (name, *auxiliary))
+    return sum(rest, first)
+
+
 def _log_prob(name: str, site: Mapping, program: str) -> Tensor:
     """Unscaled, masked log-probability of a site, checked to be (K, B)."""
-    log_prob = traces.log_prob(site)
+    log_prob = densities.log_prob(site)
     check_log_prob(name, site, log_prob, program, traces.PARTICLE_PLATE)
     return log_prob

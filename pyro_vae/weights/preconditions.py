@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyro.distributions as dist
 import torch
@@ -71,15 +71,83 @@ def check_closed_form(guide: object, guide_sites: Sites, model_sites: Sites) -> 
         )
 
 
-def check_same_latents(latent: list[str], guide_sites: Sites) -> None:
-    """The guide must draw every latent of the model, and nothing else."""
+def is_auxiliary(site: Mapping) -> bool:
+    """Whether a guide marks a site as auxiliary: drawn on the way to a latent, absent in models."""
+    return bool(site["infer"].get("is_auxiliary", False))
+
+
+def auxiliaries(latent: Iterable[str], guide_sites: Sites) -> dict[str, list[str]]:
+    """Latent -> the guide's auxiliary sites that its value is a function of.
+
+    ``log q(z) = log q(u) - log |dz / du|`` where z is a ``Delta`` of u that holds the second term
+    as its ``log_density``: Pyro's ``AutoNormal`` and its like. The name tells the latent
+    (``z_unconstrained``), or there is one ``Delta`` only.
+
+    Raises:
+        InputError: an auxiliary site that no latent is a function of. Weights p(x, z) / q(z, u)
+            would be no importance weights: nothing in the model stands against q(u | z).
+    """
+    latent = list(latent)
+    found: dict[str, list[str]] = {name: [] for name in latent}
+    points = [n for n in latent if n in guide_sites and _is_point(guide_sites[n]["fn"])]
+    for name, site in guide_sites.items():
+        if name in latent or not is_auxiliary(site):
+            continue
+        owner = name.removesuffix("_unconstrained")
+        if owner not in points:
+            if len(points) != 1:
+                raise InputError(
+                    f"auxiliary site {name!r} of the guide belongs to no latent of the model; it "
+                    "counts where a latent is a Delta of it that holds log |du / dz| as its "
+                    f"log_density, and is called <latent>_unconstrained. Such latents here: "
+                    f"{', '.join(points) or 'none'}"
+                )
+            (owner,) = points
+        found[owner].append(name)
+    return found
+
+
+def _is_point(fn: dist.Distribution) -> bool:
+    return isinstance(innermost(fn), dist.Delta)
+
+
+def check_density(
+    name: str, guide_site: Mapping, model_site: Mapping, auxiliary: Sequence[str]
+) -> None:
+    """Refuse a guide that puts all on one point of a latent with a density (``AutoDelta``)."""
+    if auxiliary or not _is_point(guide_site["fn"]) or _is_point(model_site["fn"]):
+        return
+    if not model_site["fn"].support.is_discrete:
+        raise InputError(
+            f"site {name!r} in the guide is Delta, which has no density to weigh that of the model "
+            "by: p(x, z) at a point is no bound on log p(x). Give the latent a density; a Delta of "
+            'a site with infer={"is_auxiliary": True} has one'
+        )
+
+
+def check_auxiliary_scales(
+    auxiliary: Mapping[str, Sequence[str]], guide_sites: Sites, data_scale: float | Tensor
+) -> None:
+    """Auxiliary sites are scaled as the data are; a level's beta is put on the latent."""
+    for names in auxiliary.values():
+        for name in names:
+            if not _equal(guide_sites[name]["scale"], data_scale):
+                raise InputError(
+                    f"auxiliary site {name!r} of the guide is scaled by "
+                    f"{guide_sites[name]['scale']}, the data by {data_scale}; scale the latent"
+                )
+
+
+def check_same_latents(latent: Sequence[str], guide_sites: Sites) -> None:
+    """The guide must draw every latent of the model, and beside auxiliary sites nothing else."""
+    drawn = [name for name, site in guide_sites.items() if name in latent or not is_auxiliary(site)]
     for name in latent:
-        if name not in guide_sites:
+        if name not in drawn:
             raise ValueError(
                 f"site {name!r} of the model is neither observed nor drawn by the guide; the guide "
-                f"draws: {', '.join(guide_sites) or 'nothing'}"
+                f"draws: {', '.join(drawn) or 'nothing'}"
             )
-    for name in guide_sites:
+    for name in drawn:
         if name not in latent:
             raise ValueError(
                 f"site {name!r} of the guide is no latent of the model; the model's latents: "
@@ -94,9 +162,15 @@ def check_log_prob(
     frames = _data_frames(site, particles)
     if len(frames) != 1 or frames[0].dim != -1:
         plates = ", ".join(f"{f.name!r} (dim {f.dim})" for f in frames) or "none"
+        if not frames:
+            reason = "Its weights would be joint over the batch"
+        elif len(frames) == 1:
+            reason = "The particles' plate takes dim=-2, and data are the last dimension"
+        else:
+            reason = "Declare the dimensions of one datum with .to_event"
         raise ValueError(
             f"site {name!r} in the {program} must stand in exactly one data plate at dim=-1, but "
-            f"its plates are: {plates}. Otherwise its weights would be joint over the batch"
+            f"its plates are: {plates}. {reason}"
         )
     (particle_frame,) = (f for f in site["cond_indep_stack"] if f.name == particles)
     wanted = (particle_frame.size, frames[0].size)

@@ -1,29 +1,59 @@
-"""Running modules with other tensors in the place of their parameters."""
+"""Running modules with other tensors in the place of their parameters and buffers."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 
-@contextlib.contextmanager
-def substituted(module: nn.Module, replace: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inside the block every parameter and buffer p of the module is ``replace(p)``.
+class Place(NamedTuple):
+    """Where a module holds a tensor: ``table[name]``."""
 
-    Every place that holds a tensor is visited once, however many paths lead to it;
-    ``torch.func.functional_call`` visits a submodule once per path, and puts back the wrong tensor
-    where model and guide share one.
+    table: dict[str, Tensor | None]
+    name: str
+    tensor: Tensor
+    is_buffer: bool
+
+
+def places(*programs: Callable) -> list[Place]:
+    """Every place in the modules among ``programs`` that holds a parameter or buffer, once each.
+
+    ``torch.func.functional_call`` visits a submodule once per path that leads to it, and puts back
+    the wrong tensor where model and guide share one.
     """
-    held = []
-    for part in module.modules():
-        for table in (part._parameters, part._buffers):
-            held += [(table, name, tensor) for name, tensor in table.items() if tensor is not None]
+    found: list[Place] = []
+    seen: set[nn.Module] = set()
+    modules = [program for program in programs if isinstance(program, nn.Module)]
+    for _, part in (pair for module in modules for pair in module.named_modules(memo=seen)):
+        for is_buffer, table in enumerate((part._parameters, part._buffers)):
+            found += [
+                Place(table, name, tensor, bool(is_buffer))
+                for name, tensor in table.items()
+                if tensor is not None
+            ]
+    return found
+
+
+@contextlib.contextmanager
+def holding(where: Iterable[Place], tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Inside the block the places hold these tensors; afterwards what they held before."""
+    pairs = list(zip(where, tensors, strict=True))
+    before = [place.table[place.name] for place, _ in pairs]
     try:
-        for table, name, tensor in held:
-            table[name] = replace(tensor)
+        for place, tensor in pairs:
+            place.table[place.name] = tensor
         yield
     finally:
-        for table, name, tensor in held:
-            table[name] = tensor
+        for (place, _), tensor in zip(pairs, before, strict=True):
+            place.table[place.name] = tensor
+
+
+@contextlib.contextmanager
+def substituted(module: nn.Module, replace: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside the block every parameter and buffer p of the module is ``replace(p)``."""
+    where = places(module)
+    with holding(where, [replace(place.tensor) for place in where]):
+        yield

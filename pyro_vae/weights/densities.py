@@ -1,0 +1,67 @@
+"""The log-probability of one recorded site, read while the program's parameters are in place."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from numbers import Number
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import Independent
+
+from pyro_vae.errors import InputError
+
+_PACKAGES = ("torch.distributions.", "pyro.distributions.")
+_WRAPPERS = (Independent, dist.MaskedDistribution, ExpandedDistribution)
+_HELD = (Tensor, Number, str, torch.Size, type(None))  # nothing that could read a parameter later
+
+
+class NoInverse(InputError):
+    """A flow without an inverse is asked for the density of a value that it did not just draw."""
+
+
+def carries_probability(site: Mapping) -> bool:
+    """Neither the indices of a plate nor a ``pyro.deterministic`` site do."""
+    return not site_is_subsample(site) and not site["infer"].get("_deterministic", False)
+
+
+def log_prob(site: Mapping) -> Tensor:
+    """log-probability with the site's mask and without any scale.
+
+    Raises:
+        NoInverse: the site is a flow without an inverse, at a value from elsewhere.
+    """
+    if "scored" in site:  # where the program sampled it
+        return site["scored"]
+    try:
+        density = site["fn"].log_prob(site["value"])
+    except (KeyError, NotImplementedError) as error:
+        frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
+        if frame.f_code.co_name != "_inverse":
+            raise
+        raise NoInverse(
+            f"site {site['name']!r} is drawn through {type(frame.f_locals['self']).__name__}, "
+            "which has no inverse: it scores what it has just drawn itself and no value from "
+            "elsewhere"
+        ) from error
+    return scale_and_mask(density, mask=site["mask"])
+
+
+def reads_late(fn: dist.Distribution) -> bool:
+    """Whether ``fn.log_prob`` may read parameters that ``fn`` does not hold as tensors.
+
+    Flows and mixtures do, and so may distributions of other packages that hold a module or another
+    distribution. They must be scored where the program samples them: afterwards other tensors may
+    stand in the place of the parameters that they were drawn with.
+    """
+    while isinstance(fn, _WRAPPERS):
+        fn = fn.base_dist
+    if type(fn).__module__.startswith(_PACKAGES):
+        of_others = isinstance(fn, (dist.MixtureSameFamily, dist.MaskedMixture))
+        return of_others or type(fn).__name__ == "TransformedDistribution"
+    return not all(isinstance(value, _HELD) for value in vars(fn).values())
