@@ -1,4 +1,4 @@
-"""State that is borrowed and given back: generators of noise, modes of modules, denormal numbers."""
+"""State that is borrowed and given back: generators, modes of modules, denormal numbers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def set_noise_states(states: tuple[Tensor, ...]) -> None:
 
 def other_noise_states() -> tuple:
     """States of Python's and NumPy's generators; comparing them takes a tenth of a millisecond."""
-    numpy_state = np.random.get_state()
+    numpy_state = np.random.get_state()  # noqa: NPY002 - programs may use the global one
     return random.getstate(), numpy_state[1].tobytes(), *numpy_state[2:]
 
 

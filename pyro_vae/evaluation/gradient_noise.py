@@ -19,6 +19,7 @@ from pyro_vae.objectives import check_objective_fits, pyro_losses
 from pyro_vae.rows import Data, as_arguments, as_data
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights.parameters import PairParameters
+from pyro_vae.weights.repeats import Beginning
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def gradient_signal_to_noise(
     The gradient of the loss at the whole of x, as one batch, is drawn ``num_repeats`` times; only
     the particles' noise differs. With K particles the ratio of the model rises as K^1/2; that of
     the guide falls as K^-1/2 under IWAE (Rainforth et al. 2018) and rises as K^1/2 under DReG
-    (Tucker et al. 2019). Parameters and their ``.grad`` stay as they are; memory does not grow
-    with R.
+    (Tucker et al. 2019). Modules are in the mode they are in, dropout and all. Parameters, their
+    ``.grad`` and buffers stay as they are; memory does not grow with R.
 
     Args:
         objective: this library's, or an ``ELBO`` of Pyro with a ``differentiable_loss``; what
@@ -87,11 +88,12 @@ def gradient_signal_to_noise(
     if not any(owned.values()):
         raise InputError("neither model nor guide has parameters that could have gradients")
     moments = {name: _Moments() for name in owned}
-    for _ in range(num_repeats):
-        loss = objective.differentiable_loss(model, guide, *args)
-        gradients = _gradients(loss, [p for part in owned.values() for p in part])
-        for name, part in owned.items():
-            moments[name].add([gradients.pop(0) for _ in part])
+    with Beginning(model, guide).buffers():
+        for _ in range(num_repeats):
+            loss = objective.differentiable_loss(model, guide, *args)
+            gradients = _gradients(loss, [p for part in owned.values() for p in part])
+            for name, part in owned.items():
+                moments[name].add([gradients.pop(0) for _ in part])
     return GradientNoise(
         **{name: moment.signal_to_noise() for name, moment in moments.items()},
         num_repeats=num_repeats,

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.rows import Data, as_data, count_rows, pieces
-from pyro_vae.torch_state import flushed_denormals, own_generators
+from pyro_vae.torch_state import evaluating, flushed_denormals, own_generators
 from pyro_vae.weights import bounds
 from pyro_vae.weights.levels import guide_levels
 from pyro_vae.weights.log_weights import log_weights
@@ -152,7 +152,8 @@ def _weighted_groups(
     model: Callable, guide: Callable, x: Data, k: int, number: int
 ) -> dict[str, _Parts]:
     """Weighted moments of every level within ``number`` groups of k fresh proposals."""
-    terms = log_weights(model, guide, x, k * number)
+    with evaluating(model, guide):
+        terms = log_weights(model, guide, x, k * number)
     check_all_rows(terms.log_w.shape[1], count_rows(x))
     groups = grouped(terms.log_w, k)
     # One pick for all levels, so that draws of z1 and z2 belong together.

@@ -19,7 +19,7 @@ from torch import Tensor
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
-from pyro_vae.torch_state import flushed_denormals
+from pyro_vae.torch_state import evaluating, flushed_denormals
 from pyro_vae.weights import traces
 from pyro_vae.weights.densities import log_prob
 from pyro_vae.weights.handlers import SetValues
@@ -61,7 +61,7 @@ def kl_per_unit(
     check_count("num_samples", num_samples)
     check_count("chunk_size", chunk_size)
     columns: dict[str, list[Tensor]] = {}
-    with flushed_denormals():
+    with flushed_denormals(), evaluating(model, guide):
         for rows, sizes in passes(x, num_samples, chunk_size):
             sums: dict[str, Tensor] = {}
             for size in sizes:
@@ -154,7 +154,7 @@ def elbo_surgery(
     num_data = count_rows(x)
     columns: dict[str, list[Tensor]] = {}
     done = 0
-    with flushed_denormals():
+    with flushed_denormals(), evaluating(model, guide):
         for rows, sizes in passes(x, num_samples, side):
             count = count_rows(rows)
             sums: dict[str, Tensor] = {}

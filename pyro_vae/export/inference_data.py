@@ -16,7 +16,7 @@ from pyro_vae.errors import InputError, check_positive
 from pyro_vae.evaluation import Evaluation, evaluate
 from pyro_vae.export.sites import Sites
 from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
-from pyro_vae.torch_state import flushed_denormals
+from pyro_vae.torch_state import evaluating, flushed_denormals
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
 from pyro_vae.weights.resampling import Draws, sir
 from pyro_vae.weights.simulation import simulate_like
@@ -97,7 +97,7 @@ def to_inference_data(
     check_positive("num_draws", num_draws)
     _check_rows(count_rows(x), datum, diagnostics)
     sites = Sites(model, x, observed)
-    with flushed_denormals():
+    with flushed_denormals(), evaluating(model, guide):
         draws = sir(model, guide, x, num_particles, num_draws)
         prior = _prior(model, x, num_draws)
         replicated = _predictive(model, draws, x, sites.observed)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError
 from pyro_vae.rows import Data, as_arguments, split_rows
-from pyro_vae.torch_state import own_generators
+from pyro_vae.torch_state import evaluating, own_generators
 from pyro_vae.weights import traces
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _run(model: Callable, x: Data) -> tuple[dict[str, torch.Size], dict[str, Ten
     """Every site's shape of one datum, and the values of the observed ones, for all data."""
     shapes: dict[str, torch.Size] = {}
     columns: dict[str, list[Tensor]] = {}
-    with own_generators():
+    with own_generators(), evaluating(model):
         for rows in split_rows(x, _ROWS_AT_ONCE):
             for name, site in traces.sample_sites(
                 traces.run(model, as_arguments(rows), {})

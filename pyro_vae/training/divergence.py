@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pyro_vae.datasets import Batches
 from pyro_vae.errors import TrainingDiverged
+from pyro_vae.torch_state import evaluating
 from pyro_vae.training.optimisation import Number, number
 from pyro_vae.training.parallel import Processes
 from pyro_vae.weights.diagnostics import rows_named
@@ -28,7 +29,7 @@ def first_not_finite(
     parameter = parameter_not_finite(model, guide)
     if parameter is not None:
         return parameter
-    with pyro.validation_enabled(False):
+    with pyro.validation_enabled(False), evaluating(model, guide):
         weights = log_weights(model, guide, x, num_particles)
     terms = {
         **{f"log q({name})": value for name, value in weights.log_guide.items()},

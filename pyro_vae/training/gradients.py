@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 
 import pyro.infer
@@ -23,6 +24,8 @@ from pyro_vae.training.graph import CompiledGradient
 from pyro_vae.training.precision import check_precision, matrix_products
 from pyro_vae.weights.handlers import anneal
 from pyro_vae.weights.log_weights import run_pair
+from pyro_vae.weights.module_parts import batch_normalisers, check_whole_batches
+from pyro_vae.weights.repeats import Beginning, torch_noise_only
 
 
 class Gradients:
@@ -41,9 +44,13 @@ class Gradients:
             The gradient is exactly that of one pass on the same noise.
         precision: of matrix products, see :func:`pyro_vae.training.precision.matrix_products`.
 
+    Running statistics are updated once per step, by what the programs run first. Layers that
+    normalise by the batch want whole batches: their output for a datum depends on the others.
+
     Raises:
         InputError: analytic KL terms with a guide in which they are wrong; particles in chunks for
-            an objective that cannot be split by particles, or thinned as well.
+            an objective that cannot be split by particles, or thinned as well; when called, a batch
+            in chunks for modules that normalise by it (batch normalisation in training mode).
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Gradients:
         self.device = parameters[0].device if parameters else torch.device("cpu")
         self.precision = check_precision(precision, self.device)
         num_particles = objective.num_particles
+        self.chunk_size = chunk_size
         self.rows = self.particles = None
         if chunk_size is not None:
             check_count("chunk_size", chunk_size)
@@ -77,6 +85,7 @@ class Gradients:
                     f"thinned particles are run at once: use a chunk size of at least "
                     f"{num_particles}, or do not thin"
                 )
+        self.normalisers = batch_normalisers(model, guide)
         self.compiled: dict[tuple, CompiledGradient] = {}
 
     @property
@@ -118,10 +127,14 @@ class Gradients:
         """Add the gradients at x to the parameters; the loss is detached, summed over the data."""
         betas = betas or {}
         first, *rest = self._parts(x)
+        if rest:
+            check_whole_batches(self.normalisers, f"a chunk size of {self.chunk_size}")
+            beginning = Beginning(self.model, self.guide)
         loss = self._of_rows(first, betas)
         if not rest:
             return loss
-        losses = [(len(rows), self._of_rows(rows, betas)) for rows in rest]
+        with beginning.buffers():
+            losses = [(len(rows), self._of_rows(rows, betas)) for rows in rest]
         losses.append((len(first), loss))
         lost = [loss.lost for _, loss in [losses[-1], *losses[:-1]]]  # in the order of the rows
         return Loss(
@@ -153,10 +166,12 @@ class Gradients:
         objective, pair = self.objective, (self.model, self.guide, (x,), {})
         sizes = pieces(objective.num_particles, self.particles)
         states, columns = [], []
-        with torch.no_grad():
+        beginning = Beginning(self.model, self.guide)
+        with torch.no_grad(), torch_noise_only("chunks of particles are run twice"):
             for size in sizes:
                 states.append(generator_states(x.device))
-                drawn = run_pair(*pair, size, reparameterised=True, analytic=objective.analytic)
+                with beginning.buffers() if columns else contextlib.nullcontext():
+                    drawn = run_pair(*pair, size, reparameterised=True, analytic=objective.analytic)
                 columns.append(objective.prepare(drawn).annealed_log_w)
             whole = objective.differentiate(torch.cat(columns))
         derivatives = whole.derivative.split(sizes)
@@ -167,7 +182,8 @@ class Gradients:
             sizes, states, derivatives, factors, strict=True
         ):
             set_generator_states(state, x.device)
-            live = objective.live(*pair, size)
+            with beginning.buffers():
+                live = objective.live(*pair, size)
             loss = loss_of(whole.bound, live.terms)
             surrogate = objective.surrogate(live, derivative, factor)
             (-sum_over_data(surrogate.masked_fill(loss.lost, 0.0), live.terms)).backward()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from pyro_vae.errors import InputError
 from pyro_vae.objectives import ImportanceWeightedELBO, Loss
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training.precision import matrix_products
@@ -43,6 +44,10 @@ class CompiledGradient:
         precision: of matrix products.
         compiler: False runs the record operation by operation: bit for bit the plain gradient,
             without the time that Pyro's handlers and autograd's books take.
+
+    Raises:
+        InputError: a step changes buffers (running statistics), or draws random numbers beside the
+            sites of a program that it runs twice.
     """
 
     def __init__(
@@ -109,6 +114,8 @@ class CompiledGradient:
 
     def _trace(self, inputs: list[Tensor]) -> GraphModule:
         own = [*self._parameters, *self._buffers]
+        names = [name.partition(".")[2] for name, _ in self._pair.named_buffers()]
+        changed: list[str] = []
 
         def gradient(x: Tensor, betas: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
             values = {
@@ -121,6 +128,9 @@ class CompiledGradient:
                 substituted(self._pair, lambda p: values[id(p)]),
             ):
                 loss = self.objective.estimate(model, guide, (x,), {})
+                for name, old, new in zip(names, self._buffers, self._pair.buffers(), strict=True):
+                    if new is not values[id(old)]:
+                        changed.append(name)
             trained = [p for p in self._parameters if p.requires_grad]
             leaves = [values[id(p)] for p in trained]
             derivatives = torch.autograd.grad(loss.value, leaves, allow_unused=True)
@@ -129,8 +139,18 @@ class CompiledGradient:
             kept_share = torch.as_tensor(loss.kept_share, device=x.device)
             return loss.value.detach(), kept_share, loss.lost, *(d for _, d in used)
 
+        # Copies of the buffers: a graph that cannot hold a program has not changed it either.
+        first = len(inputs) - len(self._buffers)
+        buffers = [buffer.clone() for buffer in inputs[first:]]
         with own_generators(), pyro.validation_enabled(False):
-            return _without_views_of_nothing(make_fx(gradient)(*inputs))
+            traced = make_fx(gradient)(*inputs[:first], *buffers)
+        kept = map(torch.equal, self._buffers, buffers)
+        changed += [name for name, same in zip(names, kept, strict=True) if not same]
+        if changed:
+            raise InputError(
+                f"buffer {changed[0]!r} changes with every step, which one graph cannot hold"
+            )
+        return _without_views_of_nothing(traced)
 
 
 def _without_views_of_nothing(traced: GraphModule) -> GraphModule:

@@ -27,6 +27,7 @@ from pyro_vae.training.probe import choose, precision_effect
 from pyro_vae.training.progress import FitResult, Progress, Row, format_row
 from pyro_vae.training.schedules import Schedule
 from pyro_vae.training.validation import validation_columns
+from pyro_vae.weights.module_parts import check_whole_batches
 
 CHECKPOINT_EVERY_SECONDS = 300.0
 CUDA_CHECK_EVERY = 100  # steps between two looks at what the device found; each look waits for it
@@ -71,6 +72,8 @@ class Run:
                 f"{type(self.objective).__name__} wants the mean KL of the whole batch; train it "
                 "in one process"
             )
+        if self.processes.size > 1:
+            check_whole_batches(self.gradients.normalisers, "each of several processes")
         self.processes.copy_from_first_(self.gradient_step.parameters)
 
     def train(self, stop: StopRequest, progress: bool) -> FitResult:

@@ -9,15 +9,16 @@ from typing import NamedTuple
 
 import pyro
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.torch_state import own_generators
+from pyro_vae.torch_state import evaluating, own_generators
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.graph import CompiledGradient
 from pyro_vae.training.precision import matrix_products
 from pyro_vae.weights import bounds
 from pyro_vae.weights.log_weights import log_weights
+from pyro_vae.weights.repeats import Beginning
 
 WORTH_SECONDS = 100.0  # of plain steps; fewer would not pay back tracing and compiling
 WORTH_TRACING = 20.0  # likewise for tracing alone, which takes a second or two
@@ -51,13 +52,15 @@ def choose(
         wanted: True compiles wherever that works, False never, None where it pays as well.
         say: told before the compiler starts.
 
-    The generators and gradients are left as they were.
+    The generators, gradients and running statistics are left as they were.
     """
     if wanted is False and (num_steps < FEW_STEPS or not gradients.can_compile):
         return Choice(False, "")
     if not gradients.can_compile:
         return Choice(False, "step not compiled: Pyro's own losses and particle chunks are not")
-    with own_generators(), pyro.validation_enabled(False):
+    # Steps are tried in the mode that they are taken in, but they are no steps.
+    statistics_kept = Beginning(gradients.model, gradients.guide).undone()
+    with own_generators(), pyro.validation_enabled(False), statistics_kept:
         try:
             seconds = min(_run(gradients, x, schedules[0])[0] for _ in range(2))
         except Exception:  # the first step will say what is wrong with the programs or the data
@@ -88,7 +91,7 @@ def precision_effect(gradients: Gradients, x: Tensor) -> str:
     if gradients.precision == "float32":
         return ""
     pair = gradients.model, gradients.guide, x, gradients.objective.num_particles
-    with own_generators(), pyro.validation_enabled(False):
+    with own_generators(), pyro.validation_enabled(False), evaluating(*pair[:2]):
         bounds_ = []
         for precision in (gradients.precision, "float32"):
             torch.manual_seed(0)
@@ -174,7 +177,7 @@ def _run(gradients: Gradients, x: Tensor, betas: Mapping[str, float]) -> tuple:
     loss = gradients(x, betas)
     _wait(x)
     seconds = time.perf_counter() - start
-    parameters = [*gradients.model.parameters(), *gradients.guide.parameters()]
+    parameters = list(nn.ModuleList([gradients.model, gradients.guide]).parameters())
     flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
     for parameter in parameters:
         parameter.grad = None

@@ -20,6 +20,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from pyro_vae.rows import Data, as_arguments, as_data
+from pyro_vae.torch_state import evaluating
 from pyro_vae.weights import densities, traces
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.preconditions import (
@@ -162,8 +163,8 @@ def log_weights(model: Callable, guide: Callable, x: Data, num_particles: int = 
 
 
 def guide_sites(guide: Callable, x: Data, num_particles: int) -> dict[str, Mapping]:
-    """Draw from the guide: latent -> its ``fn`` and ``value``, with leading (K, B)."""
-    with traces.particles(num_particles):
+    """Draw from the guide, in evaluation mode: latent -> its ``fn`` and ``value``, (K, B, ...)."""
+    with evaluating(guide), traces.particles(num_particles):
         sites = traces.sample_sites(traces.run(guide, as_arguments(x), {}, score=False))
     return {name: site for name, site in sites.items() if not is_auxiliary(site)}
 

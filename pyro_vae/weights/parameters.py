@@ -8,6 +8,7 @@ import pyro
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from pyro_vae.torch_state import evaluating
 from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.preconditions import Sites
@@ -40,7 +41,7 @@ class PairParameters:
 
     def __init__(self, model: Callable, guide: Callable, args: tuple) -> None:
         of_model, of_guide = _TakenNames(), _TakenNames()
-        with traces.particles(1):
+        with evaluating(model, guide), traces.particles(1):
             drawn = traces.run(guide, args, {}, of_guide)
             values = SetValues(traces.latent_values(drawn))
             scored = traces.run(model, args, {}, of_model, values)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_vae.errors import check_positive
 from pyro_vae.rows import Data, count_rows, pieces, split_rows
+from pyro_vae.torch_state import evaluating
 from pyro_vae.weights.log_weights import LogWeights, log_weights
 from pyro_vae.weights.preconditions import check_all_rows
 
@@ -60,7 +61,7 @@ def _runs(
     checks: contextlib.AbstractContextManager,
 ) -> Iterator[LogWeights]:
     for size in sizes:
-        with checks:
+        with checks, evaluating(model, guide):
             terms = log_weights(model, guide, rows, size)
         check_all_rows(terms.log_likelihood.shape[1], count_rows(rows))
         yield terms.map(_wide)

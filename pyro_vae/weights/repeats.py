@@ -22,8 +22,9 @@ from pyro_vae.errors import InputError
 from pyro_vae.torch_state import noise_states, other_noise_states, same_noise, set_noise_states
 from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import DetachParameters, Redraw, SetValues
+from pyro_vae.weights.module_parts import drawing_parts, parts
 from pyro_vae.weights.preconditions import Sites
-from pyro_vae.weights.substitution import holding, places
+from pyro_vae.weights.substitution import Place, holding, places
 
 Result = TypeVar("Result")
 THINNED = "thinning runs the programs again with the kept particles alone"
@@ -38,8 +39,6 @@ class Beginning:
         self._buffers = [place for place in self.places if place.is_buffer]
         self._values = [place.tensor.clone() for place in self._buffers]
         self.noise = noise_states()
-        # Python's and NumPy's generators are rarely used: the first batch tells.
-        self._other_noise = other_noise_states() if _thorough() else None
 
     @contextlib.contextmanager
     def buffers(self) -> Iterator[None]:
@@ -48,28 +47,34 @@ class Beginning:
             yield
 
     @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        """What becomes of the buffers in the block is undone in place, so that they stay the same.
+
+        For runs that are no step: what looks at the buffers in the block sees the real ones.
+        """
+        try:
+            yield
+        finally:
+            for place, value in zip(self._buffers, self._values, strict=True):
+                place.table[place.name] = place.tensor
+                with torch.no_grad():
+                    place.tensor.copy_(value)
+
+    @contextlib.contextmanager
     def _same_buffers(self) -> Iterator[None]:
         """:meth:`buffers`, and InputError if thinned particles update them otherwise than all."""
         first = [place.table[place.name] for place in self._buffers]
         with self.buffers():
             yield
             second = [place.table[place.name] for place in self._buffers]
-        if _thorough():
+        if is_validation_enabled() and get_proxy_mode() is None:
             for place, one, other in zip(self._buffers, first, second, strict=True):
                 if one.shape != other.shape or not torch.allclose(one.double(), other.double()):
                     raise InputError(
                         f"the programs keep statistics of what runs through them (buffer "
-                        f"{self._name(place.table, place.name)!r}), and {THINNED}, which have "
-                        "others: train without thin, or put the programs into eval()"
+                        f"{self._name(place)!r}), and {THINNED}, which have others: train without "
+                        "thin, or put the programs into eval()"
                     )
-
-    def check_other_noise(self, why: str) -> None:
-        """InputError if Python's or NumPy's generator was used since the beginning."""
-        if self._other_noise is not None and self._other_noise != other_noise_states():
-            raise InputError(
-                "the programs draw from Python's or NumPy's generator, whose numbers a second run "
-                f"does not draw again, and {why}; draw from torch's"
-            )
 
     def redo(
         self, run: Callable[[Redraw], Result], latents: Mapping[str, Tensor], num_particles: int
@@ -80,9 +85,8 @@ class Beginning:
         drawn once for all particles is drawn again, what was drawn for each of them is not.
         """
         before = noise_states()
-        with self._same_buffers():
+        with self._same_buffers(), torch_noise_only(THINNED):
             result = run(Redraw(latents))
-        self.check_other_noise(THINNED)
         if same_noise(before, noise_states()):
             return result, False
         self.check_no_graph(THINNED)
@@ -105,22 +109,14 @@ class Beginning:
 
     def random_parts(self) -> str:
         """The beginning of a line about programs that draw more than their sites."""
-        named = ", ".join(
-            f"{type(part).__name__} {name!r}"
-            for program in self.programs
-            if isinstance(program, nn.Module)
-            for name, part in program.named_modules()
-            if _draws(part)
-        )
-        return f"the programs draw random numbers beside their sites ({named or 'in their forward'})"
+        named = drawing_parts(*self.programs) or "in their forward"
+        return f"the programs draw random numbers beside their sites ({named})"
 
-    def _name(self, table: dict, name: str) -> str:
-        for program in self.programs:
-            if isinstance(program, nn.Module):
-                for path, part in program.named_modules():
-                    if part._buffers is table:
-                        return f"{path}.{name}" if path else name
-        return name
+    def _name(self, place: Place) -> str:
+        for path, part in parts(*self.programs):
+            if part._buffers is place.table:
+                return f"{path}.{place.name}" if path else place.name
+        return place.name
 
 
 class Repeat:
@@ -152,8 +148,8 @@ class Repeat:
                 of a function only those that it keeps in Pyro's store are within reach.
         """
         before = noise_states()
-        sites = self._run(SetValues(values), cut)
-        self.beginning.check_other_noise(self._why)
+        with torch_noise_only(self._why):
+            sites = self._run(SetValues(values), cut)
         if same_noise(before, noise_states()):
             return sites
         self.beginning.check_no_graph(self._why)
@@ -172,6 +168,21 @@ class Repeat:
             detached = [place.table[place.name].detach() for place in where]
             with holding(where, detached):
                 return traces.run(self.program, args, kwargs, handler, DetachParameters())
+
+
+@contextlib.contextmanager
+def torch_noise_only(why: str) -> Iterator[None]:
+    """InputError if a run of programs in the block draws from Python's or NumPy's generator.
+
+    Looked at on the first batch, and of a graph that is traced: it takes a tenth of a millisecond.
+    """
+    before = other_noise_states() if _thorough() else None
+    yield
+    if before is not None and before != other_noise_states():
+        raise InputError(
+            "the programs draw from Python's or NumPy's generator, whose numbers do not come again "
+            f"in a second run, and {why}; draw from torch's"
+        )
 
 
 def check_same_weights(again: Tensor, first: Tensor, beginning: Beginning) -> None:
@@ -225,13 +236,3 @@ def _origin(tensor: Tensor) -> tuple:
 def _thorough() -> bool:
     """Whether checks that take time are made: on the first batch, and of a graph that is traced."""
     return is_validation_enabled() or get_proxy_mode() is not None
-
-
-def _draws(part: nn.Module) -> bool:
-    """Whether a module is known to draw random numbers in its mode."""
-    if not part.training:
-        return False
-    if isinstance(part, nn.modules.dropout._DropoutNd):
-        return part.p > 0
-    rate = getattr(part, "dropout", 0)
-    return isinstance(part, nn.RReLU) or (isinstance(rate, float) and rate > 0)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_vae.errors import check_positive
 from pyro_vae.rows import Data, as_data, count_rows, pieces
+from pyro_vae.torch_state import evaluating
 from pyro_vae.weights.diagnostics import rows_named
 from pyro_vae.weights.log_weights import log_weights
 from pyro_vae.weights.passes import passes
@@ -102,7 +103,8 @@ def choose(groups: Tensor) -> Tensor:
 
 
 def _resample(model: Callable, guide: Callable, x: Data, num_particles: int, draws: int) -> Draws:
-    terms = log_weights(model, guide, x, num_particles * draws)
+    with evaluating(model, guide):
+        terms = log_weights(model, guide, x, num_particles * draws)
     check_all_rows(terms.log_w.shape[1], count_rows(x))
     chosen = choose(grouped(terms.log_w, num_particles))  # (draws, B)
     index = chosen + num_particles * torch.arange(draws, device=chosen.device)[:, None]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.rows import Data, as_arguments
+from pyro_vae.torch_state import evaluating
 from pyro_vae.weights import traces
 
 
@@ -29,7 +30,9 @@ def simulate(model: Callable, num_data: int) -> tuple[Tensor, dict[str, Tensor]]
     check_count("num_data", num_data)
     instead = "Give x and the latents it was made from"
     try:
-        sites = traces.sample_sites(traces.run(model, (None,), {"num_data": num_data}))
+        with evaluating(model):
+            run = traces.run(model, (None,), {"num_data": num_data}, score=False)
+        sites = traces.sample_sites(run)
     except TypeError as error:
         raise InputError(
             f"the model does not simulate when called with (None, num_data={num_data}): {error}. "
@@ -50,5 +53,6 @@ def simulate_like(model: Callable, x: Data) -> dict[str, Tensor]:
     them. Handlers around the call count: conditioned latents keep their values.
     """
     # Without this handler a model that observes x gives back x itself.
-    sites = traces.run(poutine.uncondition(model), as_arguments(x), {})
+    with evaluating(model):
+        sites = traces.run(poutine.uncondition(model), as_arguments(x), {}, score=False)
     return {name: site["value"] for name, site in traces.sample_sites(sites).items()}

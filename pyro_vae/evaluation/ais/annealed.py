@@ -34,7 +34,7 @@ from pyro_vae.evaluation.ais.chains import Chains, Plan, pilot, weigh
 from pyro_vae.evaluation.ais.path import AnnealingPath
 from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
-from pyro_vae.torch_state import flushed_denormals
+from pyro_vae.torch_state import evaluating, flushed_denormals
 from pyro_vae.weights import bounds
 from pyro_vae.weights.diagnostics import effective_sample_size, log_mean_standard_error
 from pyro_vae.weights.passes import CHUNK_SIZE
@@ -150,7 +150,7 @@ def ais(
     x = as_data(x, model, guide)
     plan = Plan(num_particles, num_temperatures, num_leapfrog, start, schedule, chunk_size)
     parts = []
-    with flushed_denormals():
+    with flushed_denormals(), evaluating(model, guide):
         for rows in split_rows(x, plan.rows):
             path = AnnealingPath(model, guide, rows, start)
             progress = _progress(on_progress, path.num_data)
@@ -206,7 +206,7 @@ def bidirectional(
         x = as_data(x, model, guide)
         latents = {name: _exact(name, value, model, guide) for name, value in latents.items()}
     forward, backward = [], []
-    with flushed_denormals():
+    with flushed_denormals(), evaluating(model, guide):
         for rows, exact in _split(x, latents, plan.rows):
             path = AnnealingPath(model, guide, rows, start)
             path.check_latents(exact)
