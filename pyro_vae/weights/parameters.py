@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_vae.torch_state import evaluating
 from pyro_vae.weights import traces
+from pyro_vae.weights.densities import log_prob
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.preconditions import Sites
 
@@ -65,7 +66,7 @@ class PairParameters:
         Also those that a function reads without telling anybody, which nothing would train.
         """
         sites = [site for part in self.sites for site in traces.sample_sites(part).values()]
-        total = sum(traces.log_prob(site).sum() for site in sites)
+        total = sum(log_prob(site).sum() for site in sites)
         waiting = [total.grad_fn] if isinstance(total, Tensor) and total.requires_grad else []
         seen = set(waiting)
         while waiting:
