@@ -55,6 +55,14 @@ def png(figure: Figure) -> memoryview:
     return stream.getbuffer()
 
 
+def image_grid(images: np.ndarray, columns: int = GRID_COLUMNS) -> memoryview:
+    """Images (N, H, W) or (N, H, W, 3) side by side as a PNG file, on one scale from 0 to 1."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(columns, rows + 0.2), layout="constrained")
+    plot_image_grid(figure.subplots(), images.clip(0, 1), columns)
+    return png(figure)
+
+
 def curves(directory: RunDirectory) -> Figure:
     """Bounds, KL terms, reconstruction and effective sample size against the epoch."""
     metrics = directory.read_metrics()

@@ -1,10 +1,15 @@
-"""Pictures of a finished run, drawn by ``analysis``, which the library itself never imports."""
+"""Pictures of runs and of images, drawn by ``analysis``, which the library itself never imports."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
 
+import numpy as np
+
+from pyro_vae.datasets.preprocessing import Preprocessing
+from pyro_vae.datasets.shapes import pictures
+from pyro_vae.errors import InputError
 from pyro_vae.runs import Finished
 
 
@@ -21,3 +26,22 @@ def draw(finished: Finished, say: Callable[[str], None]) -> None:
     )
     for reason in reasons:
         say(reason)
+
+
+def grid(images: np.ndarray, preprocessing: Preprocessing) -> memoryview:
+    """Images in the units of a run's images as one PNG file; 0 is black and the run's white 1.
+
+    Raises:
+        InputError: the run's rows are no images.
+    """
+    if preprocessing.picture_shape is None:
+        raise InputError(
+            f"the run's rows of {preprocessing.num_pixels} numbers are no images: write an array "
+            "(.npz, .npy), or train with --image-shape HEIGHT WIDTH"
+        )
+    low, high = np.quantile(images, [0.005, 0.995])
+    # Grey levels of photographs and fractions have their own black and white.
+    if low < -0.5 or high > 1.5:
+        images = (images - low) / max(high - low, np.finfo(float).tiny)
+    drawing = importlib.import_module("analysis.reporting.run_pictures")
+    return drawing.image_grid(pictures(images.reshape(len(images), -1), preprocessing.image_shape))

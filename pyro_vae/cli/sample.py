@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 from pathlib import Path
 
 import numpy as np
 
+from pyro_vae.cli import pictures
 from pyro_vae.cli.common import Parser, exit_code
 from pyro_vae.cli.images import add_run
 from pyro_vae.errors import InputError, check_count
@@ -60,8 +60,7 @@ def _main(arguments: list[str] | None, prog: str) -> int:
     images = run.sample(flags.num, seed=flags.seed, mean=flags.mean)
     stream = io.BytesIO()
     if path.suffix == ".png":
-        grids = importlib.import_module("analysis.pictures.images")
-        grids.grid_figure(images).savefig(stream, format="png", dpi=120)
+        stream.write(pictures.grid(images, run.preprocessing))
     elif path.suffix == ".npy":
         np.save(stream, images)
     else:
