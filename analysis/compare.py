@@ -26,7 +26,7 @@ from pyro_vae.storage import write_whole
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Draw finished runs of fit.py on the same data side by side."""
+    """Draw finished runs on the same data side by side."""
     parser = argparse.ArgumentParser(prog="python -m analysis.compare", description=main.__doc__)
     parser.add_argument("run", nargs="+", type=Path, help="run directories")
     parser.add_argument("--out", required=True, type=Path, help="folder of the PNG files")

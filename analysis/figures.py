@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from analysis.probes.image_rows import shaped
-from analysis.reporting.finished import add_image_shape, load_data
+from analysis.reporting.finished import add_image_shape, load_data, unfinished
 from analysis.reporting.run_pictures import write_figures
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import posterior_means
@@ -46,7 +46,7 @@ def _redraw(directory: RunDirectory, shape: Sequence[int] | None) -> None:
     model, guide, config = load_run(directory.path)
     data = shaped(load_data(config, directory.path), shape)
     if not directory.posterior.is_file():
-        raise InputError(f"there is no {directory.posterior}; let fit.py finish the run first")
+        raise unfinished(directory.path, directory.posterior)
     idata = arviz.from_netcdf(directory.posterior)
     with own_generators():
         torch.manual_seed(config.seed)

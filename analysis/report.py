@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# How long threads spin before they sleep: see experiments/fit.py.
+# How long threads spin before they sleep: see pyro_vae.cli.prepare_process.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import pandas as pd
@@ -232,7 +232,7 @@ def _main(arguments: list[str] | None, prog: str) -> int:
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog=prog, description=__doc__.split("\n")[0])
-    p.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories of fit.py")
+    p.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     p.add_argument(
         "--out", type=Path, default=Path("report"), metavar="DIR", help="default: report"
     )

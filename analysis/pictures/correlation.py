@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from analysis.measures.correlation import chance_density
-from analysis.pictures.images import plot_image_grid
+from analysis.pictures.image_grids import plot_image_grid
 from pyro_vae.errors import InputError
 
 NULL = {"color": "k", "linewidth": 1.0, "linestyle": ":"}

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from analysis.measures.filters import CLASSES
-from analysis.pictures.images import shades, side_by_side
+from analysis.pictures.image_grids import shades, side_by_side
 from analysis.pictures.style import colours
 from pyro_vae.errors import InputError
 

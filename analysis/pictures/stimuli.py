@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis.pictures.images import plot_rows
+from analysis.pictures.image_grids import plot_rows
 from analysis.pictures.style import colours
 
 

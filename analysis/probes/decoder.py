@@ -14,6 +14,7 @@ from pyro_vae.evaluation.activity import posterior_means
 from pyro_vae.programs.conditionals import FAMILIES
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.programs.priors import StandardPrior
+from pyro_vae.weights import simulation as library
 from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import SetValues
 
@@ -52,8 +53,8 @@ def decode_mean(model, guide, x: Tensor, num_samples: int = NUM_SAMPLES) -> np.n
 @torch.no_grad()
 def simulate(model, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Images from the model: E[x | z1], and a draw of p(x | z1) at the same z1, (count, D) each."""
-    site = traces.run(model, (None, check_count("number of samples", count)), {})["x"]
-    return _array(site["fn"].mean), _array(site["value"])
+    drawn, latents = library.simulate(model, check_count("number of samples", count))
+    return _array(expected_x(model, latents)), _array(drawn)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.rows import pieces
-from pyro_vae.weights.log_weights import guide_sites
+from pyro_vae.weights.levels import guide_levels
 from pyro_vae.weights.resampling import sir
 
 CHUNK_SIZE = 10_000
@@ -35,7 +35,7 @@ def draws_of(
     if k > 1:
         return sir(model, guide, x, k, number, chunk_size=chunk_size).latents
     passes = [
-        {name: site["value"] for name, site in guide_sites(guide, x, size).items()}
+        {name: level.draws for name, level in guide_levels(guide, x, size).items()}
         for size in pieces(number, max(1, chunk_size // len(x)))
     ]
     return {name: torch.cat([found[name] for found in passes]) for name in passes[0]}

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from analysis.measures.examples import spread_rows
 from analysis.pictures.decoding import plot_plane
-from analysis.pictures.images import plot_manifold, plot_rows
+from analysis.pictures.image_grids import plot_manifold, plot_rows
 from analysis.pictures.panels import panel, panels
 from analysis.pictures.style import MAX_CLASSES, class_handles, share_limits
 from analysis.probes import decoder

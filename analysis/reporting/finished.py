@@ -140,12 +140,20 @@ def add_image_shape(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def unfinished(run: Path, missing: Path) -> InputError:
+    """The error about a run that lacks a file which training writes at its end."""
+    return InputError(
+        f"there is no {missing}: the run is not finished; pyro-vae fit --resume --run-dir {run} "
+        "goes on with it"
+    )
+
+
 def read_run(path: Path) -> FinishedRun:
     """Load a finished run; InputError where it is unfinished, damaged or lacks its data."""
     directory = RunDirectory(path)
     model, guide, config = load_run(path)
     if not directory.summary.is_file():
-        raise InputError(f"there is no {directory.summary}; let fit.py finish the run first")
+        raise unfinished(directory.path, directory.summary)
     try:
         summary = SummaryFacts.of(directory.read_summary())
         run = FinishedRun(path.resolve(), model, guide, config, summary)

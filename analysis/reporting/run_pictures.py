@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.pictures import epochs
-from analysis.pictures.images import plot_image_grid
+from analysis.pictures.image_grids import plot_image_grid
 from analysis.pictures.panels import panel, panels
 from analysis.pictures.units import plot_activity
 from analysis.probes.fields import projective_fields

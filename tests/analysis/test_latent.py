@@ -14,7 +14,7 @@ from analysis import compare, figures
 from analysis.measures.examples import spread_rows
 from analysis.pictures import style
 from analysis.pictures.decoding import plot_plane
-from analysis.pictures.images import plot_manifold, plot_rows
+from analysis.pictures.image_grids import plot_manifold, plot_rows
 from analysis.probes import decoder
 from analysis.probes.plane import most_active_plane
 from analysis.reporting import comparison as compared_runs

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import pyro_vae
 from analysis import figures
 from analysis.pictures import epochs
-from analysis.pictures.images import grid_figure, plot_image_grid
+from analysis.pictures.image_grids import grid_figure, plot_image_grid
 from analysis.pictures.units import plot_activity
 from analysis.probes.fields import projective_fields
 from analysis.probes.image_rows import as_images

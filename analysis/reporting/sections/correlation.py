@@ -26,7 +26,7 @@ from analysis.measures.correlation import (
 )
 from analysis.measures.seeds import paired, summary
 from analysis.pictures import correlation as pictures
-from analysis.pictures.images import plot_image_grid
+from analysis.pictures.image_grids import plot_image_grid
 from analysis.pictures.panels import panel
 from analysis.pictures.style import colours
 from analysis.probes.image_rows import as_images

@@ -16,7 +16,7 @@ from analysis.measures.filters import CLASS
 from analysis.measures.gabor import fit_gabors, gabor_images
 from analysis.measures.seeds import in_words, summary
 from analysis.pictures import filters as pictures
-from analysis.pictures.images import plot_image_grid
+from analysis.pictures.image_grids import plot_image_grid
 from analysis.pictures.panels import panel, panels
 from analysis.probes.image_rows import as_effects
 from analysis.reporting.item import BEYOND, Entry, Item

@@ -27,16 +27,16 @@ from pyro_vae.datasets.patches import contrast
 def checks(subject: Subject) -> dict[str, float]:
     """Figures of one run; accuracies are on the report's labelled test rows."""
     activity = subject.measured("activity")
-    active = activity["z2_active"]
-    low = ~above_gap(activity["z1_activity"])
+    active = activity.z2_active
+    low = ~above_gap(activity.z1_activity)
     natural = subject.measured("moments_natural")
     train, test = (subject.measured(f"moments_labelled_{part}") for part in ("train", "test"))
     labels = [
-        subject.labelled.labels[part][: len(of["z2_mean"])].numpy()
+        subject.labelled.labels[part][: len(of.z2_mean)].numpy()
         for part, of in (("train", train), ("test", test))
     ]
     log_contrast = [
-        np.log(contrast(getattr(data, part)[: len(of["z2_mean"])].numpy()))
+        np.log(contrast(getattr(data, part)[: len(of.z2_mean)].numpy()))
         for data, part, of in (
             (subject.natural, "test", natural),
             (subject.labelled, "train", train),
@@ -47,14 +47,14 @@ def checks(subject: Subject) -> dict[str, float]:
     def accuracy(fitted: np.ndarray, unseen: np.ndarray) -> float:
         return decode(fitted, labels[0], unseen, labels[1]).mean
 
-    raw = LogisticRegression(max_iter=3000).fit(train["z1_mean"], labels[0])
-    z2 = natural["z2_mean"][:, active][:, 0]
+    raw = LogisticRegression(max_iter=3000).fit(train.z1_mean, labels[0])
+    z2 = natural.z2_mean[:, active][:, 0]
     explained = np.array(
         [
             np.corrcoef(prior, mean)[0, 1] ** 2
             for prior, mean in zip(
-                prior_means(subject, natural["z2_mean"], active)[:, low].T,
-                natural["z1_mean"][:, low].T,
+                prior_means(subject, natural.z2_mean, active)[:, low].T,
+                natural.z1_mean[:, low].T,
                 strict=True,
             )
         ]
@@ -63,12 +63,10 @@ def checks(subject: Subject) -> dict[str, float]:
         "model": subject.label,
         "seed": subject.seed,
         "rank_correlation_z2_contrast": abs(stats.spearmanr(z2, log_contrast[0]).statistic),
-        "accuracy_active_z2_means": accuracy(
-            train["z2_mean"][:, active], test["z2_mean"][:, active]
-        ),
+        "accuracy_active_z2_means": accuracy(train.z2_mean[:, active], test.z2_mean[:, active]),
         "accuracy_log_contrast": accuracy(log_contrast[1][:, None], log_contrast[2][:, None]),
-        "accuracy_z1_all_not_standardised": raw.score(test["z1_mean"], labels[1]),
-        "sd_of_z1_means_below_gap": natural["z1_mean"][:, low].std(0).mean(),
+        "accuracy_z1_all_not_standardised": raw.score(test.z1_mean, labels[1]),
+        "sd_of_z1_means_below_gap": natural.z1_mean[:, low].std(0).mean(),
         "r2_of_their_prior_mean": np.median(explained),
     }
 
