@@ -82,11 +82,13 @@ def test_a_run_whose_data_changed_is_left_out_with_the_reason(runs, tmp_path):
     changed = tmp_path / "changed"
     shutil.copytree(runs["k3-seed0"], changed)
     config = changed / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "data_checksum": "a" * 64}))
+    entries = json.loads(config.read_text())
+    other = {"data_checksum": "a" * 64, "data_sketch": [2 * x for x in entries["data_sketch"]]}
+    config.write_text(json.dumps(entries | other))
     first = tmp_path / "first"
     shutil.copytree(runs["vanilla-seed0"], first)
     entries = json.loads((first / "config.json").read_text())
-    entries.pop("data_checksum", None)  # as runs of 0.4 are, of which nothing can be told
+    del entries["data_checksum"]  # as runs of 0.4 are, of which the recorded facts are compared
     (first / "config.json").write_text(json.dumps(entries))
     study = study_of([first, changed], tmp_path)
     assert [s.run.path for s in study.subjects] == [first]
