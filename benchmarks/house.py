@@ -41,6 +41,8 @@ MATRIX = frozenset(
 # Functions that people call by keyword and that gather what the rooms behind them do.
 FACADES = {
     "pyro_vae/training/fitting.py:fit": "the one call that trains a pair in a user's own script",
+    "pyro_vae/encoder/estimator.py:HierarchicalVAEEncoder.__init__": "scikit-learn wants every "
+    "setting as a parameter of the constructor: get_params, clone and grids read them there",
 }
 
 

@@ -2,6 +2,7 @@
 
 from . import evaluation
 from .datasets import Dataset, load_dataset
+from .encoder import HierarchicalVAEEncoder
 from .errors import InputError, TrainingDiverged
 from .evaluation import activity
 from .export import to_inference_data

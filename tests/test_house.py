@@ -25,6 +25,7 @@ ORDER = (
     "training",
     "export",
     "runs",
+    "encoder",
     "cli",
 )
 # The ground floor and the data sets stand beside: all rooms may use them, they use no room.

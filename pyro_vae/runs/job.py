@@ -116,10 +116,7 @@ def train(
     if resume:
         check_same_data(config, data, directory.path)
     config = _with_facts(config, data)
-    rows = data.train
-    model, guide = config.pair.build(rows.shape[1], rows=rows, seed=config.seed)
-    objective = config.objective.make()
-    check_objective_fits(objective, guide)
+    model, guide = build(config, data)
     hooks.say(_describe(config, data, directory, device))
     with directory.locked() if processes.first else contextlib.nullcontext():
 
@@ -132,23 +129,11 @@ def train(
             directory.write_metrics(history)
             hooks.on_epoch(history)
 
-        fitted = fit(
+        fitted = fit_pair(
             model.to(device),
             guide.to(device),
-            rows,
-            valid=data.valid[: config.evaluation.valid_size],
-            objective=objective,
-            epochs=config.training.epochs,
-            batch_size=config.training.batch_size,
-            optimiser=config.training.optimiser,
-            lr_schedule=config.training.lr_schedule,
-            binarise=(config.data.binarise or "access") if data.pixels.drawn else None,
-            annealing=config.training.schedules,
-            seed=config.seed,
-            compile=config.speed.compile,
-            chunk_size=config.speed.chunk_size,
-            precision=config.speed.precision,
-            max_minutes=config.training.max_minutes,
+            config,
+            data,
             checkpoint=directory.checkpoint,
             resume=resume,
             on_start=on_start,
@@ -171,6 +156,57 @@ def train(
         )
         directory.write_summary(summary.entries())
     return Outcome(fitted, summary)
+
+
+def build(config: RunConfig, data: Dataset) -> tuple[HierarchicalVAE, Guide]:
+    """The pair of a configuration before its first step.
+
+    Raises:
+        InputError: the objective has no right gradient for the guide.
+    """
+    rows = data.train
+    model, guide = config.pair.build(rows.shape[1], rows=rows, seed=config.seed)
+    check_objective_fits(config.objective.make(), guide)
+    return model, guide
+
+
+def fit_pair(
+    model: HierarchicalVAE,
+    guide: Guide,
+    config: RunConfig,
+    data: Dataset,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_start: Callable[[], None] = lambda: None,
+    on_epoch: Callable[[list[Row]], None] = lambda history: None,
+    progress: bool = False,
+) -> FitResult:
+    """:func:`pyro_vae.fit` as a configuration says; no file is written but the checkpoint."""
+    valid = data.valid[: config.evaluation.valid_size]
+    return fit(
+        model,
+        guide,
+        data.train,
+        valid=valid if len(valid) else None,
+        objective=config.objective.make(),
+        epochs=config.training.epochs,
+        batch_size=config.training.batch_size,
+        optimiser=config.training.optimiser,
+        lr_schedule=config.training.lr_schedule,
+        binarise=(config.data.binarise or "access") if data.pixels.drawn else None,
+        annealing=config.training.schedules,
+        seed=config.seed,
+        compile=config.speed.compile,
+        chunk_size=config.speed.chunk_size,
+        precision=config.speed.precision,
+        max_minutes=config.training.max_minutes,
+        checkpoint=checkpoint,
+        resume=resume,
+        on_start=on_start,
+        on_epoch=on_epoch,
+        progress=progress,
+    )
 
 
 def resume_config(run_dir: str | Path, given: dict[str, Any]) -> RunConfig:
