@@ -20,6 +20,7 @@ from pyro_vae.encoder.preparation import config_of, dataset_of
 from pyro_vae.errors import InputError, check_choice, check_count
 from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.encoding import encode
+from pyro_vae.programs import Guide, HierarchicalVAE
 from pyro_vae.programs.likelihoods import LIKELIHOODS
 from pyro_vae.runs.job import build, device_named, fit_pair
 from pyro_vae.torch_state import own_generators
@@ -136,7 +137,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Posterior means E_q[z | x] of ``level`` for rows X (N, D): (N, units), float32.
+        """Posterior means E_q[z | x] of ``level`` for rows X (N, D): (N, units), the type of X.
 
         The mean of the top level is exact, and so are all of a mean-field guide. A level with
         latent parents is averaged over 32 draws of them, on noise that depends on the row and
@@ -145,14 +146,14 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         X = self._validated(X)
         draws = _MEAN_SAMPLES if self.model_.num_levels > 1 else 2
 
-        def means(rows: Tensor) -> np.ndarray:
-            found = encode(self.model_, self.guide_, rows, num_samples=draws).means
+        def means(model: HierarchicalVAE, guide: Guide, rows: Tensor) -> np.ndarray:
+            found = encode(model, guide, rows, num_samples=draws).means
             return np.concatenate([found[name] for name in self._levels()], axis=1)
 
-        return self._by_rows(means, X, draws)
+        return self._by_rows(means, X, draws).astype(X.dtype, copy=False)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
-        """E[x | z] for codes Z (N, units) of ``level``, in the units of X: (N, D).
+        """E[x | z] for codes Z (N, units) of ``level``, in the units of X: (N, D) float64.
 
         For "z1" and "all" that is E[x | z1], on which levels above have no influence. For a higher
         level the conditional means stand for the levels between, as in E[x | z1 = E[z1 | z2]]:
@@ -160,26 +161,27 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         names, sizes = self._levels(), self.model_.latent_sizes
-        Z = check_array(Z, dtype=np.float32, input_name="Z")
+        Z = check_array(Z, dtype=np.float64, input_name="Z")
         width = sum(sizes[self._index(name)] for name in names)
         if Z.shape[1] != width:
             raise InputError(f"Z has {Z.shape[1]} features; {self.level} of the pair has {width}")
-        z = torch.from_numpy(Z[:, : sizes[self._index(names[0])]]).to(self._device)
+        lowest = self._index(names[0])
+        model, _ = self._wide_pair()
         with torch.no_grad():
-            for level in range(self._index(names[0]), 0, -1):
-                z = self.model_.conditionals[level - 1](z).mean
-            mean = self.model_.likelihood(z).mean
-        return self.preprocessing_.images(mean)
+            z = torch.from_numpy(Z[:, : sizes[lowest]]).to(self._device)
+            for conditional in reversed(model.conditionals[:lowest]):
+                z = conditional(z).mean
+            return self.preprocessing_.images(model.likelihood(z).mean)
 
     def score_samples(self, X: Any, *, num_particles: int | None = None) -> np.ndarray:
-        """L_k(x), a lower bound on log p(x), of each row of X: (N,) nats, float32.
+        """L_k(x), a lower bound on log p(x), of each row of X: (N,) nats, float64.
 
             L_k(x) = E[log mean_k p(x | z_k) p(z_k) / q(z_k | x)],  z_1 ... z_k ~ q(z | x)
 
         (Burda et al. 2016, https://arxiv.org/abs/1509.00519), never annealed, and the same bound
         whatever objective trained the pair, so that objectives can be compared. It is estimated on
-        noise of the row's own, as in :meth:`transform`, from at least 100 particles: for k below
-        that it is the mean of 100 / k estimates.
+        noise of the row's own, as in :meth:`transform`; for k below 100 as the mean of 100 // k
+        independent estimates.
 
         It is a bound on the density of X itself. A Gaussian likelihood scores standardised rows
         (x - mean) / scale, whose density is larger by the Jacobian: D log(scale) is subtracted, D
@@ -194,10 +196,10 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         k = self.config_.objective.num_particles if num_particles is None else num_particles
         total = k * max(1, _SCORE_PARTICLES // check_count("num_particles", k))
 
-        def bound(rows: Tensor) -> np.ndarray:
+        def bound(model: HierarchicalVAE, guide: Guide, rows: Tensor) -> np.ndarray:
             return evaluate(
-                self.model_,
-                self.guide_,
+                model,
+                guide,
                 rows,
                 num_particles=total,
                 bound_particles=k,
@@ -205,9 +207,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
                 khat=False,
             ).bound
 
-        bounds = self._by_rows(bound, X, total)
-        jacobian = X.shape[1] * np.log(self.preprocessing_.scale)
-        return (bounds - jacobian).astype(np.float32)
+        return self._by_rows(bound, X, total) - X.shape[1] * np.log(self.preprocessing_.scale)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of :meth:`score_samples` over the rows of X, nats per row; y is not read.
@@ -215,7 +215,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         Larger is better. Bounds of pairs with different ``num_particles`` are different bounds:
         compare these by ``score_samples(X, num_particles=...)``.
         """
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        return float(self.score_samples(X).mean())
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """z1_0, z1_1, ...: names of the columns of :meth:`transform`; the argument is not read."""
@@ -228,7 +228,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.positive_only = self._pixels is not None and not self._pixels.standardised
         return tags
 
@@ -274,16 +274,24 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
                 )
         return X
 
+    def _wide_pair(self) -> tuple[HierarchicalVAE, Guide]:
+        """The pair in float64: its sums do not depend on which rows are worked on together."""
+        return copy.deepcopy(self.model_).double(), copy.deepcopy(self.guide_).double()
+
     def _by_rows(
-        self, function: Callable[[Tensor], np.ndarray], X: np.ndarray, particles: int
+        self,
+        function: Callable[[HierarchicalVAE, Guide, Tensor], np.ndarray],
+        X: np.ndarray,
+        particles: int,
     ) -> np.ndarray:
         """The function of all rows, some at a time, on noise of each row's own."""
-        x, seed = self.preprocessing_.scaled(X).to(self._device), self.config_.seed
+        x, seed = self.preprocessing_.scaled(X).double().to(self._device), self.config_.seed
+        model, guide = self._wide_pair()
         parts = []
         # Values between 0 and 1 are in no support of a Bernoulli; they were checked above.
         with own_generators(), pyro.validation_enabled(False):
             torch.manual_seed(seed)
             for rows in x.split(max(1, CHUNK_SIZE // particles)):
                 with RowNoise(rows, seed):
-                    parts.append(function(rows))
+                    parts.append(function(model, guide, rows))
         return np.concatenate(parts)

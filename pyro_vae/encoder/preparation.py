@@ -35,6 +35,8 @@ def config_of(parameters: Mapping[str, Any], seed: int) -> RunConfig:
     if not 0 <= share < 1:
         raise InputError(f"validation_fraction must lie in [0, 1), got {share!r}")
     latent = tuple(check_count("each number of latent", units) for units in given["latent"])
+    if not latent:
+        raise InputError("latent must hold the units of at least one level, got none")
     levels = [f"z{level + 1}" for level in range(len(latent))]
     check_choice("level", given.pop("level"), [*levels, "all"])
     objective = given["objective"]
