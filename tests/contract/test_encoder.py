@@ -1,9 +1,7 @@
 """HierarchicalVAEEncoder holds what scikit-learn asks of estimators, and says true numbers."""
 
-import os
 import pickle
 import signal
-import threading
 
 import numpy as np
 import pandas as pd
@@ -20,8 +18,10 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from pyro_vae import HierarchicalVAEEncoder
+from pyro_vae.encoder import estimator
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import log_likelihood
+from pyro_vae.runs import job
 
 TINY = {"hidden": (8,), "epochs": 1, "num_particles": 2, "device": "cpu"}
 
@@ -50,7 +50,7 @@ CANNOT_HOLD = {
     ],
     expected_failed_checks=lambda estimator: CANNOT_HOLD[type(estimator)],
 )
-def test_every_check_of_scikit_learn_holds(estimator, check):
+def test_every_check_of_scikit_learn_holds(estimator, check):  # as scikit-learn names them
     check(estimator)
 
 
@@ -286,12 +286,14 @@ def test_constant_data_are_refused():
         encoder().fit(np.ones((20, 4)))
 
 
-def test_ctrl_c_reaches_the_caller():
+def test_ctrl_c_reaches_the_caller(monkeypatch):
     """A grid search is not to go on with the next point."""
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            encoder(epochs=1_000_000).fit(clusters()[0])
-    finally:
-        timer.join()
+
+    def interrupted(*args, **settings):
+        return job.fit_pair(
+            *args, **settings, on_epoch=lambda _: signal.raise_signal(signal.SIGINT)
+        )
+
+    monkeypatch.setattr(estimator, "fit_pair", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        encoder(epochs=3).fit(clusters()[0])
