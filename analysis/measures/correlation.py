@@ -45,6 +45,11 @@ def correlations(draws: np.ndarray) -> np.ndarray:
     return triangles.clip(-1.0, 1.0)
 
 
+def correlations_of_one(draws: np.ndarray) -> np.ndarray:
+    """Pearson correlations of one patch's draws (n, A), which are not checked: a triangle (M,)."""
+    return np.corrcoef(draws, rowvar=False)[pairs(draws.shape[1])]
+
+
 def check_draws(draws: np.ndarray) -> None:
     """InputError unless draws (n, B, A) can be correlated."""
     if draws.ndim != 3 or draws.shape[1] == 0:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.measures.correlation import chance_density
+from analysis.measures.correlation import chance_density, correlations_of_one
 from analysis.pictures.image_grids import plot_image_grid
 from pyro_vae.errors import InputError
 
@@ -116,7 +116,7 @@ def plot_pair_samples(
     The filters stand over the axes, the first unit's on the left, each in greys of its own.
     """
     ax.plot(*draws.T, ".", markersize=2, alpha=0.5, color=colour)
-    r = np.corrcoef(draws.T)[0, 1]
+    r = correlations_of_one(draws)[0]
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
     if filters is None:

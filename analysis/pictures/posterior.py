@@ -16,6 +16,7 @@ from matplotlib import MatplotlibDeprecationWarning
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from analysis.measures.correlation import correlations_of_one, pairs
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.export import per_datum
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
@@ -213,10 +214,10 @@ def _table(draws: xarray.DataArray) -> NDArray:
 
 def _largest(table: NDArray[np.float64]) -> tuple[float, int, int]:
     """The off-diagonal correlation that is largest in size, and its two columns."""
-    matrix = np.corrcoef(table, rowvar=False)
-    rows, columns = np.triu_indices(len(matrix), k=1)
-    best = np.abs(matrix[rows, columns]).argmax()
-    return float(matrix[rows[best], columns[best]]), int(rows[best]), int(columns[best])
+    triangle = correlations_of_one(table)
+    first, second = pairs(table.shape[1])
+    best = np.abs(triangle).argmax()
+    return float(triangle[best]), int(first[best]), int(second[best])
 
 
 def _units(draws: xarray.DataArray, units: Sequence[int], level: str) -> xarray.DataArray:
