@@ -107,7 +107,8 @@ def test_truth_12_rounding_of_tied_weights_is_no_part_of_a_tail(ratio):
     log_w[:10] = math.log(ratio)
     rounded = log_w + 1e-9 * torch.randn(5_000, 1, generator=torch.Generator().manual_seed(0))
     assert pareto_khat(rounded)[0] == pytest.approx(pareto_khat(log_w)[0], abs=1e-5)
-    assert float(arviz.psislw(rounded[:, 0].numpy().copy())[1]) > 1
+    with np.errstate(over="ignore"):
+        assert float(arviz.psislw(rounded[:, 0].numpy().copy())[1]) > 1
 
 
 def plane(x):
