@@ -31,8 +31,8 @@ from pyro_vae.runs import RunDirectory, load_run
 from pyro_vae.runs.job import device_named
 
 
-def parser() -> Parser:
-    p = Parser(prog="bracket.py", description=(__doc__ or "").splitlines()[0])
+def parser(prog: str = "bracket.py") -> Parser:
+    p = Parser(prog=prog, description=(__doc__ or "").splitlines()[0])
     p.add_argument("run", metavar="RUN", help="run directory of fit.py, or a cell of replicate.py")
     p.add_argument("--num-data", type=int, default=50, metavar="N", help="of each kind (50)")
     p.add_argument("--chains", type=int, default=16, metavar="K", help="per datum (16)")
@@ -48,13 +48,13 @@ def parser() -> Parser:
     return p
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "bracket.py") -> int:
     """Run the command; returns its exit code."""
-    return exit_code("bracket.py", lambda: _main(arguments))
+    return exit_code(prog, lambda: _main(arguments, prog))
 
 
-def _main(arguments: list[str] | None) -> int:
-    flags = parser().parse_args(arguments)
+def _main(arguments: list[str] | None, prog: str) -> int:
+    flags = parser(prog).parse_args(arguments)
     check_count("--num-data", flags.num_data)
     device = device_named(flags.device)
     model, guide, config = load_run(flags.run, device)

@@ -27,7 +27,8 @@ import pyro_vae
 from experiments.replication.cells import Place, load_data, run_chain
 from experiments.replication.plan import Plan, check_budget, fit_budget, measure, read_plan, slowest
 from experiments.replication.render import write_table
-from experiments.replication.tables import RECIPES, TABLES, Cell, Row, Table, table_named
+from experiments.replication.rows import Cell, Row, Table
+from experiments.replication.tables import RECIPES, TABLES, table_named
 from experiments.side_by_side import ending, run_all, told, waiting_for, workers
 from pyro_vae.cli.common import Parser, exit_code
 from pyro_vae.errors import InputError, check_choice, check_count, check_positive
@@ -36,8 +37,8 @@ from pyro_vae.training.recipes import named_recipe
 from pyro_vae.weights.diagnostics import MIN_PARTICLES_FOR_KHAT
 
 
-def parser() -> Parser:
-    p = Parser(prog="replicate.py", description=__doc__.splitlines()[0])
+def parser(prog: str = "replicate.py") -> Parser:
+    p = Parser(prog=prog, description=__doc__.splitlines()[0])
     p.add_argument("--table", required=True, metavar="NAME", help=", ".join(TABLES))
     p.add_argument("--budget", type=float, metavar="MINUTES", help="wall-clock time for the table")
     p.add_argument(
@@ -75,13 +76,13 @@ def parser() -> Parser:
     return p
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "replicate.py") -> int:
     """Run the command; returns its exit code."""
-    return exit_code("replicate.py", lambda: _main(arguments))
+    return exit_code(prog, lambda: _main(arguments, prog))
 
 
-def _main(arguments: list[str] | None) -> int:
-    flags = parser().parse_args(arguments)
+def _main(arguments: list[str] | None, prog: str) -> int:
+    flags = parser(prog).parse_args(arguments)
     table = table_named(flags.table)
     check_choice("recipe", flags.recipe, RECIPES)
     check_count("--seeds", flags.seeds)

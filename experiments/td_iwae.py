@@ -36,8 +36,8 @@ from pyro_vae.runs.job import device_named
 COMMAND = "td_iwae.py"
 
 
-def parser() -> Parser:
-    p = Parser(prog=COMMAND, description=__doc__.splitlines()[0])
+def parser(prog: str = COMMAND) -> Parser:
+    p = Parser(prog=prog, description=__doc__.splitlines()[0])
     p.add_argument("--budget", type=float, metavar="MINUTES", help="for training and evaluating")
     p.add_argument("--epochs", type=int, metavar="N", help="of every cell, instead of a budget")
     p.add_argument(
@@ -78,13 +78,13 @@ def parser() -> Parser:
     return p
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = COMMAND) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(COMMAND, lambda: _main(arguments))
+    return exit_code(prog, lambda: _main(arguments, prog))
 
 
-def _main(arguments: list[str] | None) -> int:
-    flags = parser().parse_args(arguments)
+def _main(arguments: list[str] | None, prog: str) -> int:
+    flags = parser(prog).parse_args(arguments)
     if flags.resume and flags.run_dir is None:
         raise InputError("--resume wants --run-dir DIR, the study to continue")
     name = f"td-iwae-{flags.preset or 'small'}-{Path(flags.dataset or 'natural').stem}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +13,9 @@ import numpy as np
 import torch
 
 import pyro_vae
+from experiments.replication.clock import Clock
 from experiments.replication.plan import SECOND_STAGE_RATE, Plan, build
-from experiments.replication.tables import Cell, Table
+from experiments.replication.rows import Cell, Table
 from experiments.side_by_side import EpochLines, stop_without
 from pyro_vae import activity
 from pyro_vae.datasets import Batches, Dataset
@@ -24,7 +23,7 @@ from pyro_vae.errors import InUse, TrainingDiverged
 from pyro_vae.evaluation import evaluate, pruned_log_likelihood
 from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.runs import RunConfig, RunDirectory, load_run, new_config
-from pyro_vae.storage import write_text, write_whole
+from pyro_vae.storage import write_whole
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training.recipes import named_recipe
 from pyro_vae.training.schedules import Stages
@@ -147,7 +146,7 @@ def _run(
         model.load_state_dict(start.model.state_dict())
         guide.load_state_dict(start.guide.state_dict())
         lr_schedule = Stages((SECOND_STAGE_RATE,), (1.0,))
-    clock = _Clock(place.path / "minutes.json")
+    clock = Clock(place.path / "minutes.json")
 
     def after_epoch(history) -> None:
         clock.add()
@@ -241,22 +240,6 @@ def _pruning_cost(model, guide, x: torch.Tensor, active: dict[str, np.ndarray]) 
         torch.manual_seed(0)
         values.append(pruned_log_likelihood(model, guide, x, masks, PRUNING_PARTICLES))
     return mean_and_error((values[0] - values[1]).double().numpy()).as_dict()
-
-
-class _Clock:
-    """Minutes spent on a cell, over all calls; kept in a small file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.before = json.loads(path.read_text()) if path.is_file() else 0.0
-        self.started = time.monotonic()
-
-    @property
-    def minutes(self) -> float:
-        return self.before + (time.monotonic() - self.started) / 60
-
-    def add(self) -> None:
-        write_text(self.path, json.dumps(self.minutes))
 
 
 def _reporter(

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.replication.cells import PRUNING_IMAGES, PRUNING_PARTICLES, Place
 from experiments.replication.plan import Plan
-from experiments.replication.tables import Cell, Row, Table
+from experiments.replication.rows import Cell, Row, Table
 from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.storage import write_text
 from pyro_vae.training.recipes import named_recipe

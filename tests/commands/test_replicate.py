@@ -12,7 +12,8 @@ import pyro_vae
 from experiments import replicate
 from experiments.replication import cells, plan
 from experiments.replication.cells import Place
-from experiments.replication.tables import RECIPES, TABLES, Cell, table_named
+from experiments.replication.rows import Cell
+from experiments.replication.tables import RECIPES, TABLES, table_named
 from pyro_vae.errors import InputError
 from pyro_vae.runs import load_run
 from pyro_vae.training import fitting
