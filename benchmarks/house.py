@@ -41,6 +41,9 @@ MATRIX = frozenset(
 # Functions that people call by keyword and that gather what the rooms behind them do.
 FACADES = {
     "pyro_vae/training/fitting.py:fit": "the one call that trains a pair in a user's own script",
+    "pyro_vae/datasets/load.py:load_dataset": "the one call that reads every kind of data",
+    "pyro_vae/evaluation/ais/annealed.py:bidirectional": "the bracket in one call, each setting of "
+    "its chains by name",
     "pyro_vae/encoder/estimator.py:HierarchicalVAEEncoder.__init__": "scikit-learn wants every "
     "setting as a parameter of the constructor: get_params, clone and grids read them there",
 }

@@ -27,7 +27,7 @@ import pyro_vae
 from experiments.replication.cells import Place, load_data, run_chain
 from experiments.replication.plan import Plan, check_budget, fit_budget, measure, read_plan, slowest
 from experiments.replication.render import write_table
-from experiments.replication.rows import Cell, Row, Table
+from experiments.replication.table_rows import Cell, Row, Table
 from experiments.replication.tables import RECIPES, TABLES, table_named
 from experiments.side_by_side import ending, run_all, told, waiting_for, workers
 from pyro_vae.cli.common import Parser, exit_code

@@ -1,4 +1,4 @@
-"""The study of S0: train vanilla TDVAE and TD-IWAE with several k and seeds, and report on them.
+"""Vas 2024: train vanilla TDVAE and TD-IWAE with several k and seeds, and report on them.
 
     python experiments/td_iwae.py --budget 120 --preset paper --dataset bsds
 
@@ -27,8 +27,8 @@ import pyro_vae
 from experiments.side_by_side import ending, run_all, waiting_for, workers
 from experiments.study import budget
 from experiments.study.cells import run_cell
-from experiments.study.figures import write_study
 from experiments.study.plan import MODELS, SEEDS, Plan, new_plan, read_plan, resumed_plan
+from experiments.study.study_table import write_study
 from pyro_vae.cli.common import Parser, exit_code
 from pyro_vae.errors import InputError
 from pyro_vae.runs.job import device_named
@@ -50,7 +50,7 @@ def parser(prog: str = COMMAND) -> Parser:
     p.add_argument(
         "--also-without-annealing",
         action="store_true",
-        help="train seed 0 of every model once more with beta 1 throughout (S0, figure 5.2)",
+        help="train seed 0 of every model once more with beta 1 throughout (Vas 2024, figure 5.2)",
     )
     shared = p.add_argument_group("equal in all cells; as fit.py takes them, and its defaults")
     shared.add_argument("--preset", metavar="NAME", help="small or paper")

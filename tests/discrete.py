@@ -59,7 +59,8 @@ def tuples(states, k):
 def expected_weights(log_p, log_q, k):
     """q_EW(z), (states,), and the exact E over the others of L_VAE[q_IW(. | others)].
 
-    q_IW(z | z_2..k) = p(x, z) / ((w(z) + sum_i w(z_i)) / k), S0 eq. 4.4; it need not sum to one.
+    q_IW(z | z_2..k) = p(x, z) / ((w(z) + sum_i w(z_i)) / k), Vas 2024, eq. 4.4; the sum
+    need not be one.
     """
     log_w = log_p - log_q
     others = tuples(len(log_p), k - 1)  # (k - 1, T), one empty tuple where k = 1

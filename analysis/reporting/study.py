@@ -29,7 +29,7 @@ class Settings:
         patches, draws: test patches of highest contrast and posterior draws per patch, of the
             correlations; weighted_patches: the same for q_EW, whose draws cost k proposals each.
         stimuli: test patches with a part occluded.
-        seed: of everything random in the report.
+        seed: seed of data, weights and noise in the report.
         labelled: dataset or file with labels, for runs whose own data have none; by default the
             bundled textures for patches of photographs.
         data_dir: where data files lie now, if elsewhere than when the runs were trained.

@@ -15,7 +15,7 @@ import torch
 import pyro_vae
 from experiments.replication.clock import Clock
 from experiments.replication.plan import SECOND_STAGE_RATE, Plan, build
-from experiments.replication.rows import Cell, Table
+from experiments.replication.table_rows import Cell, Table
 from experiments.side_by_side import EpochLines, stop_without
 from pyro_vae import activity
 from pyro_vae.datasets import Batches, Dataset

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 import pyro_vae
-from experiments.replication.rows import Cell
+from experiments.replication.table_rows import Cell
 from experiments.timing import (
     SLACK,
     makespan,

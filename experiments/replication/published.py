@@ -1,8 +1,8 @@
-"""Published figures: NLL (nats), active units, PCA-active units and KL(q || p(z | x)) (nats).
+"""Published values: NLL (nats), active units, PCA-active units and KL(q || p(z | x)) (nats).
 
-Burda et al. 2016 (tables 1 and 2 and appendix C of S4; S1) and S4 (tables 1 to 10). Units of two
-levels are written z1+z2. Figures that a paper does not print are None. They are compared with,
-never computed with.
+Burda et al. 2016 (https://arxiv.org/abs/1509.00519; tables 1 and 2, and appendix C of Arnal et al.
+2021; Isachenko 2019) and Arnal et al. 2021 (tables 1 to 10). Units of two levels are written z1+z2.
+Values that a paper does not print are None. They are compared with, never computed with.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ BURDA_FIXED = {
     (2, 5): (P(87.63, "17+5"), P(86.17, "21+5")),
     (2, 50): (P(87.86, "17+6"), P(85.32, "24+7")),
 }
-# S4, tables 1 to 4.
+# Arnal et al., tables 1 to 4.
 S4_FIXED = {
     (1, 1): (P(89.87, "14", "14", 5.30), P(89.87, "14", "14", 5.30)),
     (1, 5): (P(89.85, "14", "14", 5.76), P(87.61, "23", "23", 7.60)),
@@ -73,7 +73,7 @@ S4_FASHION = {
     (1, 1): (P(235.01, "7", "7", 4.46), P(234.68, "8", "8", 3.49)),
     (1, 50): (P(235.73, "7", "7", 5.68), P(231.95, "14", "14", 11.57)),
 }
-# S4, tables 5 to 9, all of one level; with k = 50 but for the MIWAE.
+# Arnal et al., tables 5 to 9, all of one level; with k = 50 but for the MIWAE.
 S4_ALPHA = {
     0.0: P(88.27, "20", "20", 5.12),
     0.25: P(88.45, "19", "19", 5.24),

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.replication.cells import PRUNING_IMAGES, PRUNING_PARTICLES, Place
 from experiments.replication.plan import Plan
-from experiments.replication.rows import Cell, Row, Table
+from experiments.replication.table_rows import Cell, Row, Table
 from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.storage import write_text
 from pyro_vae.training.recipes import named_recipe
@@ -180,7 +180,8 @@ def _reading(table: Table, results, plan: Plan) -> list[str]:
         f"{table.reference.num_particles}) on the same test images (positive is better), mean over "
         "seeds, +- its standard error over images; sd, here and elsewhere, is over seeds. Active "
         "units: Var_x(E[z]) > 0.01, on 500 training images with one sample of z1 for z2 (Burda et "
-        "al.) and on test images with Monte Carlo means (S4); PCA-active: principal directions of "
+        "al.) and on test images with Monte Carlo means (Arnal et al.); PCA-active: "
+        "principal directions of "
         "E[z] above the same threshold. KL(q, post.) is log p(x) - ELBO, a lower estimate, since "
         "log p(x) is one.",
         "",

@@ -14,7 +14,7 @@ from pyro_vae.runs import RunConfig, RunDirectory, new_config
 from pyro_vae.storage import write_text
 
 VANILLA = "vanilla"
-MODELS = (VANILLA, "1", "4", "10", "50")  # S0's
+MODELS = (VANILLA, "1", "4", "10", "50")  # Vas 2024's
 SEEDS = 3
 # Given on the command line, or what fit.py takes without them; equal in all cells.
 SHARED = (
@@ -101,7 +101,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """As S0's figures name it."""
+        """As Vas 2024's figures name it."""
         return self.model if self.model == VANILLA else f"k = {self.model}"
 
     @property

@@ -210,10 +210,10 @@ def entries():
         raise error
 
     return [
-        Entry("a-figure", "S0, Figure 5.2", lambda: Item("It shows a line & more.", figure)),
-        Entry("a-table", "S0, Table 5.1", lambda: Item("It lists values.", table=table)),
-        Entry("no-labels", "beyond S0", lambda: raise_(InputError("there are no <labels>"))),
-        Entry("a-fault", "beyond S0", lambda: raise_(ZeroDivisionError("by zero"))),
+        Entry("a-figure", "Vas 2024, Figure 5.2", lambda: Item("It shows a line & more.", figure)),
+        Entry("a-table", "Vas 2024, Table 5.1", lambda: Item("It lists values.", table=table)),
+        Entry("no-labels", "beyond Vas 2024", lambda: raise_(InputError("there are no <labels>"))),
+        Entry("a-fault", "beyond Vas 2024", lambda: raise_(ZeroDivisionError("by zero"))),
     ]
 
 
@@ -234,7 +234,7 @@ def test_a_page_stands_alone_and_says_what_is_missing(tmp_path):
     ]
     assert "<script" not in text
     assert "It shows a line &amp; more." in text
-    assert "S0, Figure 5.2" in text
+    assert "Vas 2024, Figure 5.2" in text
     assert "a &lt; b" in text
     assert "and 2 more rows in the file" in text
     assert "Not shown: there are no &lt;labels&gt;" in text

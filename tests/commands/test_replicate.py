@@ -12,7 +12,7 @@ import pyro_vae
 from experiments import replicate
 from experiments.replication import cells, plan
 from experiments.replication.cells import Place
-from experiments.replication.rows import Cell
+from experiments.replication.table_rows import Cell
 from experiments.replication.tables import RECIPES, TABLES, table_named
 from pyro_vae.errors import InputError
 from pyro_vae.runs import load_run
@@ -363,7 +363,7 @@ def test_every_table_has_both_recipes_and_every_cell_an_objective():
 
 
 def test_published_figures_are_those_of_the_papers():
-    """Spot checks against S4's text, tables 1, 2, 8, 9 and 10, and sums over whole tables."""
+    """Spot checks against Arnal et al. 2021, tables 1, 2, 8, 9, 10; sums of whole tables."""
     rows = {
         (name, row.cell.name): row.published for name, table in TABLES.items() for row in table.rows
     }

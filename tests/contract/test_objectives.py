@@ -105,7 +105,7 @@ def test_truth_07_the_loss_is_minus_the_bound_on_the_same_noise(name, betas):
 
 @pytest.mark.parametrize("beta", [0.0, 0.25, 1.0, 4.0, {"z1": 2.0, "z2": 0.5}, {"z2": 3.0}])
 def test_beta_vae_weighs_the_kl_of_every_level(beta):
-    """S4's L_alpha: (1 - alpha) E log p(x | z) + alpha ELBO, on the same noise."""
+    """L_alpha of Arnal et al.: (1 - alpha) E log p(x | z) + alpha ELBO, on the same noise."""
     model, _, guide, x = oracle(size=0.2)
     terms = terms_of(model, guide, x)
     of = beta if isinstance(beta, dict) else dict.fromkeys(("z1", "z2"), beta)

@@ -52,7 +52,7 @@ def used(monkeypatch):
 
 
 def test_the_published_stages():
-    """3^i epochs at 1e-4 round(10^(1 - i/7), 1); in S4 at 1e-4 10^(-i/7)."""
+    """3^i epochs at 1e-4 round(10^(1 - i/7), 1); in Arnal et al. at 1e-4 10^(-i/7)."""
     assert pytest.approx([1e-4 * round(10 ** (1 - i / 7), 1) for i in range(8)]) == BURDA_RATES
     assert pytest.approx([1e-3 / 10 ** (1 + i / 7) for i in range(8)]) == MLMI4_RATES
     assert BURDA_RATES[1] == 7.2e-4
@@ -320,7 +320,7 @@ def test_a_constant_learning_rate_cannot_replace_the_stages_of_a_run():
     assert longer.training.lr_schedule == stages(5467)
 
 
-# The other half of a recipe: where training starts from (SCIENCE.md 3.1; S4, appendix A)
+# The other half of a recipe: where training starts from (Arnal et al. 2021, appendix A)
 
 
 def layers(module):

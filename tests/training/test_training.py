@@ -167,7 +167,7 @@ def test_skipped_steps_are_counted_and_change_nothing():
 
 
 def test_norms_that_stay_large_are_clipped_after_ten_skips():
-    """At the start, or on other data than S0's, a norm above the limit is no outlier."""
+    """At the start, or on other data than Vas's, a norm above the limit is no outlier."""
     model, guide = tiny_pair()
     before = [p.clone() for p in (*model.parameters(), *guide.parameters())]
     row = fit(

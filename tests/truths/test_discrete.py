@@ -37,7 +37,7 @@ def test_truth_03_log_weights_are_the_table(levels):
 @pytest.mark.parametrize("levels", [1, 2])
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_truth_03_bound_of_q_iw_and_q_ew(levels, k):
-    """S0, theorems 4.0.1 to 4.0.4, exactly."""
+    """Vas 2024, theorems 4.0.1 to 4.0.4, exactly."""
     pair = DiscretePair(levels)
     for x in range(4):
         log_p, log_q = pair.log_joint(x), pair.log_guide(x)

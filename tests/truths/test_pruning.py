@@ -129,7 +129,7 @@ def test_truth_14_what_is_left_is_the_model_without_these_units(keep1, keep2):
 
 
 def test_removed_units_have_no_density_and_are_zero():
-    """The others keep their noise; the likelihood of S4's code, log q scored at 0, is another."""
+    """The others keep their noise; with log q scored at 0 (Arnal et al.) it is another."""
     pair = Chain(2)
     x = torch.randn(5, 4)
     keep = torch.tensor([True, False, True])
