@@ -1,4 +1,8 @@
-"""From photographs to whitened patches: seeded cutting, the flat-patch rule, one global scale."""
+"""From photographs to whitened patches: seeded cutting, the flat-patch rule, one global scale.
+
+Sparse coding of natural patches began with Olshausen and Field 1996
+(https://doi.org/10.1038/381607a0).
+"""
 
 from __future__ import annotations
 

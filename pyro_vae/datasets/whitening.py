@@ -3,6 +3,9 @@
 The leading principal components of natural patches are their low spatial frequencies. Keeping the
 first n of them and giving each unit variance is whitening with a low-pass cut; without the cut the
 faintest, noisiest frequencies are blown up to the same variance and decoder filters stay noise.
+Olshausen and Field 1996 (https://doi.org/10.1038/381607a0) whiten natural images and cut their
+highest frequencies for the same reason; they filter whole photographs in the Fourier domain, while
+this whitening is fitted on the covariance of patches.
 """
 
 from __future__ import annotations
