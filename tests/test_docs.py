@@ -73,6 +73,19 @@ def test_the_page_on_evaluation_runs():
     assert list(ax.lines[0].get_ydata()) == list(curve.mean)
 
 
+def test_the_page_on_the_estimator_runs(capsys):
+    names = run(DOCS / "encoder.md")
+    codes = names["codes"]
+    assert codes.shape == (450, 16)
+    printed = capsys.readouterr().out
+    page = (DOCS / "encoder.md").read_text(encoding="utf-8")
+    said = [float(number) for number in re.findall(r"-?\d+\.\d+", page.split("```")[2])]
+    found = [float(number) for number in re.findall(r"-?\d+\.\d+", printed)]
+    # Other versions of torch draw other numbers, and train to nearly the same end.
+    assert found[0] == pytest.approx(said[0], abs=3)
+    assert found[1:] == pytest.approx(said[1:3], abs=0.03)
+
+
 def test_the_page_on_analysis_runs():
     names = run(DOCS / "analysis.md")
     found, fits = names["found"], names["fits"]
