@@ -413,6 +413,7 @@ def test_the_run_directory_holds_what_the_documentation_says(finished_run):
         "metrics.csv",
         "checkpoint.pt",
         "summary.json",
+        "preprocessing.npz",
         "posterior.nc",
         "figures",
         *(f"figures/{name}.png" for name in pictures),
