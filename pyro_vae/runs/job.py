@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import shlex
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import torch
 
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.datasets.identity import Fingerprint, describe_difference
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_choice
 from pyro_vae.objectives import check_objective_fits
 from pyro_vae.programs import Guide, HierarchicalVAE
 from pyro_vae.runs.config import RunConfig
@@ -228,8 +229,7 @@ def with_command(config: RunConfig, words: list[str]) -> RunConfig:
 
 def device_named(name: str) -> torch.device:
     """The device of ``--device``; of several processes on one machine each has its own GPU."""
-    import os
-
+    check_choice("device", name, ("auto", "cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no CUDA device here; allowed: auto, cpu")
     if name == "auto":

@@ -163,7 +163,7 @@ def test_bad_tables_are_refused():
         paired(table[:2], "value", "vanilla")
     with pytest.raises(InputError, match="the table has no rows"):
         summary(table[:0], "value")
-    with pytest.raises(InputError, match="column 'value' holds infinite figures"):
+    with pytest.raises(InputError, match="column 'value' holds infinite numbers"):
         summary(table.replace(3.0, math.inf), "value")
     with pytest.raises(InputError, match="column 'model' does not hold numbers"):
         summary(table, "model", by="seed", unit="none")

@@ -635,7 +635,7 @@ def test_a_program_that_is_wrong_says_so_itself():
     model, guide = tiny_pair()
     gradients = Gradients(pyro_vae.IWAE(3), model, guide)
     assert choose(gradients, X[:, :5], ({},), 10, True) == (False, "")
-    with pytest.raises(pyro_vae.InputError, match=r"x has shape \(10, 5\)"):
+    with pytest.raises(pyro_vae.InputError, match=r"has shape .*, 5\)"):
         pyro_vae.fit(model, guide, DATA[:, :5], **FIT, compile=True)
 
 
