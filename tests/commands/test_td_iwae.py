@@ -108,7 +108,7 @@ def test_a_study_is_trained_and_its_table_is_that_of_its_runs(whole):
         config = load_run(directory.path).config
         assert config["objective"] == ("elbo-analytic" if name == "vanilla" else "iwae")
         assert (config["num_particles"], config["epochs"]) == (int(row["num_particles"]), 2)
-        assert config["annealing"] == {"z2": [0.1, 1.0, 0.5]}
+        assert config["annealing"] == {"z2": (0.1, 1.0, 0.5)}
         assert directory.read_summary()["settings"]["bound_particles"] == config["num_particles"]
     bounds = {m: [float(r["bound"]) for r in rows if r["model"] == m] for m in ("vanilla", "k = 2")}
     assert len({row["bound"] for row in rows}) == 6  # nothing was trained twice
