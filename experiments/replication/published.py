@@ -1,8 +1,9 @@
-"""Published values: NLL (nats), active units, PCA-active units and KL(q || p(z | x)) (nats).
+"""Published numbers: NLL (nats), active units, PCA-active units and KL(q || p(z | x)) (nats).
 
-Burda et al. 2016 (https://arxiv.org/abs/1509.00519; tables 1 and 2, and appendix C of Arnal et al.
-2021; Isachenko 2019) and Arnal et al. 2021 (tables 1 to 10). Units of two levels are written z1+z2.
-Values that a paper does not print are None. They are compared with, never computed with.
+Of Burda et al. 2016 (https://arxiv.org/abs/1509.00519), as Arnal et al. 2021 (MLMI4 report; tables
+1 and 2 and appendix C) and Isachenko 2019 (lecture slides) have them, and of Arnal et al.
+themselves (tables 1 to 10). Units of two levels are written z1+z2. Numbers that a paper does
+not print are None. They are compared with, never computed with.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ BURDA_FIXED = {
     (2, 50): (P(87.86, "17+6"), P(85.32, "24+7")),
 }
 # Arnal et al., tables 1 to 4.
-S4_FIXED = {
+ARNAL_FIXED = {
     (1, 1): (P(89.87, "14", "14", 5.30), P(89.87, "14", "14", 5.30)),
     (1, 5): (P(89.85, "14", "14", 5.76), P(87.61, "23", "23", 7.60)),
     (1, 50): (P(90.78, "13", "13", 5.90), P(87.13, "25", "25", 12.87)),
@@ -55,7 +56,7 @@ S4_FIXED = {
     (2, 5): (P(86.39, "27+9", "19+9", 4.77), P(85.58, "59+9", "23+9", 6.77)),
     (2, 50): (P(86.43, "40+10", "19+10", 4.63), P(84.77, "43+11", "26+11", 9.89)),
 }
-S4_MNIST = {
+ARNAL_MNIST = {
     (1, 1): (P(87.96, "20", "20", 4.87), P(87.67, "21", "21", 4.82)),
     (1, 5): (P(87.44, "21", "21", 4.78), P(86.97, "23", "23", 7.27)),
     (1, 50): (P(87.54, "21", "21", 4.70), P(86.34, "25", "25", 12.1)),
@@ -63,44 +64,44 @@ S4_MNIST = {
     (2, 5): (P(85.47, "22+8", "19+8", 4.41), P(85.01, "34+10", "22+10", 6.25)),
     (2, 50): (P(85.57, "21+10", "19+10", 4.30), P(84.37, "65+11", "27+11", 9.27)),
 }
-S4_OMNIGLOT = {
+ARNAL_OMNIGLOT = {
     (1, 1): (P(113.17, "29", "29", 6.51), P(113.20, "28", "28", 8.45)),
     (1, 50): (P(113.50, "27", "27", 7.51), P(109.90, "36", "36", 14.11)),
     (2, 1): (P(111.40, "95+8", "25+8", 7.98), P(111.19, "92+9", "30+9", 8.32)),
     (2, 50): (P(111.52, "62+10", "28+10", 8.01), P(108.48, "99+10", "39+10", 15.11)),
 }
-S4_FASHION = {
+ARNAL_FASHION = {
     (1, 1): (P(235.01, "7", "7", 4.46), P(234.68, "8", "8", 3.49)),
     (1, 50): (P(235.73, "7", "7", 5.68), P(231.95, "14", "14", 11.57)),
 }
 # Arnal et al., tables 5 to 9, all of one level; with k = 50 but for the MIWAE.
-S4_ALPHA = {
+ARNAL_ALPHA = {
     0.0: P(88.27, "20", "20", 5.12),
     0.25: P(88.45, "19", "19", 5.24),
     0.5: P(88.01, "21", "21", 5.27),
 }
-S4_MEDIAN = P(88.05, "20", "20", 5.62)
-S4_POWER = {
+ARNAL_MEDIAN = P(88.05, "20", "20", 5.62)
+ARNAL_POWER = {
     0.5: P(87.88, "25", "25", 12.61),
     2.0: P(86.75, "25", "25", 12.52),
     3.0: P(86.70, "26", "26", 13.01),
     5.0: P(86.80, "25", "25", 12.45),
 }
-S4_CIWAE = {
+ARNAL_CIWAE = {
     0.05: P(87.69, "24", "24", 5.66),
     0.25: P(86.27, "25", "25", 7.20),
     0.5: P(86.59, "23", "23", 5.35),
 }
 # (k1, k2) -> row
-S4_MIWAE = {
+ARNAL_MIWAE = {
     (1, 50): P(87.54, "21", "21", 4.70),
     (5, 10): P(86.92, "23", "23", 6.80),
     (10, 5): P(86.58, "24", "24", 8.19),
     (50, 1): P(86.34, "25", "25", 12.10),
 }
-# Table 10: (first stage, second stage) -> both stages; and Burda et al.'s, which go on for 3^7
-# epochs at the last learning rate.
-S4_SWITCHING = {
+# Their table 10: (first stage, second stage) -> both stages; and Burda et al.'s, which go on for
+# 3^7 epochs at the last learning rate.
+ARNAL_SWITCHING = {
     ("iwae", 50, "elbo", 50): (P(87.13, "24", "24", 12.76), P(87.50, "24", "24", 5.10)),
     ("iwae", 50, "elbo", 1): (P(87.13, "24", "24", 12.76), P(87.69, "24", "24", 5.36)),
     ("elbo", 50, "iwae", 50): (P(90.81, "13", "13", 5.98), P(88.25, "19", "19", 12.70)),

@@ -1,58 +1,24 @@
-"""What a table is made of: its cells, and the rows that compare a cell with published numbers."""
+"""Tables and their rows: the cells that a published table has, beside what the papers print."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.replication.published import Published
+from experiments.campaign.cell import Cell
+from experiments.replication.published import ARNAL_SWITCHING, BURDA_SWITCHING, Published
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One training: a model of one or two levels under one objective.
-
-    Attributes:
-        levels: 1 (``burda1``) or 2 (``burda2``), with the bottom-up guide of Burda et al.
-        objective, num_particles, settings: as ``pyro_vae.make_objective`` takes them.
-        start: the cell whose trained pair this one goes on training, or None.
-    """
-
-    levels: int
-    objective: str
-    num_particles: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    start: Cell | None = None
-
-    @property
-    def name(self) -> str:
-        """The cell's folder: what differs between cells, in letters and digits."""
-        settings = "".join(f"-{key}{value:g}" for key, value in self.settings.items())
-        own = f"{self.objective}-k{self.num_particles}{settings}"
-        return f"{self.levels}L-{own}" if self.start is None else f"{self.start.name}-then-{own}"
-
-    @property
-    def label(self) -> str:
-        """The objective as the table names it."""
-        name = {"elbo": "VAE", "iwae": "IWAE", "beta-vae": "L_alpha"}.get(
-            self.objective, self.objective.upper()
-        )
-        if self.objective == "beta-vae":
-            name += f", alpha = {self.settings['beta']:g}"
-        elif self.objective == "miwae":
-            inner = self.settings["inner"]
-            name += f" ({inner}, {self.num_particles // inner})"
-        elif self.settings:
-            name += ", " + ", ".join(f"{key} = {value:g}" for key, value in self.settings.items())
-        if self.start is None:
-            return name
-        return f"{self.start.label} k = {self.start.num_particles}, then {name}"
+RECIPES = ("burda", "mlmi4")
+# Of cells that go on from another: the share of its epochs, and the learning rate, in both papers.
+SECOND_STAGE = 3**7 / 3_280
+SECOND_STAGE_RATE = 1e-4
+_LABELS = {"elbo": "VAE", "iwae": "IWAE", "beta-vae": "L_alpha"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: a cell beside the published figures, recipe -> row, of who printed it."""
+    """A line of a table: a cell beside the published numbers, recipe -> row, of who printed it."""
 
     cell: Cell
     published: Mapping[str, Published] = field(default_factory=dict)
@@ -64,7 +30,7 @@ class Table:
 
     Attributes:
         binarise: recipe -> when pixels are drawn.
-        sources: recipe -> whose figures stand in the published columns.
+        sources: recipe -> whose numbers stand in the published columns.
         reference: the cell against which differences on the same images are printed.
         notes: what a reader must know, what the papers got wrong included.
     """
@@ -77,11 +43,92 @@ class Table:
     reference: Cell
     notes: tuple[str, ...] = ()
 
-    @property
-    def cells(self) -> list[Cell]:
-        """Every cell once, those that others start from before them."""
-        found: dict[str, Cell] = {}
-        for row in self.rows:
-            for cell in filter(None, (row.cell.start, row.cell)):
-                found.setdefault(cell.name, cell)
-        return list(found.values())
+
+def cells_of(rows: Iterable[Row]) -> list[Cell]:
+    """Every cell once, those that others start from before them."""
+    found: dict[str, Cell] = {}
+    for row in rows:
+        for cell in filter(None, (row.cell.start, row.cell)):
+            found.setdefault(cell.name, cell)
+    return list(found.values())
+
+
+def cell_of(
+    levels: int,
+    objective: str,
+    num_particles: int,
+    settings: Mapping[str, Any] | None = None,
+    start: Cell | None = None,
+) -> Cell:
+    """A model of one or two levels of Burda et al. 2016 (https://arxiv.org/abs/1509.00519).
+
+    Args:
+        levels: 1 (``burda1``) or 2 (``burda2``).
+        objective, num_particles, settings: as ``pyro_vae.make_objective`` takes them.
+        start: the cell whose trained pair this one goes on training, at its own learning rate and
+            for its own share of the epochs.
+    """
+    settings = settings or {}
+    written = "".join(f"-{key}{value:g}" for key, value in settings.items())
+    name, label = (
+        f"{objective}-k{num_particles}{written}",
+        _label(objective, num_particles, settings),
+    )
+    chosen = {"model": f"burda{levels}", **settings}
+    if start is None:
+        return Cell(f"{levels}L-{name}", label, levels, objective, num_particles, chosen)
+    return Cell(
+        name=f"{start.name}-then-{name}",
+        label=f"{start.label} k = {start.num_particles}, then {label}",
+        levels=levels,
+        objective=objective,
+        num_particles=num_particles,
+        settings=chosen | {"lr_stages": (SECOND_STAGE_RATE,)},
+        start=start,
+        share=SECOND_STAGE,
+    )
+
+
+def _label(objective: str, num_particles: int, settings: Mapping[str, Any]) -> str:
+    """The objective as the papers name it."""
+    name = _LABELS.get(objective, objective.upper())
+    if objective == "beta-vae":
+        name += ", alpha = {beta:g}".format(**settings)
+    elif objective == "miwae":
+        inner = settings.get("inner", 1)
+        name += f" ({inner}, {num_particles // inner})"
+    elif settings:
+        name += ", " + ", ".join(f"{key} = {value:g}" for key, value in settings.items())
+    return name
+
+
+def densities(*sources: tuple[str, Mapping]) -> tuple[Row, ...]:
+    """VAE and IWAE rows of tables (levels, k) -> (VAE, IWAE)."""
+    rows = []
+    for levels, k in sources[0][1]:
+        for place, objective in enumerate(("elbo", "iwae")):
+            if k == 1 and objective == "iwae":
+                continue
+            known = {
+                recipe: table[levels, k][place] for recipe, table in sources if (levels, k) in table
+            }
+            rows.append(Row(cell_of(levels, objective, k), known))
+    return tuple(rows)
+
+
+def of_arnal(cells: Iterable[tuple[Cell, Published]]) -> tuple[Row, ...]:
+    """Rows that Arnal et al. 2021 alone print: compared with them under both recipes."""
+    return tuple(Row(cell, dict.fromkeys(RECIPES, row)) for cell, row in cells)
+
+
+def switches() -> tuple[Row, ...]:
+    """First and second stages of the tables that switch the objective."""
+    rows = []
+    for key in ARNAL_SWITCHING:
+        first = cell_of(1, key[0], key[1])
+        second = cell_of(1, key[2], key[3], start=first)
+        sources = (("mlmi4", ARNAL_SWITCHING), ("burda", BURDA_SWITCHING))
+        known = {recipe: table[key] for recipe, table in sources if key in table}
+        for place, cell in enumerate((first, second)):
+            rows.append(Row(cell, {recipe: pair[place] for recipe, pair in known.items()}))
+    return tuple({row.cell.name: row for row in rows}.values())

@@ -2,7 +2,8 @@
 
 from pyro_vae.runs.config import Facts, RunConfig
 from pyro_vae.runs.directory import RunDirectory
-from pyro_vae.runs.job import Finished, Hooks, Outcome, resume_config, train
+from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
+from pyro_vae.runs.job import resume_config, train
 from pyro_vae.runs.loading import Run, load_run
 from pyro_vae.runs.resolving import new_config
 from pyro_vae.runs.summary import Summary
@@ -16,6 +17,7 @@ __all__ = [
     "RunConfig",
     "RunDirectory",
     "Summary",
+    "Trained",
     "load_run",
     "new_config",
     "resume_config",

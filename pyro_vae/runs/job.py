@@ -8,9 +8,8 @@ import os
 import platform
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyro
 import torch
@@ -22,7 +21,8 @@ from pyro_vae.objectives import check_objective_fits
 from pyro_vae.programs import Guide, HierarchicalVAE
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
-from pyro_vae.runs.judging import PosteriorMeans, judge
+from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
+from pyro_vae.runs.judging import judge
 from pyro_vae.runs.loading import load_run
 from pyro_vae.runs.resolving import resumed_config
 from pyro_vae.runs.summary import RunSummary, Summary
@@ -31,56 +31,8 @@ from pyro_vae.training.parallel import Processes
 from pyro_vae.training.progress import Row
 from pyro_vae.version import __version__
 
-if TYPE_CHECKING:
-    import arviz
-
 # Facts of the data that 0.4 wrote down and that differ where the rows do.
 _KEPT_BY_0_4 = ("counts", "row_shape", "photographs", "mean", "scale")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run that was trained and judged, for whoever draws or exports it."""
-
-    directory: RunDirectory
-    config: RunConfig
-    model: HierarchicalVAE
-    guide: Guide
-    data: Dataset
-    posterior: arviz.InferenceData
-    means: dict[str, PosteriorMeans]
-    summary: Summary
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What the caller wants to hear of, and to add.
-
-    Attributes:
-        say: lines of progress.
-        on_epoch: called with the history after every epoch, once the files are written.
-        on_finish: called once the run is judged, before ``summary.json`` is written: pictures.
-        progress: show bars.
-    """
-
-    say: Callable[[str], None] = lambda line: None
-    on_epoch: Callable[[list[Row]], None] = lambda history: None
-    on_finish: Callable[[Finished], None] = lambda finished: None
-    progress: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How :func:`train` ended.
-
-    Attributes:
-        fitted: what the training loop returned.
-        summary: of ``summary.json``; None where a signal stopped the training, or in a process of
-            several that is not the first.
-    """
-
-    fitted: FitResult
-    summary: Summary | None = None
 
 
 def train(
@@ -118,6 +70,8 @@ def train(
         check_same_data(config, data, directory.path)
     config = _with_facts(config, data)
     model, guide = build(config, data)
+    if not resume:
+        hooks.initialise(model, guide)
     hooks.say(_describe(config, data, directory, device))
     with directory.locked() if processes.first else contextlib.nullcontext():
 
@@ -149,14 +103,28 @@ def train(
         hooks.say(
             f"training {fitted.stopped}: {fitted.minutes:.1f} minutes; evaluating on test data"
         )
-        judged = judge(model.eval(), guide.eval(), data, config, device, hooks.progress)
-        directory.write_posterior(judged.posterior)
-        summary = judged.summary(RunSummary.of(fitted))
-        hooks.on_finish(
-            Finished(directory, config, model, guide, data, judged.posterior, judged.means, summary)
-        )
+        trained = Trained(directory, config, model.eval(), guide.eval(), data, device, fitted)
+        summary = _judged(trained, hooks) if hooks.judge is None else hooks.judge(trained)
         directory.write_summary(summary.entries())
     return Outcome(fitted, summary)
+
+
+def _judged(trained: Trained, hooks: Hooks) -> Summary:
+    """Judge a trained pair and write its posterior draws."""
+    judged = judge(
+        trained.model,
+        trained.guide,
+        trained.data,
+        trained.config,
+        trained.device,
+        hooks.progress,
+    )
+    trained.directory.write_posterior(judged.posterior)
+    summary = judged.summary(RunSummary.of(trained.fitted))
+    hooks.on_finish(
+        Finished(**vars(trained), posterior=judged.posterior, means=judged.means, summary=summary)
+    )
+    return summary
 
 
 def build(config: RunConfig, data: Dataset) -> tuple[HierarchicalVAE, Guide]:

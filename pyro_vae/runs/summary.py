@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from pyro_vae.errors import InputError
+from pyro_vae.evaluation.statistics import Mean
 from pyro_vae.training import FitResult
+
+
+def read_mean(entries: Mapping[str, float | None]) -> Mean:
+    """A mean of a JSON file, which has null for what is not finite: NaN."""
+    return Mean(**{n: math.nan if value is None else value for n, value in entries.items()})
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class Summary:
         active_units: level -> its active units.
         settings: how much was judged.
         run: how training ended.
+        extra: further entries of the file, of whoever judged the run.
     """
 
     test: Mapping[str, Mapping[str, float]]
@@ -71,7 +80,30 @@ class Summary:
     active_units: Mapping[str, LevelActivity]
     settings: Judged
     run: RunSummary
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def estimate(self, name: str) -> Mean:
+        """An estimate on the test data by its name; KeyError where it was not made."""
+        return read_mean(self.test[name])
 
     def entries(self) -> dict[str, Any]:
         """The content, as JSON has it."""
-        return dataclasses.asdict(self)
+        content = dataclasses.asdict(self)
+        return content | content.pop("extra")
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], source: object) -> Summary:
+        """From the content of a ``summary.json`` of this version or an earlier one.
+
+        Raises:
+            InputError: it lacks what every run's summary holds. source: its path, for the error.
+        """
+        parts = {"settings": Judged, "run": RunSummary}
+        rest = dict(content)
+        try:
+            made = {name: part(**rest.pop(name)) for name, part in parts.items()}
+            units = {n: LevelActivity(**level) for n, level in rest.pop("active_units").items()}
+            test, warning = rest.pop("test"), rest.pop("warning", None)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{source} is no summary of a run: {error!r}") from error
+        return cls(test=test, warning=warning, active_units=units, extra=rest, **made)

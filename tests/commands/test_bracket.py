@@ -51,3 +51,11 @@ def test_bad_input_is_one_line(digits_run, capsys, flags, match):
 def test_a_folder_that_is_no_run(tmp_path, capsys):
     assert bracket.main([str(tmp_path)]) == 2
     assert "config.json" in capsys.readouterr().err
+
+
+def test_the_command_is_told_by_the_name_it_was_typed_with(tmp_path, capsys):
+    assert bracket.main([str(tmp_path)], prog="pyro-vae bracket") == 2
+    assert capsys.readouterr().err.startswith("pyro-vae bracket: ")
+    with pytest.raises(SystemExit):
+        bracket.main(["--help"], prog="pyro-vae bracket")
+    assert "pyro-vae bracket runs/first --num-data 20" in capsys.readouterr().out

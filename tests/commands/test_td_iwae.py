@@ -16,12 +16,16 @@ from scipy import stats
 import analysis
 import pyro_vae
 from experiments import fit, td_iwae
-from experiments.side_by_side import workers
-from experiments.study import budget, cells, plan
-from experiments.study.plan import Cell
+from experiments.campaign import budget, runner
+from experiments.campaign.cell import Place
+from experiments.campaign.plan import Request, read_plan
+from experiments.campaign.runner import Work, workers
+from experiments.study import study_campaign
+from experiments.study.study_campaign import StudyCampaign
+from experiments.study.study_models import Models, cell_of
 from pyro_vae.cli import pictures
 from pyro_vae.errors import InputError
-from pyro_vae.runs import RunConfig, RunDirectory, load_run
+from pyro_vae.runs import RunConfig, RunDirectory, job, load_run
 
 SMALL = ["--models", "vanilla", "1", "2", "--epochs", "2", "--batch-size", "10"]
 COMMON = ["--test-size", "5", "--eval-particles", "20"]
@@ -32,8 +36,7 @@ def small():
     """Cheap evaluation, no compiler and no pictures, in all runs of this file."""
     cheap = {"valid_size": 5, "posterior_data": 2, "posterior_draws": 3, "compile": False}
     with pytest.MonkeyPatch.context() as patch:
-        chosen = Cell.settings
-        patch.setattr(Cell, "settings", lambda cell, made: cheap | chosen(cell, made))
+        patch.setattr(StudyCampaign, "settings", lambda campaign, made: cheap)
         patch.setattr(pictures, "draw", lambda *args: None)
         yield
 
@@ -79,7 +82,7 @@ def run(images, small, tmp_path, capsys, reported):
     torch.set_num_threads(threads)
 
 
-def figures(folder):
+def rows_of(folder):
     with (folder / "study.csv").open() as stream:
         return list(csv.DictReader(stream))
 
@@ -95,7 +98,7 @@ def same_training(one, two):
 
 
 def test_a_study_is_trained_and_its_table_is_that_of_its_runs(whole):
-    rows = figures(whole)
+    rows = rows_of(whole)
     assert [(r["model"], r["seed"], r["status"]) for r in rows] == [
         (model, seed, "finished") for model in ("vanilla", "k = 1", "k = 2") for seed in "01"
     ]
@@ -106,10 +109,11 @@ def test_a_study_is_trained_and_its_table_is_that_of_its_runs(whole):
         for quantity in ("bound", "log_likelihood", "reconstruction", "kl_z1", "kl_z2"):
             assert float(row[quantity]) == test[quantity]["mean"]
         config = load_run(directory.path).config
-        assert config["objective"] == ("elbo-analytic" if name == "vanilla" else "iwae")
-        assert (config["num_particles"], config["epochs"]) == (int(row["num_particles"]), 2)
-        assert config["annealing"] == {"z2": (0.1, 1.0, 0.5)}
-        assert directory.read_summary()["settings"]["bound_particles"] == config["num_particles"]
+        objective = config.objective
+        assert objective.name == ("elbo-analytic" if name == "vanilla" else "iwae")
+        assert (objective.num_particles, config.training.epochs) == (int(row["num_particles"]), 2)
+        assert config.training.annealing == {"z2": (0.1, 1.0, 0.5)}
+        assert directory.read_summary()["settings"]["bound_particles"] == objective.num_particles
     bounds = {m: [float(r["bound"]) for r in rows if r["model"] == m] for m in ("vanilla", "k = 2")}
     assert len({row["bound"] for row in rows}) == 6  # nothing was trained twice
     markdown = (whole / "study.md").read_text()
@@ -135,7 +139,7 @@ def test_a_study_is_trained_and_its_table_is_that_of_its_runs(whole):
 
 
 def test_interrupted_and_resumed_is_uninterrupted(run, whole, monkeypatch, reported):
-    train, calls = pyro_vae.fit, []
+    train, calls = job.fit, []
 
     def stops(*args, **given):
         calls.append(given["resume"])
@@ -148,7 +152,7 @@ def test_interrupted_and_resumed_is_uninterrupted(run, whole, monkeypatch, repor
 
         return train(*args, **given | {"on_epoch": on_epoch})
 
-    monkeypatch.setattr(pyro_vae, "fit", stops)
+    monkeypatch.setattr(job, "fit", stops)
     code, out, err = run(*run.new, "--seeds", 1)
     assert code == 130
     assert "k2-seed0: finished" in out
@@ -195,14 +199,14 @@ def test_a_run_of_fit_by_hand_is_taken_over(run, whole, images):
 
 
 def test_a_cell_that_fails_is_told_and_tried_again(run, monkeypatch, reported):
-    train = pyro_vae.fit
+    train = job.fit
 
     def breaks(*args, objective, **given):
         if objective.num_particles == 2:
             raise ValueError("the disk is full\nsecond line")
         return train(*args, objective=objective, **given)
 
-    monkeypatch.setattr(pyro_vae, "fit", breaks)
+    monkeypatch.setattr(job, "fit", breaks)
     code, out, err = run(*run.new, "--models", 1, 2, "--seeds", 1, "--quiet")
     assert code == 1
     assert "td_iwae.py: k2-seed0 failed: the disk is full (see " in err
@@ -211,15 +215,35 @@ def test_a_cell_that_fails_is_told_and_tried_again(run, monkeypatch, reported):
     assert "ValueError: the disk is full" in failure.read_text()
     assert [call[:2] for call in reported] == [[str(failure.parents[1] / "k1-seed0"), "--out"]]
     assert reported[0][-1] == "--quiet"
-    monkeypatch.setattr(pyro_vae, "fit", train)
+    monkeypatch.setattr(job, "fit", train)
     # It never began: what it left is no run.
     config = RunDirectory(failure.parents[1] / "k1-seed0").read_config()
-    RunDirectory(failure.parent).write_config(config | {"num_particles": 2})
+    objective = dataclasses.replace(config.objective, num_particles=2)
+    RunDirectory(failure.parent).write_config(dataclasses.replace(config, objective=objective))
     code, out, _ = run("--resume")
     assert code == 0
     assert "k2-seed0: finished" in out
     assert not failure.exists()
-    assert load_run(failure.parent).config["num_particles"] == 2
+    assert load_run(failure.parent).config.objective.num_particles == 2
+
+
+def test_a_cell_that_diverged_is_told_and_left_out_of_the_report(run, monkeypatch, reported):
+    train = job.fit
+
+    def breaks(model, guide, *args, objective, **given):
+        if objective.num_particles == 2:
+            with torch.no_grad():
+                next(guide.parameters()).fill_(float("nan"))
+        return train(model, guide, *args, objective=objective, **given)
+
+    monkeypatch.setattr(job, "fit", breaks)
+    code, out, _ = run(*run.new, "--models", 1, 2, "--seeds", 1)
+    assert code == 0
+    assert "k2-seed0: diverged: step 1" in out
+    assert "- k = 2, seed 0: diverged" in out
+    assert [Path(path).name for path in reported[0][:1]] == ["k1-seed0"]
+    monkeypatch.setattr(job, "fit", train)
+    assert "k2-seed0: diverged before" in run("--resume")[1]
 
 
 def test_a_claimed_cell_is_left_to_who_has_it(run, reported):
@@ -239,13 +263,13 @@ def test_a_claimed_cell_is_left_to_who_has_it(run, reported):
     assert reported == []
 
 
-def test_a_process_whose_parent_is_gone_stops_with_a_checkpoint(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "LOOK_EVERY_SECONDS", 0.05)
-    long = dataclasses.replace(plan.read_plan(whole / "plan.json"), epochs=40)
+def test_a_process_whose_parent_is_gone_stops_with_a_checkpoint(whole, tmp_path):
+    long = dataclasses.replace(read_plan(whole / "plan.json", Models), epochs=40)
     late = []  # a signal that comes when nothing is trained
     before = signal.signal(signal.SIGTERM, lambda *args: late.append(args))
     try:
-        found = cells.run_cell(tmp_path, long, Cell("1", 0), None, None, True, parent=1)
+        work = Work(StudyCampaign(), long, tmp_path, quiet=True, parent=1)
+        found = runner.train_chain(work, [Place(work.room, cell_of("1"), 0)])
     finally:
         signal.signal(signal.SIGTERM, before)
     assert found == [("k1-seed0", "stopped")]
@@ -280,23 +304,43 @@ def test_a_resume_refuses_another_setting(whole, capsys, flags, match):
 
 
 def test_a_resume_may_add_models_seeds_and_runs_without_annealing(whole, tmp_path):
-    planned = plan.read_plan(whole / "plan.json")
+    campaign = StudyCampaign()
+    planned = campaign.read_plan(whole / "plan.json")
     flags = td_iwae.parser().parse_args(
         ["--models", "2", "vanilla", "1", "4", "--seeds", "3", "--also-without-annealing"]
     )
-    more = plan.resumed_plan(planned, flags, tmp_path)
-    assert (more.models, more.seeds) == (("vanilla", "1", "2", "4"), 3)
-    assert len(more.cells) == 4 * 3 + 4
-    assert more.cells[:2] == planned.cells[:2]
-    *_, without = more.cells
-    assert without.name == "k4-noanneal-seed0"
-    assert without.config(more)["annealing"] == {}
-    assert planned.cells[0].config(more)["annealing"] != {}
+    more = planned.resumed(campaign.request(flags), tmp_path)
+    assert (more.selection.models, more.seeds) == (("vanilla", "1", "2", "4"), 3)
+    assert len(more.trainings) == 4 * 3 + 4
+    assert more.trainings[:2] == planned.trainings[:2]
+    *_, place = more.places(tmp_path / "runs")
+    assert place.name == "k4-noanneal-seed0"
+    config = campaign.config(more, place.cell, 0)
+    assert config.training.annealing == {}
+    assert campaign.config(more, planned.cells[0], 0).training.annealing != {}
+    place.directory.path.mkdir(parents=True)
+    place.directory.write_config(campaign.config(more, cell_of("4"), 0).with_facts(num_pixels=16))
     with pytest.raises(InputError, match=r"holds a run with annealing = .'z2': "):
-        without.check_run(more, Cell("4", 0).config(more))
+        runner._train(Work(campaign, more, tmp_path), place)
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(InputError, match=r"plan.json is damaged: KeyError\('models'\)"):
-        plan.read_plan(tmp_path / "plan.json")
+        campaign.read_plan(tmp_path / "plan.json")
+
+
+def test_a_plan_of_0_4_is_read():
+    folder = Path(td_iwae.__file__).parent / "results" / "td_iwae"
+    found = StudyCampaign().read_plan(folder / "plan.json")
+    assert found.selection == Models(("vanilla", "1", "10"), False)
+    assert (found.seeds, found.epochs, found.version) == (3, 20, "0.4.0")
+    more = found.resumed(Request(Models(None, True)), folder)
+    with (folder / "study.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    known = {(row["model"], row["seed"], row["annealed"]) for row in rows}
+    planned = {
+        (cell.label, str(seed), str("annealing" not in cell.settings))
+        for cell, seed in more.trainings
+    }
+    assert known <= planned
 
 
 @pytest.mark.parametrize(
@@ -326,32 +370,38 @@ def test_bad_input_is_one_line_and_leaves_no_plan(tmp_path, capsys, flags, match
 
 def test_the_budget_decides_the_epochs_of_all_cells_alike():
     """With known times the plan is a sum that can be done by hand."""
+    campaign = StudyCampaign()
     flags = ["--models", "vanilla", "1", "10", "--seeds", "2", "--budget", "60", *COMMON]
-    made = plan.new_plan(td_iwae.parser().parse_args(flags), "cpu", 2)
+    asked = campaign.request(td_iwae.parser().parse_args(flags))
+    made = campaign.new_plan(asked, "cpu", 2, None)
     assert made.shared["num_train"] == RunConfig().data.num_train  # written down
-    times = budget.Times({"vanilla": 1.0, "1": 2.0, "10": 10.0}, 0.4)
+    vanilla, one, ten = (cell.kind for cell in made.cells)
+    times = budget.Times({vanilla: 1.0, one: 2.0, ten: 10.0}, {2: 0.4})
     draws = RunConfig().evaluation.posterior_data * RunConfig().evaluation.posterior_draws
 
-    def evaluation(k):
+    def judging(k):
         return budget.START_SECONDS + 5 * 0.4 + draws * k * 0.4 / 20
 
-    assert budget.evaluation_seconds(made, Cell("10", 0), 0.4) == pytest.approx(evaluation(10))
+    def fitted(made, times):
+        return budget.with_epochs(campaign, made, times, 1_000)
+
+    assert budget.judging_seconds(campaign, made, cell_of("10"), 0.4) == pytest.approx(judging(10))
     # Two at a time: both cells of k = 10, then both of k = 1, then both of vanilla.
-    seconds = 60 * 60 * (1 - budget.SLACK) - evaluation(10) - 2 * evaluation(1)
-    assert budget.with_epochs(made, times).epochs == seconds // 13
+    seconds = 60 * 60 * (1 - budget.SLACK) - judging(10) - 2 * judging(1)
+    assert fitted(made, times).epochs == seconds // 13
     tenth = dataclasses.replace(made, budget_minutes=1e6)
-    assert budget.with_epochs(tenth, times).epochs == 5_000
-    slow = budget.Times({"vanilla": 1e3, "1": 1e3, "10": 1e3}, 0.4)
-    wanted = math.ceil((3e3 + evaluation(10) + 2 * evaluation(1)) / (1 - budget.SLACK) / 60)
+    assert fitted(tenth, times).epochs == 5_000
+    slow = budget.Times(dict.fromkeys(times.epoch, 1e3), {2: 0.4})
+    wanted = math.ceil((3e3 + judging(10) + 2 * judging(1)) / (1 - budget.SLACK) / 60)
     with pytest.raises(InputError, match=f"6 cells with --jobs 2: that takes about {wanted} min"):
-        budget.with_epochs(made, slow)
-    both = budget.slowest([times, budget.Times({"vanilla": 3.0, "1": 1.0, "10": 10.0}, 0.1)])
-    assert both == ({"vanilla": 3.0, "1": 2.0, "10": 10.0}, 0.4)
+        fitted(made, slow)
+    both = budget.slowest([times, budget.Times({vanilla: 3.0, one: 1.0, ten: 10.0}, {2: 0.1})])
+    assert both == ({vanilla: 3.0, one: 2.0, ten: 10.0}, {2: 0.4})
 
 
 def test_a_budget_is_planned_with_measured_times(run, monkeypatch):
     monkeypatch.setattr(budget, "START_SECONDS", 0.0)
-    monkeypatch.setattr(budget, "MOST_EPOCHS", 3)
+    monkeypatch.setattr(study_campaign, "MOST_EPOCHS", 3)
     flags = ["--models", "1", "--seeds", "1", "--budget", "2", *COMMON, "--batch-size", "10"]
     code, out, err = run(*flags, *run.new[-2:])
     assert code == 0, err
@@ -361,3 +411,13 @@ def test_a_budget_is_planned_with_measured_times(run, monkeypatch):
     assert 1 <= made["epochs"] <= 3
     assert "(budget 2)" in out
     assert Path(made["shared"]["dataset"]).is_file()
+
+
+def test_the_command_is_told_by_the_name_it_was_typed_with(capsys):
+    assert td_iwae.main(["--resume"], prog="pyro-vae study") == 2
+    assert capsys.readouterr().err.startswith("pyro-vae study: --resume wants --run-dir DIR")
+    with pytest.raises(SystemExit):
+        td_iwae.main(["--help"], prog="pyro-vae study")
+    out = capsys.readouterr().out
+    assert "pyro-vae study --budget 120 --preset paper" in out
+    assert "S0" not in out
