@@ -182,6 +182,7 @@ def test_a_run_of_fit_by_hand_is_taken_over(run, whole, images):
     _, threads = workers(1, torch.device("cpu"))  # sums of as many parts have the same bits
     torch.set_num_threads(threads)
     mine = ["--objective", "iwae", "--dataset", str(images), *SMALL[4:], *COMMON, "--quiet"]
+    mine += ["--valid-size", "5", "--posterior-data", "2", "--posterior-draws", "3", "--no-compile"]
     for kind, seed in ((["1"], 0), (["2", "--lr", "0.01"], 1)):
         path = run.folder / "runs" / f"k{kind[0]}-seed{seed}"
         flags = [*mine, "--num-particles", *kind, "--seed", str(seed), "--run-dir", str(path)]
@@ -377,7 +378,8 @@ def test_the_budget_decides_the_epochs_of_all_cells_alike():
     assert made.shared["num_train"] == RunConfig().data.num_train  # written down
     vanilla, one, ten = (cell.kind for cell in made.cells)
     times = budget.Times({vanilla: 1.0, one: 2.0, ten: 10.0}, {2: 0.4})
-    draws = RunConfig().evaluation.posterior_data * RunConfig().evaluation.posterior_draws
+    kept = campaign.config(made, made.cells[0], 0).evaluation
+    draws = kept.posterior_data * kept.posterior_draws
 
     def judging(k):
         return budget.START_SECONDS + 5 * 0.4 + draws * k * 0.4 / 20
