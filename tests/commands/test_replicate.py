@@ -48,8 +48,11 @@ def digits(tmp_path_factory):
 
 
 @pytest.fixture
-def run(digits, tmp_path, capsys):
-    """The command with small settings; returns exit code, stdout, stderr."""
+def run(digits, tmp_path, capsys, monkeypatch):
+    """The command with small settings and no compiler; returns exit code, stdout, stderr."""
+    settings = TableCampaign.settings
+    plain = {"compile": False}
+    monkeypatch.setattr(TableCampaign, "settings", lambda *given: {**settings(*given), **plain})
 
     def call(*flags, folder=tmp_path / "results"):
         threads = torch.get_num_threads()
@@ -498,6 +501,7 @@ def test_every_table_has_both_recipes_and_every_cell_an_objective():
             objective = config.objective.make()
             assert objective.num_particles == cell.num_particles
             assert config.training.annealing == {}
+            assert config.objective.thin is None  # the papers differentiate all particles
             assert cell.start is None or cell.start.name in names
         assert any("mlmi4" in row.published for row in table.rows), name
     assert fitting.CPU_CHUNK >= 1_000  # what the timing of a step relies on: one pass per batch
