@@ -35,7 +35,7 @@ from pyro_vae.errors import check_count
 from pyro_vae.evaluation import Bracket, Evaluation, ais, bidirectional, evaluate
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.runs import RunDirectory, load_run
-from pyro_vae.runs.job import device_named
+from pyro_vae.runs.job import check_same_data, device_named
 from pyro_vae.version import __version__
 
 PROG = "bracket.py"
@@ -84,7 +84,7 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="seed of simulated data, chains and particles (0)"
     )
     p.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
-    p.add_argument("--data-dir", metavar="DIR", help="data files (default: $PYRO_VAE_DATA)")
+    p.add_argument("--data-dir", metavar="DIR", help="where the run's data lie now")
     p.add_argument("--quiet", action="store_true", help="print the table only")
     return p
 
@@ -116,8 +116,10 @@ def _bracketed(flags: argparse.Namespace) -> dict[str, Kind]:
     """Means on simulated and on test data."""
     device = device_named(flags.device)
     model, guide, config = load_run(flags.run, device)
-    settings = config.data_arguments | {"data_dir": flags.data_dir}
-    test = load_dataset(**settings).test[: flags.num_data].to(device)
+    moved = {} if flags.data_dir is None else {"data_dir": flags.data_dir}
+    data = load_dataset(**config.data_arguments | moved)
+    check_same_data(config, data, flags.run)
+    test = data.test[: flags.num_data].to(device)
     annealing = {
         "num_particles": flags.chains,
         "num_temperatures": flags.temperatures,

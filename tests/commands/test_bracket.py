@@ -1,11 +1,15 @@
 """bracket.py on a small run: what it prints and writes, and bad input."""
 
+import dataclasses
 import json
+import shutil
 
 import pytest
 
 from experiments import bracket
-from tests.conftest import run_fit
+from pyro_vae.datasets import load_dataset
+from pyro_vae.runs import RunDirectory
+from tests.conftest import run_fit, write_images
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +50,30 @@ def test_bad_input_is_one_line(digits_run, capsys, flags, match):
     err = capsys.readouterr().err
     assert match in err
     assert err.count("\n") == 1
+
+
+def test_the_data_are_those_of_the_run(digits_run, tmp_path, capsys, monkeypatch):
+    """They are looked for where the run had them, and must be the same."""
+    directory = RunDirectory(shutil.copytree(digits_run, tmp_path / "copy"))
+    config = directory.read_config()
+
+    def of(dataset):
+        data = dataclasses.replace(config.data, dataset=str(dataset), data_dir=str(tmp_path))
+        directory.write_config(dataclasses.replace(config, data=data))
+        few = ["--num-data", "2", "--temperatures", "5", "--eval-particles", "10", "--quiet"]
+        return bracket.main([str(directory.path), *few])
+
+    folders = []
+
+    def watched(**arguments):
+        folders.append(arguments["data_dir"])
+        return load_dataset(**arguments)
+
+    monkeypatch.setattr(bracket, "load_dataset", watched)
+    assert of(config.data.dataset) == 0
+    assert folders == [str(tmp_path)]
+    assert of(write_images(tmp_path / "others.npy", seed=1)) == 2
+    assert "the data are not those that" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_run(tmp_path, capsys):
