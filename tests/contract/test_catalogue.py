@@ -8,6 +8,7 @@ import torch
 from analysis.reporting.study import Subject
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import CATALOGUE, num_proposals
+from pyro_vae.runs.config import ObjectiveConfig, RunConfig
 from tests.conftest import objective_named, tiny_pair
 
 SETTINGS = {"inner": 2, "alpha": None, "beta": 0.5}
@@ -37,7 +38,8 @@ def test_an_entry_says_where_it_is_from_and_what_it_is_told(name):
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_exports_and_reports_agree_on_what_an_objective_fits(name):
     assert num_proposals(name, 6, SETTINGS) == PROPOSALS[name]
-    config = {"objective": name, "num_particles": 6, **SETTINGS}
+    objective = ObjectiveConfig(name=name, num_particles=6, settings=SETTINGS)
+    config = RunConfig(objective=objective)
     subject = Subject(SimpleNamespace(config=config), name, None, None)
     assert subject.proposals == PROPOSALS[name]
     assert subject.weighted == (PROPOSALS[name] > 1)
