@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = house.ROOMS
 OURS = house.ours()
 MAX_LINES, MAX_PARAMETERS, MAX_LOOSE, MAX_SKIPS = 300, 10, 8, 3
+MAX_KEY_READS, MAX_SHARED_NAMES = 5.0, 3  # reads per 1000 lines
 
 # Programs make weights, weights make objectives, objectives train, evaluation judges, runs keep:
 # a room may import those that stand before it here.
@@ -178,6 +179,21 @@ def test_few_files_lie_loose():
 def test_tables_alone_are_kept_from_the_formatter():
     folders = [ROOT / room for room in (*ROOMS, "tests", "benchmarks")]
     assert house.House("all", folders).skips <= MAX_SKIPS
+
+
+def test_attributes_are_read_rather_than_keys():
+    for room in ("", *(f"{name}/" for name in ROOMS)):
+        assert OURS.key_reads(room) <= MAX_KEY_READS, room
+
+
+def test_file_names_stand_in_one_folder():
+    shared = OURS.shared_names(house.MATRIX)
+    assert len(shared) <= MAX_SHARED_NAMES, shared
+
+
+def test_no_function_but_a_facade_has_many_parameters():
+    worst = OURS.inner_functions[0]
+    assert worst.parameters <= MAX_PARAMETERS, worst
 
 
 def test_facades_are_what_they_are_listed_for():

@@ -34,7 +34,7 @@ def expected_x(model: Callable, latents: Mapping[str, Tensor], x: Tensor | None 
     number = len(next(iter(latents.values())))
     with traces.particles(number):
         site = traces.run(model, (x,), {}, SetValues(latents))["x"]
-    return site["fn"].mean.expand(number, *x.shape)
+    return site.fn.mean.expand(number, *x.shape)
 
 
 @torch.no_grad()

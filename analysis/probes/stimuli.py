@@ -75,7 +75,7 @@ def response(
         if above.pop(level, None) is None:
             raise InputError(f"the guide has no level {level!r}; it has {', '.join(above)}")
         site = traces.run(guide, (x,), {}, SetValues(above))[level]
-    mean = site["fn"].mean.expand(num_samples, len(x), *site["value"].shape[2:])
+    mean = site.fn.mean.expand(num_samples, len(x), *site.value.shape[2:])
     return mean.double().mean(0).cpu().numpy()
 
 

@@ -67,7 +67,7 @@ def _weighted(
         shown = x.masked_fill(hidden, 0.0)  # they do not count, but have to be in the support
         scored = traces.run(model, (shown,), {}, SetValues(traces.latent_values(drawn)))
     terms = read(scored, drawn)
-    pixels = scored["x"]["fn"]
+    pixels = scored["x"].fn
     seen = _visible_log_likelihood(pixels, shown, ~hidden)
     log_w = terms.log_w - terms.log_likelihood + seen  # (K, N)
     mean = (normalised_weights(log_w)[..., None] * pixels.mean[..., hidden]).sum(0)

@@ -130,6 +130,11 @@ class SplitArrays:
     labels: dict[str, Tensor] | None
     label_names: tuple[str, ...]
 
+    @property
+    def train(self) -> np.ndarray:
+        """Rows of the training split, (N, ...)."""
+        return self.images["train"]
+
 
 def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None) -> SplitArrays:
     """Hold out rows of ``raw.train``, given by index, as valid and (where raw has none) test.
@@ -139,10 +144,11 @@ def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None
     """
     held_out = valid if test is None else np.concatenate([valid, test])
     train = np.setdiff1d(np.arange(len(raw.train)), held_out)
-    images = {"train": raw.train[train], "valid": raw.train[valid]}
+    rows = raw.train[train]
+    images = {"train": rows, "valid": raw.train[valid]}
     images["test"] = raw.test if test is None else raw.train[test]
-    if images["train"].min() == images["train"].max():
-        value = images["train"].flat[0]
+    if rows.min() == rows.max():
+        value = rows.flat[0]
         raise InputError(f"{raw.origin}: all training values are {value}: zero variance")
     if raw.train_labels is None or (test is None and raw.test_labels is None):
         return SplitArrays(raw.origin, images, None, ())
@@ -170,9 +176,9 @@ def dataset_from_arrays(
     Raises:
         InputError: values outside the interval of ``pixels``, or hardly any variance.
     """
-    shape = image_shape(arrays.images["train"].shape[1:])
+    shape = image_shape(arrays.train.shape[1:])
     if pixels.standardised:
-        mean, scale = mean_and_scale(arrays.images["train"])
+        mean, scale = mean_and_scale(arrays.train)
         if scale < MIN_SCALE:
             raise InputError(
                 f"{arrays.origin}: training values vary by {scale:g} only: zero variance"
@@ -190,7 +196,7 @@ def dataset_from_arrays(
 
 def dataset_as_is(name: str, arrays: SplitArrays) -> Dataset:
     """Split rows, already whitened and standardised by whoever wrote the file, unchanged."""
-    shape = image_shape(arrays.images["train"].shape[1:])
+    shape = image_shape(arrays.train.shape[1:])
     return _assemble(name, arrays, ArrayPreprocessing(STANDARDISED, shape, 0.0, 1.0), {})
 
 
@@ -207,7 +213,7 @@ def _assemble(
     info = {
         "origin": arrays.origin,
         "counts": {split: len(rows[split]) for split in rows},
-        "row_shape": list(arrays.images["train"].shape[1:]),
+        "row_shape": list(arrays.train.shape[1:]),
         **scaling,
     }
     return Dataset(

@@ -106,7 +106,7 @@ def _run(model: Callable, x: Data) -> tuple[dict[str, torch.Size], dict[str, Ten
             for name, site in traces.sample_sites(
                 traces.run(model, as_arguments(rows), {})
             ).items():
-                shapes[name] = site["value"].shape[1:]
-                if site["is_observed"]:
-                    columns.setdefault(name, []).append(site["value"])
+                shapes[name] = site.value.shape[1:]
+                if site.is_observed:
+                    columns.setdefault(name, []).append(site.value)
     return shapes, {name: torch.cat(values) for name, values in columns.items()}

@@ -30,8 +30,9 @@ from pyro_vae.weights import traces
 from pyro_vae.weights.densities import NoInverse, reads_late
 from pyro_vae.weights.handlers import DrawAndSet, SetValues
 from pyro_vae.weights.log_weights import LogWeights, log_guides, read, run_pair
-from pyro_vae.weights.preconditions import Sites, check_reparameterised
+from pyro_vae.weights.preconditions import check_reparameterised
 from pyro_vae.weights.repeats import Repeat, check_cut
+from pyro_vae.weights.site import Sites
 
 
 class GradientGate:
@@ -265,7 +266,7 @@ def _aliased(sites: Sites) -> dict[str, Tensor]:
     function of the value: a density read from its memory has no path along the draw.
     """
     return {
-        name: value.view_as(value) if reads_late(sites[name]["fn"]) else value
+        name: value.view_as(value) if reads_late(sites[name].fn) else value
         for name, value in traces.latent_values(sites).items()
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pyro_vae.datasets import DATASETS, PATCH_DATASETS
@@ -45,30 +46,31 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
         check_choice("setting", name, _FLAGS)
     if "objective" in given:
         check_choice("objective", given["objective"], OBJECTIVES)
-    values = RunConfig().settings | ({} if base is None else _kept(base, given)) | dict(given)
-    pair = RunConfig.from_settings(values).pair
+    kept = {} if base is None else _kept(base, given)
+    values = SimpleNamespace(**RunConfig().settings | kept | dict(given))
+    pair = RunConfig.from_settings(vars(values)).pair
     arch = pair.architecture
-    if values["recipe"] is None:
-        values["recipe"] = recipe_name(pair.model, pair.preset)
-    plan = named_recipe(values["recipe"])
-    if values["lr"] is None and values["lr_stages"] is None and plan.stages:
-        values["lr_stages"] = tuple(plan.stages)
+    if values.recipe is None:
+        values.recipe = recipe_name(pair.model, pair.preset)
+    plan = named_recipe(values.recipe)
+    if values.lr is None and values.lr_stages is None and plan.stages:
+        values.lr_stages = tuple(plan.stages)
     for name, value in _entries_of(plan).items():
-        if values[name] is None and not (name == "lr" and values["lr_stages"]):
-            values[name] = value
-    values["thin"] = _thin(values, values["thin"])
-    values["annealing"] = _annealing(values["annealing"], len(arch.units))
-    if not cuts_patches(values["dataset"], values["patch_size"]):
-        _refuse_patch_settings(given, values["dataset"])
-        values |= dict.fromkeys(PATCH_SETTINGS)
-    elif values["patch_size"] is None:
-        values["patch_size"] = PATCH_SIZE
-    if values["binarise"] is not None and not arch.pixels.drawn:
+        if getattr(values, name) is None and not (name == "lr" and values.lr_stages):
+            setattr(values, name, value)
+    values.thin = _thin(values, values.thin)
+    values.annealing = _annealing(values.annealing, len(arch.units))
+    if not cuts_patches(values.dataset, values.patch_size):
+        _refuse_patch_settings(given, values.dataset)
+        vars(values).update(dict.fromkeys(PATCH_SETTINGS))
+    elif values.patch_size is None:
+        values.patch_size = PATCH_SIZE
+    if values.binarise is not None and not arch.pixels.drawn:
         raise InputError(
             f"--binarise is for models with Bernoulli pixels; {pair.model} has a "
             f"{arch.pixels.likelihoods[0]} likelihood"
         )
-    config = RunConfig.from_settings(values)
+    config = RunConfig.from_settings(vars(values))
     check_config(config)
     return config
 
@@ -119,25 +121,25 @@ def resumed_config(stored: RunConfig, given: Mapping[str, Any], epochs_done: int
     """
     if given.get("objective") is not None:
         check_choice("objective", given["objective"], OBJECTIVES)
-    values = stored.settings
+    values = SimpleNamespace(**stored.settings)
     for name, value in given.items():
         check_choice("setting", name, _FLAGS)
         if name == "annealing":
             value = _annealing(value, len(stored.pair.architecture.units))
-        if name not in _MAY_CHANGE and values[name] != value:
-            kept = values[name]
-            if name == "lr" and values["lr_stages"]:
+        if name not in _MAY_CHANGE and getattr(values, name) != value:
+            kept = getattr(values, name)
+            if name == "lr" and values.lr_stages:
                 kept = f"the stages {', '.join(f'{rate:.2g}' for rate in values['lr_stages'])}"
             flag = "--no-anneal" if name == "annealing" and not value else flag_of(name)
             raise InputError(f"{flag} {value} cannot change on --resume: the run has {kept}")
-    values |= given
-    if values["objective"] != stored.objective.name:
+    vars(values).update(given)
+    if values.objective != stored.objective.name:
         # Settings and estimator belong to the objective that was; those of the new one are given.
-        values |= {name: given.get(name) for name in (*SETTINGS, "estimator")}
+        vars(values).update({name: given.get(name) for name in (*SETTINGS, "estimator")})
     if given.keys() & {"thin", "num_particles", "objective", "chunk_size"}:
-        values["thin"] = _thin(values, given.get("thin", "auto"))
-    values["annealing"] = stored.training.annealing
-    config = RunConfig.from_settings(values, stored.facts)
+        values.thin = _thin(values, given.get("thin", "auto"))
+    values.annealing = stored.training.annealing
+    config = RunConfig.from_settings(vars(values), stored.facts)
     check_config(config)
     return _with_history(stored, config, epochs_done)
 
@@ -206,16 +208,16 @@ def check_config(config: RunConfig) -> None:
         )
 
 
-def _thin(values: Mapping[str, Any], kept: int | str | None) -> int | None:
+def _thin(values: SimpleNamespace, kept: int | str | None) -> int | None:
     """Particles per datum that are differentiated; None for all.
 
     Where nothing is given they are thinned where that was measured to win in bound per minute.
     """
-    num_particles = values["num_particles"]
+    num_particles = values.num_particles
     if kept == "auto":
         # Thinned particles are run at once, so they must fit into a chunk.
-        at_once = values["chunk_size"] or CPU_CHUNK
-        pays = CATALOGUE[values["objective"]].thins and _THIN_FROM <= num_particles <= at_once
+        at_once = values.chunk_size or CPU_CHUNK
+        pays = CATALOGUE[values.objective].thins and _THIN_FROM <= num_particles <= at_once
         return default_kept(num_particles) if pays else None
     if kept is None:
         return None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
 from numbers import Number
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.distributions.util import scale_and_mask
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Independent
 
 from pyro_vae.errors import InputError
+from pyro_vae.weights.site import Site
 
 _PACKAGES = ("torch.distributions.", "pyro.distributions.")
 _WRAPPERS = (Independent, dist.MaskedDistribution, ExpandedDistribution)
@@ -25,31 +24,26 @@ class NoInverse(InputError):
     """A flow without an inverse is asked for the density of a value that it did not just draw."""
 
 
-def carries_probability(site: Mapping) -> bool:
-    """Neither the indices of a plate nor a ``pyro.deterministic`` site do."""
-    return not site_is_subsample(site) and not site["infer"].get("_deterministic", False)
-
-
-def log_prob(site: Mapping) -> Tensor:
+def log_prob(site: Site) -> Tensor:
     """log-probability with the site's mask and without any scale.
 
     Raises:
         NoInverse: the site is a flow without an inverse, at a value from elsewhere.
     """
-    if "scored" in site:  # where the program sampled it
-        return site["scored"]
+    if site.scored is not None:  # where the program sampled it
+        return site.scored
     try:
-        density = site["fn"].log_prob(site["value"])
+        density = site.fn.log_prob(site.value)
     except (KeyError, NotImplementedError) as error:
         frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
         if frame.f_code.co_name != "_inverse":
             raise
         raise NoInverse(
-            f"site {site['name']!r} is drawn through {type(frame.f_locals['self']).__name__}, "
+            f"site {site.name!r} is drawn through {type(frame.f_locals['self']).__name__}, "
             "which has no inverse: it scores what it has just drawn itself and no value from "
             "elsewhere"
         ) from error
-    return scale_and_mask(density, mask=site["mask"])
+    return scale_and_mask(density, mask=site.mask)
 
 
 def reads_late(fn: dist.Distribution) -> bool:

@@ -12,17 +12,17 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Size, Tensor
 
 from pyro_vae.errors import InputError
-from pyro_vae.weights.densities import carries_probability, log_prob, reads_late
+from pyro_vae.weights.densities import log_prob, reads_late
 from pyro_vae.weights.preconditions import check_location_scale
+from pyro_vae.weights.site import Site
 from pyro_vae.weights.unit_kl import units_of
 
 
 class Record(Messenger):
-    """Keeps the message of every sample site.
+    """Keeps every sample site.
 
     With ``score`` sites that may read parameters when they are scored are scored as they are met,
     while draw, score and cut see the same ones; the others when they are read.
@@ -30,15 +30,16 @@ class Record(Messenger):
 
     def __init__(self, score: bool = True) -> None:
         super().__init__()
-        self.sites: dict[str, dict] = {}
+        self.sites: dict[str, Site] = {}
         self.score = score
 
     def _pyro_post_sample(self, msg) -> None:
-        if msg["name"] in self.sites:
-            raise RuntimeError(f"Multiple sample sites named {msg['name']!r}")
-        self.sites[msg["name"]] = msg
-        if self.score and carries_probability(msg) and reads_late(msg["fn"]):
-            msg["scored"] = log_prob(msg)
+        site = Site(msg)
+        if site.name in self.sites:
+            raise RuntimeError(f"Multiple sample sites named {site.name!r}")
+        self.sites[site.name] = site
+        if self.score and site.carries_probability and reads_late(site.fn):
+            site.scored = log_prob(site)
 
 
 class SetValues(Messenger):
@@ -49,12 +50,13 @@ class SetValues(Messenger):
         self.values = values
 
     def _pyro_sample(self, msg) -> None:
-        if not msg["is_observed"] and msg["name"] in self.values:
-            msg["value"] = self._value(msg)
+        site = Site(msg)
+        if not site.is_observed and site.name in self.values:
+            msg["value"] = self._value(site)
             msg["done"] = True
 
-    def _value(self, msg: Mapping) -> Tensor:
-        return self.values[msg["name"]]
+    def _value(self, site: Site) -> Tensor:
+        return self.values[site.name]
 
 
 class DrawAndSet(SetValues):
@@ -69,16 +71,16 @@ class DrawAndSet(SetValues):
         super().__init__(values)
         self.num_particles = num_particles
 
-    def _value(self, msg: Mapping) -> Tensor:
-        self._draw(msg)
-        return super()._value(msg)
+    def _value(self, site: Site) -> Tensor:
+        self._draw(site)
+        return super()._value(site)
 
     @torch.no_grad()
-    def _draw(self, msg: Mapping) -> None:
-        if self.num_particles is None or site_is_subsample(msg):
-            msg["fn"](*msg["args"], **msg["kwargs"])
+    def _draw(self, site: Site) -> None:
+        if self.num_particles is None or site.is_subsample:
+            site.draw()
             return
-        base = check_location_scale(msg["name"], msg["fn"])
+        base = check_location_scale(site.name, site.fn)
         shape = (self.num_particles, *base.batch_shape[1:])
         type(base)(base.loc.new_zeros(shape), base.scale.new_ones(shape)).rsample()
 
@@ -106,13 +108,13 @@ class RedrawValues(DrawAndSet):
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__(values, getattr(values, "noise_of", None))
 
-    def _value(self, msg: Mapping) -> Tensor:
+    def _value(self, site: Site) -> Tensor:
         if self.num_particles is not None:
-            self._draw(msg)
-        old = self.values[msg["name"]]
-        if site_is_subsample(msg):
+            self._draw(site)
+        old = self.values[site.name]
+        if site.is_subsample:
             return old
-        base = check_location_scale(msg["name"], msg["fn"])
+        base = check_location_scale(site.name, site.fn)
         noise = ((old - base.loc) / base.scale).detach()
         return base.loc + base.scale * noise
 
@@ -140,14 +142,15 @@ class anneal(Messenger):
         self.betas = dict(betas)
 
     def _pyro_sample(self, msg) -> None:
-        beta = self.betas.get(msg["name"])
+        site = Site(msg)
+        beta = self.betas.get(site.name)
         if beta is None:
             return
-        if msg["is_observed"]:
-            raise ValueError(f"site {msg['name']!r} is observed; only latent sites are annealed")
+        if site.is_observed:
+            raise ValueError(f"site {site.name!r} is observed; only latent sites are annealed")
         # Without another scale it is the very same object in model and guide, which spares the
         # preconditions a comparison of tensors.
-        scale = msg["scale"]
+        scale = site.scale
         msg["scale"] = beta if isinstance(scale, float) and scale == 1.0 else scale * beta
 
 
@@ -180,19 +183,20 @@ class pruned(Messenger):
         self.met: set[str] = set()  # named sites that a program had
 
     def _pyro_sample(self, msg) -> None:
-        name = msg["name"]
+        site = Site(msg)
+        name = site.name
         if name not in self.active:
             return
-        if msg["is_observed"]:
+        if site.is_observed:
             raise InputError(f"site {name!r} is observed; only units of latent sites are removed")
         self.met.add(name)
-        fn = msg["fn"]
+        fn = site.fn
         # The mask of the site itself stays where it is.
-        units, mask = units_of({**msg, "mask": None}, "pair")
+        units, mask = units_of(Site({**msg, "mask": None}), "pair")
         keep = self._keep(name, fn.event_shape)
-        if not msg["done"]:
-            msg["value"], msg["done"] = fn(*msg["args"], **msg["kwargs"]), True
-        value = msg["value"]
+        if not site.is_drawn:
+            msg["value"], msg["done"] = site.draw(), True
+        value = site.value
         keep = keep.to(value.device)
         if not units.support.check(torch.zeros_like(value)).all():
             raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from pyro_vae.rows import Data, count_rows
 from pyro_vae.weights.log_weights import guide_sites
 from pyro_vae.weights.preconditions import check_all_rows, innermost
+from pyro_vae.weights.site import Site
 
 
 class Level:
@@ -19,8 +20,8 @@ class Level:
     given the drawn parents; they are asked of the family when they are read.
     """
 
-    def __init__(self, site: Mapping) -> None:
-        self._fn, self._value = site["fn"], site["value"]
+    def __init__(self, site: Site) -> None:
+        self._fn, self._value = site.fn, site.value
 
     @property
     def draws(self) -> Tensor:

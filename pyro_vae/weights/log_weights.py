@@ -24,7 +24,6 @@ from pyro_vae.torch_state import evaluating
 from pyro_vae.weights import densities, traces
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.preconditions import (
-    Sites,
     auxiliaries,
     check_auxiliary_scales,
     check_closed_form,
@@ -34,9 +33,9 @@ from pyro_vae.weights.preconditions import (
     check_reparameterised,
     check_same_latents,
     common_scale,
-    is_auxiliary,
     latent_beta,
 )
+from pyro_vae.weights.site import Site, Sites
 from pyro_vae.weights.unit_kl import closed_form, unit_kl
 
 
@@ -162,11 +161,11 @@ def log_weights(model: Callable, guide: Callable, x: Data, num_particles: int = 
     return run_pair(model, guide, args, {}, num_particles)
 
 
-def guide_sites(guide: Callable, x: Data, num_particles: int) -> dict[str, Mapping]:
+def guide_sites(guide: Callable, x: Data, num_particles: int) -> dict[str, Site]:
     """Draw from the guide, in evaluation mode: latent -> its ``fn`` and ``value``, (K, B, ...)."""
     with evaluating(guide), traces.particles(num_particles):
         sites = traces.sample_sites(traces.run(guide, as_arguments(x), {}, score=False))
-    return {name: site for name, site in sites.items() if not is_auxiliary(site)}
+    return {name: site for name, site in sites.items() if not site.is_auxiliary}
 
 
 def run_pair(
@@ -205,7 +204,7 @@ def read(
 ) -> LogWeights:
     """The terms of two recorded programs; every breach of a precondition names its site."""
     model_sites, guide_sites = traces.sample_sites(model_sites), traces.sample_sites(guide_sites)
-    observed = {name: site for name, site in model_sites.items() if site["is_observed"]}
+    observed = {name: site for name, site in model_sites.items() if site.is_observed}
     latent = [name for name in model_sites if name not in observed]
     if not observed:
         raise ValueError("the model observes no site; give the data with pyro.sample(..., obs=x)")
@@ -217,12 +216,12 @@ def read(
         check_density(name, drawn, site, auxiliary[name])
         # The density of a transformed auxiliary site is not that of the level's own distribution.
         by_form = analytic and not auxiliary[name]
-        closed = closed_form(drawn["fn"], site["fn"]) if by_form else None
+        closed = closed_form(drawn.fn, site.fn) if by_form else None
         if closed is None:
             log_prior[name] = _log_prob(name, site, "model")
             log_guide[name] = _log_guide(name, guide_sites, auxiliary[name])
         else:
-            kl[name] = scale_and_mask(closed, mask=drawn["mask"])
+            kl[name] = scale_and_mask(closed, mask=drawn.mask)
             check_log_prob(name, drawn, kl[name], "guide", traces.PARTICLE_PLATE)
     log_likelihoods = {name: _log_prob(name, site, "model") for name, site in observed.items()}
     check_one_data_plate(model_sites, guide_sites, traces.PARTICLE_PLATE)
@@ -233,7 +232,7 @@ def read(
         log_prior=log_prior,
         log_guide=log_guide,
         kl=kl,
-        latents={name: guide_sites[name]["value"] for name in latent},
+        latents={name: guide_sites[name].value for name in latent},
         betas={
             name: latent_beta(name, model_sites[name], guide_sites[name], data_scale)
             for name in latent
@@ -260,7 +259,7 @@ def _log_guide(name: str, guide_sites: Sites, auxiliary: Sequence[str]) -> Tenso
     return sum(rest, first)
 
 
-def _log_prob(name: str, site: Mapping, program: str) -> Tensor:
+def _log_prob(name: str, site: Site, program: str) -> Tensor:
     """Unscaled, masked log-probability of a site, checked to be (K, B)."""
     log_prob = densities.log_prob(site)
     check_log_prob(name, site, log_prob, program, traces.PARTICLE_PLATE)

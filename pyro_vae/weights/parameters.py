@@ -12,7 +12,7 @@ from pyro_vae.torch_state import evaluating
 from pyro_vae.weights import traces
 from pyro_vae.weights.densities import log_prob
 from pyro_vae.weights.handlers import SetValues
-from pyro_vae.weights.preconditions import Sites
+from pyro_vae.weights.site import Sites
 
 
 class _TakenNames(Messenger):

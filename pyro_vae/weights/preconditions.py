@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError
-
-Sites = Mapping[str, Mapping]
+from pyro_vae.weights.site import Site, Sites
 
 
 def check_reparameterised(guide_sites: Sites) -> None:
     """Refuse latents without ``rsample``: they would silently get no pathwise gradient."""
     for name, site in guide_sites.items():
-        if not site["fn"].has_rsample:
+        if not site.fn.has_rsample:
             raise ValueError(
-                f"site {name!r} in the guide is {type(site['fn']).__name__}, which has no rsample: "
+                f"site {name!r} in the guide is {type(site.fn).__name__}, which has no rsample: "
                 "it would get no pathwise gradient. Use a reparameterised distribution, or Pyro's "
                 "Trace_ELBO."
             )
@@ -71,11 +70,6 @@ def check_closed_form(guide: object, guide_sites: Sites, model_sites: Sites) -> 
         )
 
 
-def is_auxiliary(site: Mapping) -> bool:
-    """Whether a guide marks a site as auxiliary: drawn on the way to a latent, absent in models."""
-    return bool(site["infer"].get("is_auxiliary", False))
-
-
 def auxiliaries(latent: Iterable[str], guide_sites: Sites) -> dict[str, list[str]]:
     """Latent -> the guide's auxiliary sites that its value is a function of.
 
@@ -89,9 +83,9 @@ def auxiliaries(latent: Iterable[str], guide_sites: Sites) -> dict[str, list[str
     """
     latent = list(latent)
     found: dict[str, list[str]] = {name: [] for name in latent}
-    points = [n for n in latent if n in guide_sites and _is_point(guide_sites[n]["fn"])]
+    points = [n for n in latent if n in guide_sites and _is_point(guide_sites[n].fn)]
     for name, site in guide_sites.items():
-        if name in latent or not is_auxiliary(site):
+        if name in latent or not site.is_auxiliary:
             continue
         owner = name.removesuffix("_unconstrained")
         if owner not in points:
@@ -111,13 +105,11 @@ def _is_point(fn: dist.Distribution) -> bool:
     return isinstance(innermost(fn), dist.Delta)
 
 
-def check_density(
-    name: str, guide_site: Mapping, model_site: Mapping, auxiliary: Sequence[str]
-) -> None:
+def check_density(name: str, guide_site: Site, model_site: Site, auxiliary: Sequence[str]) -> None:
     """Refuse a guide that puts all on one point of a latent with a density (``AutoDelta``)."""
-    if auxiliary or not _is_point(guide_site["fn"]) or _is_point(model_site["fn"]):
+    if auxiliary or not _is_point(guide_site.fn) or _is_point(model_site.fn):
         return
-    if not model_site["fn"].support.is_discrete:
+    if not model_site.fn.support.is_discrete:
         raise InputError(
             f"site {name!r} in the guide is Delta, which has no density to weigh that of the model "
             "by: p(x, z) at a point is no bound on log p(x). Give the latent a density; a Delta of "
@@ -131,7 +123,7 @@ def check_auxiliary_scales(
     """Auxiliary sites are scaled as the data are; a level's beta is put on the latent."""
     for names in auxiliary.values():
         for name in names:
-            if not _equal(guide_sites[name]["scale"], data_scale):
+            if not _equal(guide_sites[name].scale, data_scale):
                 raise InputError(
                     f"auxiliary site {name!r} of the guide is scaled by "
                     f"{guide_sites[name]['scale']}, the data by {data_scale}; scale the latent"
@@ -140,7 +132,7 @@ def check_auxiliary_scales(
 
 def check_same_latents(latent: Sequence[str], guide_sites: Sites) -> None:
     """The guide must draw every latent of the model, and beside auxiliary sites nothing else."""
-    drawn = [name for name, site in guide_sites.items() if name in latent or not is_auxiliary(site)]
+    drawn = [name for name, site in guide_sites.items() if name in latent or not site.is_auxiliary]
     for name in latent:
         if name not in drawn:
             raise ValueError(
@@ -155,9 +147,7 @@ def check_same_latents(latent: Sequence[str], guide_sites: Sites) -> None:
             )
 
 
-def check_log_prob(
-    name: str, site: Mapping, log_prob: Tensor, program: str, particles: str
-) -> None:
+def check_log_prob(name: str, site: Site, log_prob: Tensor, program: str, particles: str) -> None:
     """The site stands in one data plate at dim -1, with one number per particle and datum."""
     frames = _data_frames(site, particles)
     if len(frames) != 1 or frames[0].dim != -1:
@@ -172,7 +162,7 @@ def check_log_prob(
             f"site {name!r} in the {program} must stand in exactly one data plate at dim=-1, but "
             f"its plates are: {plates}. {reason}"
         )
-    (particle_frame,) = (f for f in site["cond_indep_stack"] if f.name == particles)
+    (particle_frame,) = (f for f in site.plates if f.name == particles)
     wanted = (particle_frame.size, frames[0].size)
     if log_prob.shape != wanted:
         raise ValueError(
@@ -182,12 +172,12 @@ def check_log_prob(
         )
 
 
-def _data_frames(site: Mapping, particles: str) -> list:
-    return [f for f in site["cond_indep_stack"] if f.name != particles and f.vectorized]
+def _data_frames(site: Site, particles: str) -> list:
+    return [f for f in site.plates if f.name != particles and f.vectorized]
 
 
 def check_all_rows(weighed: int, rows: int) -> None:
-    """Figures per datum want the weights of every row, which a subsampling plate does not give."""
+    """Numbers per datum want the weights of every row, which a subsampling plate does not give."""
     if weighed != rows:
         raise ValueError(
             f"the programs weigh {weighed} of {rows} rows: their data plate subsamples. Train with "
@@ -213,32 +203,32 @@ def common_scale(observed: Sites) -> float | Tensor:
     """The scale that all observed sites share: it multiplies each datum's finished bound."""
     (first, site), *rest = observed.items()
     for name, other in rest:
-        if not _equal(other["scale"], site["scale"]):
+        if not _equal(other.scale, site.scale):
             raise ValueError(
-                f"observed sites {first!r} and {name!r} are scaled by {site['scale']} and "
-                f"{other['scale']}; their common scale multiplies the bound, so it must be one"
+                f"observed sites {first!r} and {name!r} are scaled by {site.scale} and "
+                f"{other.scale}; their common scale multiplies the bound, so it must be one"
             )
-    if _equal(site["scale"], 0.0):
+    if _equal(site.scale, 0.0):
         raise ValueError(f"observed site {first!r} is scaled by 0; there is no bound left")
-    return site["scale"]
+    return site.scale
 
 
 def latent_beta(
-    name: str, model_site: Mapping, guide_site: Mapping, data_scale: float | Tensor
+    name: str, model_site: Site, guide_site: Site, data_scale: float | Tensor
 ) -> float | Tensor:
     """The factor on a level beyond the common scale; model and guide must agree on it."""
-    if not _equal(model_site["scale"], guide_site["scale"]):
+    if not _equal(model_site.scale, guide_site.scale):
         raise ValueError(
-            f"site {name!r} is scaled by {model_site['scale']} in the model and by "
-            f"{guide_site['scale']} in the guide; both must be equal (pyro_vae.annealing.anneal "
+            f"site {name!r} is scaled by {model_site.scale} in the model and by "
+            f"{guide_site.scale} in the guide; both must be equal (pyro_vae.anneal "
             "scales both)"
         )
-    if torch.is_tensor(model_site["scale"]) != torch.is_tensor(data_scale):
+    if torch.is_tensor(model_site.scale) != torch.is_tensor(data_scale):
         # A beta that is a tensor, the input of a compiled graph: its value decides nothing here.
-        return model_site["scale"] / data_scale
-    if _equal(model_site["scale"], data_scale):
+        return model_site.scale / data_scale
+    if _equal(model_site.scale, data_scale):
         return 1.0
-    return model_site["scale"] / data_scale
+    return model_site.scale / data_scale
 
 
 def _equal(a: float | Tensor, b: float | Tensor) -> bool:

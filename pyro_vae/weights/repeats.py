@@ -23,7 +23,7 @@ from pyro_vae.torch_state import noise_states, other_noise_states, same_noise, s
 from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import DetachParameters, Redraw, SetValues
 from pyro_vae.weights.module_parts import drawing_parts, parts
-from pyro_vae.weights.preconditions import Sites
+from pyro_vae.weights.site import Sites
 from pyro_vae.weights.substitution import Place, holding, places
 
 Result = TypeVar("Result")

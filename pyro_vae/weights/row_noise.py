@@ -7,10 +7,10 @@ from hashlib import blake2b
 import numpy as np
 import torch
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_vae.weights.preconditions import innermost
+from pyro_vae.weights.site import Site
 
 
 class RowNoise(Messenger):
@@ -38,20 +38,21 @@ class RowNoise(Messenger):
         self._runs: dict[str, int] = {}  # of each site: a second pass has other particles
 
     def _pyro_sample(self, msg) -> None:
-        if msg["done"] or msg["is_observed"] or site_is_subsample(msg):
+        site = Site(msg)
+        if site.is_drawn or site.is_observed or site.is_subsample:
             return
-        fn = msg["fn"]
+        fn = site.fn
         shape = fn.shape()
         if len(shape) < 2 or shape[1] != len(self._digests):
             raise ValueError(
-                f"site {msg['name']!r} is drawn with shape {tuple(shape)}, but the noise is of "
+                f"site {site.name!r} is drawn with shape {tuple(shape)}, but the noise is of "
                 f"{len(self._digests)} rows"
             )
-        run = self._runs[msg["name"]] = self._runs.get(msg["name"], -1) + 1
+        run = self._runs[site.name] = self._runs.get(site.name, -1) + 1
         base = innermost(fn)
         try:
             # float64, whose uniform numbers reach far enough into the tails.
-            value = base.icdf(self._uniform(shape, f"{msg['name']} {run}").to(base.mean.device))
+            value = base.icdf(self._uniform(shape, f"{site.name} {run}").to(base.mean.device))
         except NotImplementedError:
             return
         msg["value"] = value.to(base.mean.dtype)

@@ -38,10 +38,10 @@ def simulate(model: Callable, num_data: int) -> tuple[Tensor, dict[str, Tensor]]
             f"the model does not simulate when called with (None, num_data={num_data}): {error}. "
             f"{instead}"
         ) from error
-    if "x" not in sites or sites["x"]["is_observed"]:
-        drawn = ", ".join(name for name, site in sites.items() if not site["is_observed"])
+    if "x" not in sites or sites["x"].is_observed:
+        drawn = ", ".join(name for name, site in sites.items() if not site.is_observed)
         raise InputError(f"the model drew no site 'x', but {drawn or 'nothing'}. {instead}")
-    values = {name: site["value"] for name, site in sites.items()}
+    values = {name: site.value for name, site in sites.items()}
     return values.pop("x"), values
 
 
@@ -55,4 +55,4 @@ def simulate_like(model: Callable, x: Data) -> dict[str, Tensor]:
     # Without this handler a model that observes x gives back x itself.
     with evaluating(model):
         sites = traces.run(poutine.uncondition(model), as_arguments(x), {}, score=False)
-    return {name: site["value"] for name, site in traces.sample_sites(sites).items()}
+    return {name: site.value for name, site in traces.sample_sites(sites).items()}

@@ -10,9 +10,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_vae.errors import check_count
-from pyro_vae.weights.densities import carries_probability
 from pyro_vae.weights.handlers import Record, RedrawValues
-from pyro_vae.weights.preconditions import Sites
+from pyro_vae.weights.site import Site, Sites
 
 PARTICLE_PLATE = "particles"
 
@@ -25,7 +24,7 @@ def particles(num_particles: int):
 def run(
     program: Callable, args: tuple, kwargs: Mapping, *handlers: Messenger, score: bool = True
 ) -> Sites:
-    """Run the program inside the handlers; the message of every sample site, by name.
+    """Run the program inside the handlers; every sample site, by name.
 
     Without ``score`` its sites are not going to be scored (``Record``).
 
@@ -53,11 +52,11 @@ def draw(
     return run(guide, args, kwargs, *handlers, score=score)
 
 
-def sample_sites(sites: Sites) -> dict[str, Mapping]:
+def sample_sites(sites: Sites) -> dict[str, Site]:
     """Those sites that carry probability: no indices of plates, no ``pyro.deterministic``."""
-    return {name: site for name, site in sites.items() if carries_probability(site)}
+    return {name: site for name, site in sites.items() if site.carries_probability}
 
 
 def latent_values(sites: Sites) -> dict[str, Tensor]:
     """Values drawn by the program, the indices of a subsampled plate included."""
-    return {name: site["value"] for name, site in sites.items() if not site["is_observed"]}
+    return {name: site.value for name, site in sites.items() if not site.is_observed}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
 from pyro_vae.errors import InputError
+from pyro_vae.weights.site import Site
 
 Mask = bool | Tensor | None  # None hides nothing
 
 
-def unit_kl(guide_site: Mapping, model_site: Mapping, *, analytic: bool = True) -> Tensor:
+def unit_kl(guide_site: Site, model_site: Site, *, analytic: bool = True) -> Tensor:
     """KL(q_u || p_u) of every unit u of one level, (K, B, units), in nats; differentiable.
 
     With ``analytic`` in closed form at the sampled parents, where torch knows it; else the sampled
@@ -26,7 +25,7 @@ def unit_kl(guide_site: Mapping, model_site: Mapping, *, analytic: bool = True) 
     drawn before it in the guide (top-down and mean-field guides), not in bottom-up chains.
 
     Args:
-        guide_site, model_site: messages of the level in the two programs, within particles at
+        guide_site, model_site: the level in the two programs, within particles at
             dim -2 and data at dim -1; the model's scored at the value of the guide's. Units of
             several event dimensions are in one row, as ``flatten`` puts them.
 
@@ -37,29 +36,29 @@ def unit_kl(guide_site: Mapping, model_site: Mapping, *, analytic: bool = True) 
     p, p_mask = units_of(model_site, "model")
     kl = closed_form(q, p) if analytic and _same(q_mask, p_mask) else None
     if kl is None:
-        value = guide_site["value"]
+        value = guide_site.value
         kl = _masked(q.log_prob(value), q_mask) - _masked(p.log_prob(value), p_mask)
     else:
         kl = _masked(kl, q_mask)
-    fn = guide_site["fn"]
+    fn = guide_site.fn
     return kl.expand(fn.shape()).reshape(*fn.batch_shape, fn.event_shape.numel())
 
 
-def units_of(site: Mapping, program: str) -> tuple[dist.Distribution, Mask]:
+def units_of(site: Site, program: str) -> tuple[dist.Distribution, Mask]:
     """The distribution of a site's units, all in its batch shape, and the mask over them.
 
     A density of the site is the sum of its units' densities where the mask is True. ``program`` is
     the word for the site's program in the error: InputError where units depend on each other.
     """
-    fn = site["fn"]
-    mask = _behind(site["mask"], fn)
+    fn = site.fn
+    mask = _behind(site.mask, fn)
     while isinstance(fn, (Independent, dist.MaskedDistribution)):
         if isinstance(fn, dist.MaskedDistribution):
             mask = _both(mask, _behind(fn._mask, fn))
         fn = fn.base_dist
     if fn.event_shape:
         raise InputError(
-            f"site {site['name']!r} in the {program} is {type(fn).__name__}, whose "
+            f"site {site.name!r} in the {program} is {type(fn).__name__}, whose "
             f"{fn.event_shape.numel()} units are not independent of each other given their "
             "parents; single units want a distribution of one unit with .to_event"
         )

@@ -13,6 +13,7 @@ from torch.distributions import kl_divergence
 import pyro_vae
 from pyro_vae.evaluation import evaluate, kl_per_unit
 from pyro_vae.weights.log_weights import run_pair
+from pyro_vae.weights.site import Site
 from pyro_vae.weights.unit_kl import unit_kl
 from tests.conftest import tiny_pair
 from tests.linear_gaussian import oracle
@@ -30,7 +31,10 @@ def sites_of(model, guide, x, num_particles):
     with pyro.plate("particles", num_particles, dim=-2):
         drawn = poutine.trace(guide).get_trace(x)
         scored = poutine.trace(poutine.replay(model, drawn)).get_trace(x)
-    return drawn.nodes, scored.nodes
+    return tuple(
+        {name: Site(node) for name, node in trace.nodes.items() if node["type"] == "sample"}
+        for trace in (drawn, scored)
+    )
 
 
 def chain(x):
@@ -74,7 +78,7 @@ def test_kl_per_unit_has_the_expectation_of_the_log_ratio(order, declared):
         q, p = sites_of(chain, guide, x, 40)
         for name, table in tables.items():
             found[name].append(torch.as_tensor(table))
-            value, units = q[name]["value"], [sites[name]["fn"].base_dist for sites in (q, p)]
+            value, units = q[name].value, [sites[name].fn.base_dist for sites in (q, p)]
             ratio = units[0].log_prob(value) - units[1].log_prob(value)
             by_hand[name].append(ratio.mean(0))
             closed[name].append(kl_divergence(*units).mean(0))
@@ -194,7 +198,7 @@ def test_other_masks_in_model_and_guide_leave_the_log_ratio():
     x = torch.randn(3)
     q, p = sites_of(model, guide, x, 4)
     found = unit_kl(q["z"], p["z"])
-    scored = dist.Normal(1.0, 0.5).log_prob(q["z"]["value"][..., 1])
+    scored = dist.Normal(1.0, 0.5).log_prob(q["z"].value[..., 1])
     torch.testing.assert_close(found[..., 1], scored)
 
 

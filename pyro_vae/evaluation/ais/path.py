@@ -16,7 +16,8 @@ from pyro_vae.rows import Data, as_arguments, count_rows
 from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import read
-from pyro_vae.weights.preconditions import Sites, check_all_rows, innermost
+from pyro_vae.weights.preconditions import check_all_rows, innermost
+from pyro_vae.weights.site import Sites
 
 STARTS = ("guide", "prior")
 
@@ -90,7 +91,7 @@ class AnnealingPath:
         program = self._guide if self.start == "guide" else self._model
         with traces.particles(num_particles):
             sites = traces.run(program, self._arguments, {})
-        return self._pack({name: sites[name]["value"] for name in self.shapes})
+        return self._pack({name: sites[name].value for name in self.shapes})
 
     def check_latents(self, latents: Mapping[str, Tensor]) -> None:
         """InputError unless there is one value (B, ...) for every latent, and no other."""
@@ -153,9 +154,9 @@ class AnnealingPath:
 def _check_real(sites: Sites, program: str) -> None:
     """Refuse latents that Hamiltonian dynamics cannot move: not all real numbers, or no density."""
     for name, site in traces.sample_sites(sites).items():
-        if site["is_observed"]:
+        if site.is_observed:
             continue
-        base = innermost(site["fn"])
+        base = innermost(site.fn)
         support = base.support
         while hasattr(support, "base_constraint"):
             support = support.base_constraint
