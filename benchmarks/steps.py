@@ -59,7 +59,7 @@ def ours(case: Case, num_particles: int, compiled: bool = False, thin: bool = Fa
 
     Args:
         compiled: the gradient as one compiled graph.
-        thin: gradients of few of the particles only (all are weighed).
+        thin: only few of the particles are differentiated (all are weighted).
     """
     if thin and num_particles == 1:
         raise NotImplementedError("one particle cannot be thinned")

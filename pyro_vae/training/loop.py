@@ -197,9 +197,9 @@ class Run:
         value, kept, lost = self.processes.sum_(self.gradient_step.gradients, numbers)
         return Loss(value, kept / num_data), number(lost)
 
-    def _count(self, **figures: Number) -> None:
-        for name, figure in figures.items():
-            wide = figure.double() if torch.is_tensor(figure) else figure
+    def _count(self, **values: Number) -> None:
+        for name, value in values.items():
+            wide = value.double() if torch.is_tensor(value) else value
             self.sums[name] = self.sums[name] + wide
 
     def _check(self, x: Tensor, taken: Taken) -> None:
@@ -260,7 +260,7 @@ class Run:
     def _read_sums(self) -> None:
         """Copy the running sums into the books."""
         if self.state.step:
-            self.state.sums |= {name: float(figure) for name, figure in self.sums.items()}
+            self.state.sums |= {name: float(total) for name, total in self.sums.items()}
 
     def save(self) -> None:
         self.saved_at = time.monotonic()

@@ -29,7 +29,7 @@ def validation_columns(
         return {}
     with own_generators(), pyro.validation_enabled(False):
         torch.manual_seed(VALIDATION_SEED)
-        figures = evaluate(
+        found = evaluate(
             model,
             guide,
             valid,
@@ -37,9 +37,9 @@ def validation_columns(
             num_particles=num_particles,
             bound_particles=num_particles,
         )
-    lost = np.flatnonzero(np.isneginf(figures.log_likelihood)).tolist()
+    lost = np.flatnonzero(np.isneginf(found.log_likelihood)).tolist()
     if warning := zero_weights_warning(lost):
         warnings.warn(f"validation data: {warning}", RuntimeWarning, stacklevel=2)
-    summary = figures.summary()
-    names = ("elbo", "bound", "reconstruction", *(f"kl_{name}" for name in figures.kl), "ess")
+    summary = found.summary()
+    names = ("elbo", "bound", "reconstruction", *(f"kl_{name}" for name in found.kl), "ess")
     return {name: summary[name]["mean"] for name in names}
