@@ -1,5 +1,6 @@
 """Shared fixtures: a clean Pyro, tiny pairs, tiny image files, and fit.py run in this process."""
 
+import gc
 import signal
 from pathlib import Path
 
@@ -37,6 +38,12 @@ QUICK = [
     "5",
     "--quiet",
 ]
+
+
+def pytest_collection_finish():
+    """What the imports made stays to the end, so the garbage collector need not search it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
