@@ -9,8 +9,10 @@ import pyro
 import pytest
 import torch
 
+from pyro_vae.cli import pictures
 from pyro_vae.objectives import make_objective
 from pyro_vae.programs import Architecture, build_guide, build_model
+from pyro_vae.runs import RunDirectory
 
 # The tensors of the tests are too small for a second thread to help.
 torch.set_num_threads(1)
@@ -38,6 +40,9 @@ QUICK = [
     "5",
     "--quiet",
 ]
+# A pair of few units, where the flags do not say what the pair is made of.
+FEW_UNITS = {"--latent": ["12", "4"], "--hidden": ["16"]}
+OTHER_PAIR = {"--model", "--preset", "--config", "--resume"}
 
 
 def pytest_collection_finish():
@@ -110,7 +115,20 @@ def run_fit(*flags) -> int:
     """fit.py in this process with small settings; returns its exit code."""
     from experiments import fit
 
-    return fit.main([*QUICK, *map(str, flags)])
+    return fit.main([*QUICK, *few_units(flags), *map(str, flags)])
+
+
+def few_units(flags) -> list[str]:
+    """Flags of a small pair; those of ``flags`` are left out, all of them where it names a pair."""
+    if OTHER_PAIR.intersection(flags):
+        return []
+    return [word for flag, few in FEW_UNITS.items() if flag not in flags for word in (flag, *few)]
+
+
+def bare_runs(patch) -> None:
+    """Leave out the pictures and ``posterior.nc``, which take longer than a tiny run does."""
+    patch.setattr(pictures, "draw", lambda *args: None)
+    patch.setattr(RunDirectory, "write_posterior", lambda *args: None)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from pyro_vae.cli import pictures
 from pyro_vae.datasets import DATASETS
 from pyro_vae.objectives import OBJECTIVES
 from pyro_vae.programs import GUIDES, MODELS
-from tests.conftest import run_fit, write_images
+from tests.conftest import bare_runs, run_fit, write_images
 
 
 @pytest.fixture(autouse=True)
@@ -407,8 +407,9 @@ def test_resume_with_a_config_that_lacks_an_entry(refused, existing, entry):
     assert entry in line
 
 
-def test_resume_after_the_data_have_changed(refused, tmp_path, no_pictures):
+def test_resume_after_the_data_have_changed(refused, tmp_path, monkeypatch):
     data, path = tmp_path / "images.npy", tmp_path / "run"
+    bare_runs(monkeypatch)
     write_images(data, rows=40)
     assert run_fit("--dataset", data, "--run-dir", path, "--no-anneal") == 0
     write_images(data, rows=60)

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_vae.cli import fit, pictures
+from pyro_vae.cli import fit
 from pyro_vae.cli.fit import parser
 from pyro_vae.errors import InputError
 from pyro_vae.programs import MODELS
 from pyro_vae.runs import RunDirectory, new_config
 from pyro_vae.runs.migrations import read_config
 from pyro_vae.training.recipes import RECIPES
-from tests.conftest import QUICK, run_fit, write_images
+from tests.conftest import QUICK, bare_runs, few_units, run_fit, write_images
 
 PATCHES = [
     "--dataset",
@@ -33,6 +33,7 @@ PATCHES = [
 ]
 DIGITS = ["--model", "burda1", "--dataset", "{images}"]
 IMAGES = ["--dataset", "{images}"]
+POSTERIOR = {"--posterior-data", "--posterior-draws"}
 
 
 # What is looked at: functions of a finished run.
@@ -108,9 +109,9 @@ CASES = {
     "--num-train": Case(
         ["--num-train", "250"], lambda run: run.config["data"]["counts"]["train"], PATCHES, 250
     ),
-    "--model": Case(["--model", "sparse"], parameters, IMAGES),
+    "--model": Case(["--model", "sparse"], parameters, [*IMAGES, "--model", "td"]),
     "--guide": Case(["--guide", "bottomup"], guide_parameters, IMAGES),
-    "--preset": Case(["--preset", "paper"], parameters, IMAGES),
+    "--preset": Case(["--preset", "paper"], parameters, [*IMAGES, "--preset", "small"]),
     "--latent": Case(
         ["--latent", "7", "3", "2"], latent_sizes, IMAGES, {"z1": 7, "z2": 3, "z3": 2}
     ),
@@ -172,8 +173,12 @@ CASES = {
     "--valid-size": Case(["--valid-size", "3"], metric("elbo", 0), IMAGES),
     "--test-size": Case(["--test-size", "4"], judged("test_data"), IMAGES, 4),
     "--eval-particles": Case(["--eval-particles", "60"], judged("particles"), IMAGES, 60),
-    "--posterior-data": Case(["--posterior-data", "2"], dimension("datum"), IMAGES, 2),
-    "--posterior-draws": Case(["--posterior-draws", "4"], dimension("draw"), IMAGES, 4),
+    "--posterior-data": Case(
+        ["--posterior-data", "2"], dimension("datum"), [*IMAGES, "--posterior-data", "3"], 2
+    ),
+    "--posterior-draws": Case(
+        ["--posterior-draws", "4"], dimension("draw"), [*IMAGES, "--posterior-draws", "5"], 4
+    ),
     "--run-dir": Case(["--run-dir", "{elsewhere}"], lambda run: run.path.name, IMAGES, "elsewhere"),
 }
 # Flags whose effect is not a different file; each has a test of its own below.
@@ -222,13 +227,14 @@ def finished(code, path):
         run.metrics, run.summary = directory.read_metrics(), directory.read_summary()
         run.config = directory.read_config()
         run.checkpoint = torch.load(directory.checkpoint, weights_only=True)
-        run.posterior = arviz.from_netcdf(directory.posterior).posterior
+        if directory.posterior.is_file():
+            run.posterior = arviz.from_netcdf(directory.posterior).posterior
     return run
 
 
 @pytest.fixture(scope="module")
 def run(files, tmp_path_factory):
-    """Run fit.py with flags; equal commands run once. Pictures have tests of their own."""
+    """Run fit.py with flags; equal commands run once. The pictures have tests of their own."""
     done = {}
 
     def run_once(flags):
@@ -238,7 +244,8 @@ def run(files, tmp_path_factory):
             if "--run-dir" in flags:
                 path = Path(flags[flags.index("--run-dir") + 1])
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(pictures, "draw", lambda *args: None)
+                if not POSTERIOR.intersection(flags):
+                    bare_runs(patch)
                 patch.setattr(torch.cuda, "is_available", lambda: False)
                 done[tuple(flags)] = finished(run_fit("--run-dir", path, *flags), path)
         return done[tuple(flags)]
@@ -283,7 +290,7 @@ def test_without_cuda_both_devices_are_the_cpu(name, run):
 
 
 def test_resume_continues_the_run_with_more_epochs(run, files, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "draw", lambda *args: None)
+    bare_runs(monkeypatch)
     longer = run([*IMAGES, "--no-anneal", "--epochs", "2"])
     path = tmp_path / "resumed"
     assert run_fit("--run-dir", path, "--dataset", files["images"], "--no-anneal") == 0
@@ -294,7 +301,7 @@ def test_resume_continues_the_run_with_more_epochs(run, files, tmp_path, monkeyp
 
 def test_a_run_in_stages_resumes_exactly(run, files, tmp_path, monkeypatch):
     """Cut off after one step, with Adam as in Burda's code; and not with another recipe."""
-    monkeypatch.setattr(pictures, "draw", lambda *args: None)
+    bare_runs(monkeypatch)
     flags = ["--recipe", "burda-code", "--epochs", "2"]
     whole = run([*IMAGES, *flags])
     assert whole.metrics["lr"] == [1e-3, 3.7e-4, 1e-4]
@@ -343,8 +350,9 @@ def test_recipes_that_make_no_sense(images, tmp_path, capsys, flags, match):
 def test_quiet_prints_the_table_only(monkeypatch, images, tmp_path, capsys):
     from experiments import fit
 
-    monkeypatch.setattr(pictures, "draw", lambda *args: None)
-    flags = [flag for flag in QUICK if flag != "--quiet"] + ["--dataset", str(images)]
+    bare_runs(monkeypatch)
+    flags = [flag for flag in (*QUICK, *few_units([])) if flag != "--quiet"]
+    flags += ["--dataset", str(images)]
     outputs = {}
     for name, extra in (("loud", []), ("quiet", ["--quiet"])):
         assert fit.main([*flags, "--run-dir", str(tmp_path / name), *extra]) == 0
@@ -463,8 +471,9 @@ def test_thinning_keeps_fewer_than_all(number):
         new_config(vars(parser().parse_args(["--thin", number])))
 
 
-def test_a_config_file_given_back_is_changed_by_the_flags(finished_run, tmp_path):
+def test_a_config_file_given_back_is_changed_by_the_flags(finished_run, tmp_path, monkeypatch):
     """``--config`` of a run: the same settings, but for the flags beside it."""
+    bare_runs(monkeypatch)
     first = read_config(json.loads((finished_run / "config.json").read_text()), finished_run)
     file = finished_run / "config.json"
     assert run_fit_as_it_is("--config", file, "--seed", 3, "--run-dir", tmp_path / "again") == 0

@@ -12,13 +12,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pyro_vae.cli import pictures
-from tests.conftest import QUICK, run_fit
+from tests.conftest import QUICK, bare_runs, run_fit
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 12
 # Forty steps in an epoch, long enough for a signal to arrive in the middle of one.
-FLAGS = ["--batch-size", "2", "--num-particles", "5", "--epochs", str(EPOCHS)]
+FLAGS = ["--model", "td", "--batch-size", "2", "--num-particles", "5", "--epochs", str(EPOCHS)]
 
 
 def command(*flags):
@@ -72,7 +71,7 @@ def chain(tmp_path_factory, images):
         "int": signalled(path, signal.SIGINT, 7, "--resume"),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "draw", lambda *args: None)
+        bare_runs(patch)
         assert run_fit(*FLAGS, "--resume", "--run-dir", path) == 0
         assert run_fit(*FLAGS, "--dataset", images, "--run-dir", unbroken) == 0
     return SimpleNamespace(path=path, unbroken=unbroken, **stages)
@@ -135,13 +134,16 @@ def test_the_resumed_weights_equal_those_of_an_unbroken_run(chain):
 
 
 def test_a_finished_run_resumes_to_the_same_files(chain, monkeypatch):
-    monkeypatch.setattr(pictures, "draw", lambda *args: None)
+    bare_runs(monkeypatch)
     before = (chain.path / "metrics.csv").read_bytes()
     assert run_fit(*FLAGS, "--resume", "--run-dir", chain.path) == 0
     assert (chain.path / "metrics.csv").read_bytes() == before
 
 
-def test_switching_the_objective_goes_on_training_and_is_remembered(images, tmp_path, capsys):
+def test_switching_the_objective_goes_on_training_and_is_remembered(
+    images, tmp_path, capsys, monkeypatch
+):
+    bare_runs(monkeypatch)
     path = tmp_path / "run"
     assert run_fit("--dataset", images, "--epochs", 1, "--run-dir", path) == 0
     capsys.readouterr()

@@ -25,6 +25,7 @@ from experiments.replication.tables import TABLES
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunDirectory, job, load_run
 from pyro_vae.training import fitting
+from tests.conftest import bare_runs
 
 ROOT = Path(replicate.__file__).resolve().parents[1]
 
@@ -52,6 +53,7 @@ def run(digits, tmp_path, capsys, monkeypatch):
     """The command with small settings and no compiler; returns exit code, stdout, stderr."""
     settings = TableCampaign.settings
     plain = {"compile": False}
+    bare_runs(monkeypatch)
     monkeypatch.setattr(TableCampaign, "settings", lambda *given: {**settings(*given), **plain})
 
     def call(*flags, folder=tmp_path / "results"):

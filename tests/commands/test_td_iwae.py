@@ -23,9 +23,9 @@ from experiments.campaign.runner import Work, workers
 from experiments.study import study_campaign
 from experiments.study.study_campaign import StudyCampaign
 from experiments.study.study_models import Models, cell_of
-from pyro_vae.cli import pictures
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunConfig, RunDirectory, job, load_run
+from tests.conftest import bare_runs
 
 SMALL = ["--models", "vanilla", "1", "2", "--epochs", "2", "--batch-size", "10"]
 COMMON = ["--test-size", "5", "--eval-particles", "20"]
@@ -37,7 +37,7 @@ def small():
     cheap = {"valid_size": 5, "posterior_data": 2, "posterior_draws": 3, "compile": False}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StudyCampaign, "settings", lambda campaign, made: cheap)
-        patch.setattr(pictures, "draw", lambda *args: None)
+        bare_runs(patch)
         yield
 
 

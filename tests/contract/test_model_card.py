@@ -47,7 +47,7 @@ def test_the_card_says_what_the_run_is(run, card):
     config = run.config
     parameters = sum(p.numel() for p in run.model.parameters())
     for said in (
-        "z1 laplace (450 units), z2 normal (20 units)",
+        "z1 laplace (12 units), z2 normal (4 units)",
         f"parameters: model {parameters:,}, guide",
         "train 80, valid 10, test 10",
         "pixels in a row: 16",

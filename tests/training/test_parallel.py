@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pyro_vae.cli import pictures
 from pyro_vae.runs import RunDirectory
 from pyro_vae.training.parallel import Processes, joined_processes
-from tests.conftest import QUICK, run_fit, write_images
+from tests.conftest import QUICK, bare_runs, run_fit, write_images
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 6
 # 96 training images in batches of 19: the last batch of an epoch has fewer rows than processes.
 STEPS = 6
-FLAGS = ["--epochs", str(EPOCHS), "--num-particles", "5", "--batch-size", "19", "--no-compile"]
+FLAGS = ["--model", "td", "--epochs", str(EPOCHS), "--num-particles", "5", "--batch-size", "19"]
+FLAGS += ["--no-compile"]
 
 
 def torchrun(*command):
@@ -171,7 +171,7 @@ def two(tmp_path_factory):
 def alone(two):
     """The same run in one process; and the run that two processes broke off, ended by one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "draw", lambda *args: None)
+        bare_runs(patch)
         path, resumed = two.folder / "alone", two.folder / "resumed by one"
         assert run_fit(*FLAGS, "--dataset", two.folder / "images.npy", "--run-dir", path) == 0
         shutil.copytree(two.folder / "broken-stopped", resumed)
