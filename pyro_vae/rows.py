@@ -6,17 +6,16 @@ becomes what programs read.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from os import PathLike
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vae.errors import InputError
+from pyro_vae.torch_state import modules_of
 
 Data = Tensor | tuple[Tensor, ...]
 
@@ -116,33 +115,16 @@ class _Target:
 
 def _tensors_of(program: Callable) -> Iterator[Tensor]:
     """Parameters and buffers of a module, or of the modules that a function refers to."""
-    for module in _modules_of(program):
-        yield from module.parameters()
-        yield from module.buffers()
-
-
-def _modules_of(program: Callable) -> Iterator[nn.Module]:
     if isinstance(program, type) or not callable(program):
         given = f"the class {program.__name__}" if isinstance(program, type) else repr(program)
         raise InputError(
             f"model and guide must be Pyro programs, modules or functions of the data; got {given}"
         )
-    while isinstance(program, partial):
-        program = program.func
-    if isinstance(program, nn.Module) or hasattr(program, "named_parameters"):
-        yield program
-        return
-    owner = getattr(program, "__self__", None)
-    if isinstance(owner, nn.Module):
-        yield owner
-        return
-    try:
-        seen = inspect.getclosurevars(program)
-    except TypeError:  # no function of Python
-        return
-    for value in (*seen.nonlocals.values(), *seen.globals.values()):
-        if isinstance(value, nn.Module):
-            yield value
+    # A program made for training tells the parameters in Pyro's store as well.
+    tells = hasattr(program, "named_parameters")
+    for part in [program] if tells else modules_of(program):
+        yield from part.parameters()
+        yield from part.buffers()
 
 
 def _as_tensor(x: Any, what: str) -> Tensor:

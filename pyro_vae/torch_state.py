@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from inspect import getclosurevars
+from types import FunctionType, MethodType
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,13 +67,53 @@ def other_noise_states() -> tuple:
     return random.getstate(), numpy_state[1].tobytes(), *numpy_state[2:]
 
 
+def modules_of(program: Callable) -> Iterator[nn.Module]:
+    """The modules that a program is made of, whose modes and buffers a run of it may change.
+
+    A module is its own. Of a function, a method, a ``functools.partial`` or a program inside a
+    handler of Pyro's they are those that it holds or names: in its closure, among the globals that
+    its body mentions, its defaults and bound arguments, its owner; and those of the functions of
+    the same file that it names. What is reached through lists, or through other files, is not seen.
+    """
+    waiting: list[Any] = [program]
+    seen: set[int] = set()
+    file = None
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, nn.Module):
+            yield one
+        elif isinstance(one, partial):
+            waiting += [one.func, *one.args, *one.keywords.values()]
+        elif isinstance(one, MethodType):
+            waiting += [one.__func__, *_members(one.__self__)]
+        elif isinstance(one, FunctionType):
+            file = file or one.__code__.co_filename
+            if one.__code__.co_filename == file:
+                waiting += _named_in(one)
+        elif one is program:
+            waiting += _members(one)
+
+
+def _members(owner: Any) -> list[Any]:
+    return [owner] if isinstance(owner, nn.Module) else list(getattr(owner, "__dict__", {}).values())
+
+
+def _named_in(function: FunctionType) -> list[Any]:
+    names = getclosurevars(function)
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    return [*names.nonlocals.values(), *names.globals.values(), *defaults]
+
+
 @contextmanager
 def evaluating(*programs: Callable) -> Iterator[None]:
-    """Modules among the programs are in evaluation mode inside the block.
+    """The modules of the programs (:func:`modules_of`) are in evaluation mode inside the block.
 
-    Afterwards every part of them is in the mode that it was in. Functions have no mode.
+    Afterwards every part of them is in the mode that it was in.
     """
-    modules = [program for program in programs if isinstance(program, nn.Module)]
+    modules = [module for program in programs for module in modules_of(program)]
     modes = [(part, part.training) for module in modules for part in module.modules()]
     try:
         if any(training for _, training in modes):

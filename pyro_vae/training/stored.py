@@ -7,7 +7,6 @@ while it runs. :func:`trainable_pair` runs both once and finds out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from pyro_vae.errors import InputError
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.torch_state import own_generators
+from pyro_vae.torch_state import evaluating, own_generators
 from pyro_vae.weights.parameters import PairParameters
 
 
@@ -102,7 +101,7 @@ def trainable_pair(
         return model, guide
     told = isinstance(model, nn.Module) and isinstance(guide, nn.Module)
     # The first batch of training is checked, this look at it is not.
-    with own_generators(), _evaluating(model, guide), pyro.validation_enabled(False):
+    with own_generators(), evaluating(model, guide), pyro.validation_enabled(False):
         torch.manual_seed(seed)
         try:
             found = PairParameters(model, guide, (x,))
@@ -144,17 +143,3 @@ def _check_all_are_known(forgotten: list[Tensor]) -> None:
             "nothing would train: register them in the function by pyro.module or pyro.param, give "
             "a module instead of the function, or freeze them with requires_grad_(False)"
         )
-
-
-@contextmanager
-def _evaluating(*programs: Callable) -> Iterator[None]:
-    """Modules in evaluation mode inside the block: running them changes no buffer."""
-    parts = [p for program in programs if isinstance(program, nn.Module) for p in program.modules()]
-    modes = [(part, part.training) for part in parts]
-    try:
-        for part in parts:
-            part.training = False
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

@@ -36,14 +36,23 @@ class Record(Messenger):
     def _pyro_post_sample(self, msg) -> None:
         site = Site(msg)
         if site.name in self.sites:
-            raise RuntimeError(f"Multiple sample sites named {site.name!r}")
+            self._refuse(site)
         self.sites[site.name] = site
         if self.score and site.carries_probability and reads_late(site.fn):
             site.scored = log_prob(site)
 
+    def _refuse(self, site: Site) -> None:
+        name = site.name
+        if self.sites[name].is_subsample or site.is_subsample:
+            raise InputError(f"a site and a plate are both called {name!r}; give one another name")
+        raise InputError(f"a program has two sites called {name!r}; every site wants its own name")
+
 
 class SetValues(Messenger):
-    """Gives latent sites the values of a table: ``poutine.replay`` without a trace."""
+    """Gives latent sites the values of a table: ``poutine.replay`` without a trace.
+
+    Plates get their indices likewise, so that all programs see the rows that the first one drew.
+    """
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -56,7 +65,20 @@ class SetValues(Messenger):
             msg["done"] = True
 
     def _value(self, site: Site) -> Tensor:
-        return self.values[site.name]
+        value = self.values[site.name]
+        if site.is_subsample:
+            _check_rows(site, len(value))
+        return value
+
+
+def _check_rows(site: Site, rows: int) -> None:
+    wanted = site.fn.subsample_size or site.fn.size
+    if rows != wanted:
+        raise InputError(
+            f"plate {site.name!r} has {rows} rows in the guide and {wanted} in the model; both "
+            "must see the same rows. A guide with parameters for every row, such as AutoNormal, "
+            "wants all rows at once (chunk_size, batch_size)"
+        )
 
 
 class DrawAndSet(SetValues):
@@ -65,6 +87,9 @@ class DrawAndSet(SetValues):
     Args:
         num_particles: draw as many, in the place of the values' own number. Wants location-scale
             latents, whose noise is that of any other member of their family.
+
+    Plates outside of the program have not reached a site when a handler meets it: the shape of what
+    was drawn is that of its value.
     """
 
     def __init__(self, values: Mapping[str, Tensor], num_particles: int | None = None) -> None:
@@ -77,12 +102,15 @@ class DrawAndSet(SetValues):
 
     @torch.no_grad()
     def _draw(self, site: Site) -> None:
-        if self.num_particles is None or site.is_subsample:
+        fn, shape = site.fn, self.values[site.name].shape
+        if site.is_subsample:
             site.draw()
-            return
-        base = check_location_scale(site.name, site.fn)
-        shape = (self.num_particles, *base.batch_shape[1:])
-        type(base)(base.loc.new_zeros(shape), base.scale.new_ones(shape)).rsample()
+        elif self.num_particles is None:
+            fn.expand(shape[: len(shape) - fn.event_dim])()
+        else:
+            base = check_location_scale(site.name, fn)
+            shape = (self.num_particles, *shape[1:])
+            type(base)(base.loc.new_zeros(shape), base.scale.new_ones(shape)).rsample()
 
 
 class Redraw(dict[str, Tensor]):

@@ -10,13 +10,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from pyro_vae.errors import InputError
+from pyro_vae.torch_state import modules_of
 
 
 def parts(*programs: Callable) -> Iterator[tuple[str, nn.Module]]:
-    """Names and modules of all parts of the modules among the programs."""
+    """Names and modules of all parts of the programs' modules, each once."""
+    seen: set[nn.Module] = set()
     for program in programs:
-        if isinstance(program, nn.Module):
-            yield from program.named_modules()
+        for module in modules_of(program):
+            yield from module.named_modules(memo=seen)
 
 
 def drawing_parts(*programs: Callable) -> str:

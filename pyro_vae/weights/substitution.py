@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from pyro_vae.torch_state import modules_of
+
 
 class Place(NamedTuple):
     """Where a module holds a tensor: ``table[name]``."""
@@ -19,14 +21,14 @@ class Place(NamedTuple):
 
 
 def places(*programs: Callable) -> list[Place]:
-    """Every place in the modules among ``programs`` that holds a parameter or buffer, once each.
+    """Every place in the modules of ``programs`` that holds a parameter or buffer, once each.
 
     ``torch.func.functional_call`` visits a submodule once per path that leads to it, and puts back
     the wrong tensor where model and guide share one.
     """
     found: list[Place] = []
     seen: set[nn.Module] = set()
-    modules = [program for program in programs if isinstance(program, nn.Module)]
+    modules = [module for program in programs for module in modules_of(program)]
     for _, part in (pair for module in modules for pair in module.named_modules(memo=seen)):
         for is_buffer, table in enumerate((part._parameters, part._buffers)):
             found += [
