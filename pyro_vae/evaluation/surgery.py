@@ -16,7 +16,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import check_count
+from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
 from pyro_vae.torch_state import evaluating, flushed_denormals
@@ -227,4 +227,10 @@ def _log_guide(guide: Callable, x: Data, latents: Mapping[str, Tensor]) -> Tenso
     # A draw of one datum may lie outside the support of another's guide: its density there is 0.
     with traces.particles(num_draws), pyro.validation_enabled(False):
         sites = traces.run(guide, as_arguments(x), {}, SetValues(values))
+    auxiliary = [name for name in traces.sample_sites(sites) if name not in values]
+    if auxiliary:
+        raise InputError(
+            "the surgery wants q(z | x) of one datum at draws of another, which a guide with the "
+            f"auxiliary site {auxiliary[0]!r} cannot tell: z says nothing of that site's value"
+        )
     return sum(log_prob(site) for site in traces.sample_sites(sites).values()).double()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pyro
 from torch import nn
@@ -20,14 +21,12 @@ class _Registered(nn.Module):
 
     def forward(self, *args, **kwargs):
         # DReG runs the guide once more on detached parameters; those are not to be registered.
-        # Functions register what they take from the store themselves.
-        module = isinstance(self.program, nn.Module)
-        if module and any(parameter.requires_grad for parameter in self.program.parameters()):
+        if any(parameter.requires_grad for parameter in self.program.parameters()):
             pyro.module(self.name, self.program)
         return self.program(*args, **kwargs)
 
 
-def for_svi(model: nn.Module, guide: nn.Module) -> tuple[nn.Module, nn.Module]:
+def for_svi(model: Callable, guide: Callable) -> tuple[Callable, Callable]:
     """The pair as ``pyro.infer.SVI`` wants it: every parameter a ``pyro.param`` statement.
 
     SVI optimises what it finds in Pyro's parameter store and is silent about the rest, so a model
@@ -36,16 +35,25 @@ def for_svi(model: nn.Module, guide: nn.Module) -> tuple[nn.Module, nn.Module]:
 
         svi = pyro.infer.SVI(*pyro_vae.for_svi(model, guide), optim, loss=pyro_vae.IWAE(50))
 
-    The parameters trained are those of ``model`` and ``guide`` themselves.
+    The parameters trained are those of ``model`` and ``guide`` themselves. Functions come back as
+    they are: they register what they take from the store themselves.
     """
     serial = next(_serial)
-    return _Registered(f"model_{serial}", model), _Registered(f"guide_{serial}", guide)
+    pair = ("model", model), ("guide", guide)
+    return tuple(
+        _Registered(f"{word}_{serial}", program) if isinstance(program, nn.Module) else program
+        for word, program in pair
+    )
 
 
-def forget(*programs: nn.Module) -> None:
+def forget(*programs: Callable) -> None:
     """Take the parameters of pairs from :func:`for_svi` out of Pyro's store; modules keep them."""
     store = pyro.get_param_store()
     for program in programs:
-        prefix = f"{program.name}$$$"
-        for name in [name for name in store if name.startswith(prefix)]:
-            del store[name]
+        if isinstance(program, _Registered):
+            prefix = f"{program.name}$$$"
+            for name in [name for name in store if name.startswith(prefix)]:
+                # A parameter that model and guide share has two names, of which the store knows
+                # one way back only.
+                store._param_to_name[store._params[name]] = name
+                del store[name]

@@ -17,6 +17,7 @@ from pyro_vae.weights.site import Site
 
 _PACKAGES = ("torch.distributions.", "pyro.distributions.")
 _WRAPPERS = (Independent, dist.MaskedDistribution, ExpandedDistribution)
+_OF_OTHERS = (dist.MixtureSameFamily, dist.MaskedMixture, dist.Rejector)
 _HELD = (Tensor, Number, str, torch.Size, type(None))  # nothing that could read a parameter later
 
 
@@ -39,9 +40,9 @@ def log_prob(site: Site) -> Tensor:
         if frame.f_code.co_name != "_inverse":
             raise
         raise NoInverse(
-            f"site {site.name!r} is drawn through {type(frame.f_locals['self']).__name__}, "
-            "which has no inverse: it scores what it has just drawn itself and no value from "
-            "elsewhere"
+            f"the density of site {site.name!r} wants the inverse of "
+            f"{type(frame.f_locals['self']).__name__}, which has none: such a flow scores what it "
+            "has just drawn itself and no value from elsewhere"
         ) from error
     return scale_and_mask(density, mask=site.mask)
 
@@ -49,13 +50,14 @@ def log_prob(site: Site) -> Tensor:
 def reads_late(fn: dist.Distribution) -> bool:
     """Whether ``fn.log_prob`` may read parameters that ``fn`` does not hold as tensors.
 
-    Flows and mixtures do, and so may distributions of other packages that hold a module or another
-    distribution. They must be scored where the program samples them: afterwards other tensors may
-    stand in the place of the parameters that they were drawn with.
+    Flows and mixtures do, and so may distributions of other people, which can hold a module or
+    name one. They must be scored where the program samples them: afterwards other tensors may stand
+    in the place of the parameters that they were drawn with.
     """
     while isinstance(fn, _WRAPPERS):
         fn = fn.base_dist
-    if type(fn).__module__.startswith(_PACKAGES):
-        of_others = isinstance(fn, (dist.MixtureSameFamily, dist.MaskedMixture))
-        return of_others or type(fn).__name__ == "TransformedDistribution"
-    return not all(isinstance(value, _HELD) for value in vars(fn).values())
+    kind = type(fn)
+    if kind.__module__.startswith(_PACKAGES):
+        return isinstance(fn, _OF_OTHERS) or kind.__name__ == "TransformedDistribution"
+    ours = kind.__module__.startswith("pyro_vae.")
+    return not (ours and all(isinstance(value, _HELD) for value in vars(fn).values()))

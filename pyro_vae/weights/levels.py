@@ -17,7 +17,7 @@ class Level:
     """One level at S draws for B data; all values are (S, B, U), U units in one row.
 
     What does not depend on the draw is repeated. Moments are those of the conditional distribution,
-    given the drawn parents; they are asked of the family when they are read.
+    given the drawn parents (and auxiliary sites); they are asked of the family when they are read.
     """
 
     def __init__(self, site: Site) -> None:
@@ -29,11 +29,22 @@ class Level:
 
     @property
     def mean(self) -> Tensor:
-        return self._units(self._fn.mean)
+        return self._units(self._moments[0])
 
     @property
     def variance(self) -> Tensor:
-        return self._units(self._fn.variance)
+        return self._units(self._moments[1])
+
+    @property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Of a family that does not tell its own (flows), those of the draw: itself and 0.
+
+        Averaged over draws that is right as well, and only noisier.
+        """
+        try:
+            return self._fn.mean, self._fn.variance
+        except NotImplementedError:
+            return self._value, torch.zeros_like(self._value)
 
     @property
     def scale(self) -> Tensor | None:

@@ -90,15 +90,25 @@ def auxiliaries(latent: Iterable[str], guide_sites: Sites) -> dict[str, list[str
         owner = name.removesuffix("_unconstrained")
         if owner not in points:
             if len(points) != 1:
-                raise InputError(
-                    f"auxiliary site {name!r} of the guide belongs to no latent of the model; it "
-                    "counts where a latent is a Delta of it that holds log |du / dz| as its "
-                    f"log_density, and is called <latent>_unconstrained. Such latents here: "
-                    f"{', '.join(points) or 'none'}"
-                )
+                raise InputError(_no_owner(name, site, points))
             (owner,) = points
         found[owner].append(name)
     return found
+
+
+def _no_owner(name: str, site: Site, points: Sequence[str]) -> str:
+    if not any(frame.dim == -1 for frame in site.plates if frame.vectorized):
+        return (
+            f"auxiliary site {name!r} of the guide stands in no data plate: one draw for the whole "
+            "batch, as AutoDiagonalNormal and its like make it, so the weights of the data would "
+            "not be independent. AutoNormal draws every latent in its plates"
+        )
+    return (
+        f"nobody can tell which latent of the model the guide's auxiliary site {name!r} stands "
+        "for; it counts where a latent is a Delta of it that holds log |du / dz| as its "
+        "log_density, and is called <latent>_unconstrained. Latents here that are a Delta: "
+        f"{', '.join(points) or 'none'}"
+    )
 
 
 def _is_point(fn: dist.Distribution) -> bool:
@@ -148,7 +158,17 @@ def check_same_latents(latent: Sequence[str], guide_sites: Sites) -> None:
 
 
 def check_log_prob(name: str, site: Site, log_prob: Tensor, program: str, particles: str) -> None:
-    """The site stands in one data plate at dim -1, with one number per particle and datum."""
+    """The site stands in one data plate at dim -1, with one number per particle and datum.
+
+    Inside, a datum may be run through by a sequential plate (``for i in pyro.plate``), if whole.
+    """
+    for frame in site.plates:
+        if not frame.vectorized and frame.size != frame.full_size:
+            raise InputError(
+                f"site {name!r} in the {program} stands in the sequential plate {frame.name!r}, "
+                f"which takes {frame.size} of {frame.full_size}: weights would be of parts of the "
+                "data. Only the data plate may subsample"
+            )
     frames = _data_frames(site, particles)
     if len(frames) != 1 or frames[0].dim != -1:
         plates = ", ".join(f"{f.name!r} (dim {f.dim})" for f in frames) or "none"

@@ -56,6 +56,11 @@ def units_of(site: Site, program: str) -> tuple[dist.Distribution, Mask]:
         if isinstance(fn, dist.MaskedDistribution):
             mask = _both(mask, _behind(fn._mask, fn))
         fn = fn.base_dist
+    if isinstance(fn, dist.Delta):
+        raise InputError(
+            f"site {site.name!r} in the {program} is Delta, whose single units have no density "
+            "of their own; single units want a distribution of one unit with .to_event"
+        )
     if fn.event_shape:
         raise InputError(
             f"site {site.name!r} in the {program} is {type(fn).__name__}, whose "
