@@ -98,7 +98,9 @@ def modules_of(program: Callable) -> Iterator[nn.Module]:
 
 
 def _members(owner: Any) -> list[Any]:
-    return [owner] if isinstance(owner, nn.Module) else list(getattr(owner, "__dict__", {}).values())
+    return (
+        [owner] if isinstance(owner, nn.Module) else list(getattr(owner, "__dict__", {}).values())
+    )
 
 
 def _named_in(function: FunctionType) -> list[Any]:

@@ -214,8 +214,8 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
             latents,
             self.num_particles,
         )
-        if random:
-            check_same_weights(live.terms.annealed_log_w, pick(terms.annealed_log_w), beginning)
+        first = pick(terms.annealed_log_w)
+        check_same_weights(live.terms.annealed_log_w, first, beginning, random)
         surrogate = self.surrogate(live, coefficients, factor)
         bound = with_gradient_of(whole.bound, surrogate)
         return loss_of(bound, live.terms, kept.used.sum(0).mean() / self.num_particles)

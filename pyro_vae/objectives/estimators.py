@@ -31,7 +31,7 @@ from pyro_vae.weights.densities import NoInverse, reads_late
 from pyro_vae.weights.handlers import DrawAndSet, SetValues
 from pyro_vae.weights.log_weights import LogWeights, log_guides, read, run_pair
 from pyro_vae.weights.preconditions import check_reparameterised
-from pyro_vae.weights.repeats import Repeat, check_cut
+from pyro_vae.weights.repeats import Repeat, check_cut, check_same_terms, compared
 from pyro_vae.weights.site import Sites
 
 
@@ -188,7 +188,7 @@ def _along_draws(
     as_first = partial(DrawAndSet, num_particles=noise_of) if drawing else SetValues
     guide_again = Repeat(guide, args, kwargs, as_first, why)
     with traces.particles(num_particles):
-        drawn = traces.draw(guide, args, kwargs, redraw, score=False)
+        drawn = traces.draw(guide, args, kwargs, redraw, score=compared())
         check_reparameterised(traces.sample_sites(drawn))
         values = traces.latent_values(drawn)
         gated = _aliased(drawn) if gate is None else {n: gate(v) for n, v in values.items()}
@@ -205,8 +205,11 @@ def _along_draws(
                 f"{error}. The estimator {estimator!r} scores the guide's draws a second time; "
                 "use the estimator 'pathwise'"
             ) from error
+    if compared():
+        check_same_terms("guide", why, terms.log_guide, log_guides(terms.log_prior, drawn))
     if _can_cut(guide):
-        check_cut("guide", guide, terms.log_guide.values(), (*gated.values(), *args))
+        inputs = (*gated.values(), *args, *kwargs.values())
+        check_cut("guide", guide, terms.log_guide.values(), inputs)
     else:
         log_guide = {name: q - _silent(direct[name]) for name, q in terms.log_guide.items()}
         terms = replace(terms, log_guide=log_guide)
@@ -231,9 +234,12 @@ def split(
         model_again = Repeat(model, args, kwargs, SetValues, why)
         for_model = read(traces.run(model, args, kwargs, SetValues(still)), drawn)
         for_guide = read(model_again.run(moving, cut=_can_cut(model)), drawn)
+    if compared():
+        check_same_terms("model", why, for_guide.log_likelihoods, for_model.log_likelihoods)
+        check_same_terms("model", why, for_guide.log_prior, for_model.log_prior)
     if _can_cut(model):
         terms = (*for_guide.log_likelihoods.values(), *for_guide.log_prior.values())
-        check_cut("model", model, terms, (*moving.values(), *args))
+        check_cut("model", model, terms, (*moving.values(), *args, *kwargs.values()))
     else:
         for_guide = replace(
             for_guide,

@@ -42,7 +42,7 @@ def log_prob(site: Site) -> Tensor:
         raise NoInverse(
             f"the density of site {site.name!r} wants the inverse of "
             f"{type(frame.f_locals['self']).__name__}, which has none: such a flow scores what it "
-            "has just drawn itself and no value from elsewhere"
+            "has just drawn itself and no value from elsewhere, and its .inv the reverse"
         ) from error
     return scale_and_mask(density, mask=site.mask)
 

@@ -72,7 +72,8 @@ class SetValues(Messenger):
 
 
 def _check_rows(site: Site, rows: int) -> None:
-    wanted = site.fn.subsample_size or site.fn.size
+    given = site.value  # plate(..., subsample=indices)
+    wanted = len(given) if given is not None else site.fn.subsample_size or site.fn.size
     if rows != wanted:
         raise InputError(
             f"plate {site.name!r} has {rows} rows in the guide and {wanted} in the model; both "

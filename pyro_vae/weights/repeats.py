@@ -67,7 +67,7 @@ class Beginning:
         with self.buffers():
             yield
             second = [place.table[place.name] for place in self._buffers]
-        if is_validation_enabled() and get_proxy_mode() is None:
+        if compared():
             for place, one, other in zip(self._buffers, first, second, strict=True):
                 if one.shape != other.shape or not torch.allclose(one.double(), other.double()):
                     raise InputError(
@@ -185,17 +185,54 @@ def torch_noise_only(why: str) -> Iterator[None]:
         )
 
 
-def check_same_weights(again: Tensor, first: Tensor, beginning: Beginning) -> None:
+def compared() -> bool:
+    """Whether second runs are compared with first ones: on the first batch, but not in a graph."""
+    return is_validation_enabled() and get_proxy_mode() is None
+
+
+def check_same_weights(again: Tensor, first: Tensor, beginning: Beginning, random: bool) -> None:
     """InputError unless the kept particles have the log-weights (M, B) that they had among all.
 
     They have not where something was drawn for each of the particles, whose number is another now.
+
+    Args:
+        random: whether the programs are known to draw more than their sites.
     """
-    close = torch.isclose(again.detach(), first, rtol=1e-3, atol=1e-2, equal_nan=True)
-    if not close.all():
-        raise InputError(
-            f"{beginning.random_parts()}, anew for every particle, and {THINNED}: train without "
-            "thin, or put the programs into eval()"
+    if not (random or compared()) or _same(again, first):
+        return
+    reason = f"{beginning.random_parts()}, anew for every particle"
+    if not random:
+        reason = (
+            "the programs give particles other weights without the others beside them (they draw "
+            "from a generator of their own, or normalise over particles)"
         )
+    raise InputError(
+        f"{reason}, and {THINNED}: train without thin, or put the programs into eval()"
+    )
+
+
+def check_same_terms(
+    what: str, why: str, again: Mapping[str, Tensor], first: Mapping[str, Tensor]
+) -> None:
+    """InputError unless a second run gave the same terms (K, B), site by site, as the first.
+
+    Args:
+        what: the word for the program. why: what runs it again.
+    """
+    for name, term in again.items():
+        if not _same(term, first[name]):
+            off = (term - first[name]).abs().max().item()
+            raise InputError(
+                f"the {what} scores site {name!r} otherwise when it is run again (by {off:.2g} "
+                f"nats), and {why}: what it draws beside its sites must come from torch's global "
+                "generator, and flows want an exact inverse. Use the estimator 'pathwise'"
+            )
+
+
+def _same(again: Tensor, first: Tensor) -> bool:
+    # Inverses of flows and products of other shapes round otherwise.
+    first = first.detach()
+    return bool(torch.isclose(again.detach(), first, rtol=1e-3, atol=1e-2, equal_nan=True).all())
 
 
 def check_cut(
