@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_choice, check_count, check_positive
+from pyro_vae.evaluation.posterior_moments import posterior_parts
 from pyro_vae.rows import Data, as_data, count_rows, first_rows
 from pyro_vae.weights.levels import guide_levels
-from pyro_vae.weights.passes import passes
 
 ACTIVITY_THRESHOLD = 0.01  # of Burda et al. 2016
 BURDA_DATA = 500  # training images that the definition of Burda et al. looks at
@@ -91,9 +91,9 @@ def posterior_means(
     x = as_data(x, guide)
     means: dict[str, list[Tensor]] = {}
     scatter: dict[str, Tensor] = {}
-    for rows, _ in passes(x, num_samples, chunk_size):
-        for name, level in guide_levels(guide, rows, num_samples).items():
-            values = level.mean if method == "conditional" else level.draws
+    for levels in posterior_parts(None, guide, x, 1, num_samples, chunk_size):
+        for name, parts in levels.items():
+            values = parts.mean if method == "conditional" else parts.draws
             mean = values.mean(0)
             errors = (values - mean).flatten(0, 1)
             means.setdefault(name, []).append(mean.double())

@@ -15,7 +15,7 @@ since the weights depend on the draw itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -33,12 +33,18 @@ from pyro_vae.weights.preconditions import check_all_rows
 from pyro_vae.weights.resampling import choose, grouped
 
 
-class _Parts(NamedTuple):
-    """Parts of one level's posterior, (R, B, U), and one draw from the first of them, (B, U)."""
+class Parts(NamedTuple):
+    """Parts of one level's posterior for B data, (R, B, U) each.
+
+    Attributes:
+        mean, variance: of every part. scale: of every part of q, where its family has one.
+        draws: one from every part of q, (R, B, U); of q_EW from the first part of every
+            run, (runs, B, U).
+    """
 
     mean: Tensor
     variance: Tensor
-    draw: Tensor
+    draws: Tensor
     scale: Tensor | None = None
 
 
@@ -95,13 +101,13 @@ def posterior_moments(
     noise: dict[str, Tensor] = {}
     with torch.no_grad(), own_generators(), flushed_denormals():
         torch.manual_seed(seed)
-        for rows, _ in passes(x, k * num_samples, chunk_size):
-            for name, parts in _draw_parts(model, guide, rows, k, num_samples, chunk_size).items():
+        for levels in posterior_parts(model, guide, x, k, num_samples, chunk_size):
+            for name, parts in levels.items():
                 between = parts.mean.var(0)
                 found = {
                     "mean": parts.mean.mean(0),
                     "sd": (parts.variance.mean(0) + between).sqrt(),
-                    "draw": parts.draw,
+                    "draw": parts.draws[0].clone(),
                 }
                 if parts.scale is not None:
                     found["scale"] = parts.scale.mean(0)
@@ -116,41 +122,48 @@ def posterior_moments(
     return table | {f"{name}_noise": (total / per_mean).numpy() for name, total in noise.items()}
 
 
-def _draw_parts(
-    model: Callable, guide: Callable, x: Data, k: int, number: int, chunk_size: int
-) -> dict[str, _Parts]:
-    """``number`` independent parts per datum, drawn in passes of about ``chunk_size``."""
-    passes = []
-    for size in pieces(number, max(1, chunk_size // (k * count_rows(x)))):
-        if k == 1:
-            passes.append(_conditionals(guide, x, size))
-        else:
-            passes.append(_weighted_groups(model, guide, x, k, size))
-    first = passes[0]
-    return {
-        name: _Parts(
-            torch.cat([found[name].mean for found in passes]),
-            torch.cat([found[name].variance for found in passes]),
-            first[name].draw,
-            None
-            if first[name].scale is None
-            else torch.cat([found[name].scale for found in passes]),
-        )
-        for name in first
-    }
+def posterior_parts(
+    model: Callable | None,
+    guide: Callable,
+    x: Data,
+    k: int,
+    number: int,
+    chunk_size: int,
+) -> Iterator[dict[str, Parts]]:
+    """For some data at a time, ``number`` independent parts of every level's posterior.
+
+    Drawn in passes of about ``chunk_size`` particles times data, from the global generators.
+
+    Args:
+        k: particles of q_EW; 1 is q, for which the model is not run.
+    """
+    for rows, _ in passes(x, k * number, chunk_size):
+        runs = []
+        for size in pieces(number, max(1, chunk_size // (k * count_rows(rows)))):
+            if k == 1:
+                runs.append(_conditionals(guide, rows, size))
+            else:
+                runs.append(_weighted_groups(model, guide, rows, k, size))
+        yield {name: _joined([found[name] for found in runs]) for name in runs[0]}
 
 
-def _conditionals(guide: Callable, x: Data, number: int) -> dict[str, _Parts]:
+def _joined(runs: list[Parts]) -> Parts:
+    return Parts(
+        *(None if part[0] is None else torch.cat(part) for part in zip(*runs, strict=True))
+    )
+
+
+def _conditionals(guide: Callable, x: Data, number: int) -> dict[str, Parts]:
     """Conditional moments of every level at ``number`` draws of its parents."""
     return {
-        name: _Parts(level.mean, level.variance, level.draws[0], level.scale)
+        name: Parts(level.mean, level.variance, level.draws, level.scale)
         for name, level in guide_levels(guide, x, number).items()
     }
 
 
 def _weighted_groups(
     model: Callable, guide: Callable, x: Data, k: int, number: int
-) -> dict[str, _Parts]:
+) -> dict[str, Parts]:
     """Weighted moments of every level within ``number`` groups of k fresh proposals."""
     with evaluating(model, guide):
         terms = log_weights(model, guide, x, k * number)
@@ -162,10 +175,10 @@ def _weighted_groups(
     return {name: _moments_within(weights, z, chosen) for name, z in terms.latents.items()}
 
 
-def _moments_within(weights: Tensor, latents: Tensor, chosen: Tensor) -> _Parts:
+def _moments_within(weights: Tensor, latents: Tensor, chosen: Tensor) -> Parts:
     number, k, num_data = weights.shape
     z = latents.reshape(number, k, num_data, -1)
     w = weights[..., None]
     mean = (w * z).sum(1)
     variance = (w * (z - mean[:, None]).square()).sum(1)
-    return _Parts(mean, variance, z[0, chosen, torch.arange(num_data, device=z.device)])
+    return Parts(mean, variance, z[:1, chosen, torch.arange(num_data, device=z.device)])

@@ -178,7 +178,12 @@ def _schedules(model: nn.Module, annealing: Mapping[str, Schedule] | None) -> di
     names = getattr(model, "latent_names", None)
     if annealing is None:
         return default_annealing(len(names or ()))
-    for name in annealing:
+    for name, schedule in annealing.items():
+        if not callable(schedule):
+            raise InputError(
+                f"annealing of {name!r} must be a function of the share of training done, such as "
+                f"pyro_vae.LinearWarmUp(0.1, 1.0, 0.5), got {schedule!r}"
+            )
         if names is not None and name not in names:
             raise InputError(f"cannot anneal {name!r}; the model's levels: {', '.join(names)}")
     return dict(annealing)

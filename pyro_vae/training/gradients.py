@@ -90,12 +90,21 @@ class Gradients:
 
     @property
     def can_compile(self) -> bool:
-        """Whether one graph can hold the step.
+        """Whether one graph may hold the step."""
+        return not self.not_compiled
 
-        No for Pyro's own losses, particle chunks, and objectives that a schedule changes.
-        """
-        ours = isinstance(self.objective, ImportanceWeightedELBO)
-        return ours and self.objective.compilable and self.particles is None
+    @property
+    def not_compiled(self) -> str:
+        """Why one graph cannot hold the step; "" where it may."""
+        if not isinstance(self.objective, ImportanceWeightedELBO):
+            return "Pyro's own losses are not"
+        if not self.objective.compilable:
+            return "a schedule changes the objective, which one graph cannot hold"
+        if self.particles is not None:
+            return "particle chunks are not"
+        if not all(isinstance(program, nn.Module) for program in (self.model, self.guide)):
+            return "a graph cannot reach what functions keep in Pyro's store; give modules"
+        return ""
 
     def compile(
         self, x: Tensor, schedules: Iterable[Mapping[str, float]] = ({},), *, compiler: bool = True

@@ -54,10 +54,10 @@ def choose(
 
     The generators, gradients and running statistics are left as they were.
     """
-    if wanted is False and (num_steps < FEW_STEPS or not gradients.can_compile):
+    if wanted is False and (num_steps < FEW_STEPS or gradients.not_compiled):
         return Choice(False, "")
-    if not gradients.can_compile:
-        return Choice(False, "step not compiled: Pyro's own losses and particle chunks are not")
+    if gradients.not_compiled:
+        return Choice(False, f"step not compiled: {gradients.not_compiled}")
     # Steps are tried in the mode that they are taken in, but they are no steps.
     statistics_kept = Beginning(gradients.model, gradients.guide).undone()
     with own_generators(), pyro.validation_enabled(False), statistics_kept:

@@ -44,8 +44,12 @@ class Record(Messenger):
     def _refuse(self, site: Site) -> None:
         name = site.name
         if self.sites[name].is_subsample or site.is_subsample:
-            raise InputError(f"a site and a plate are both called {name!r}; give one another name")
+            raise InputError(_both_called(name))
         raise InputError(f"a program has two sites called {name!r}; every site wants its own name")
+
+
+def _both_called(name: str) -> str:
+    return f"a site and a plate are both called {name!r}; give one another name"
 
 
 class SetValues(Messenger):
@@ -67,11 +71,14 @@ class SetValues(Messenger):
     def _value(self, site: Site) -> Tensor:
         value = self.values[site.name]
         if site.is_subsample:
-            _check_rows(site, len(value))
+            _check_rows(site, value)
         return value
 
 
-def _check_rows(site: Site, rows: int) -> None:
+def _check_rows(site: Site, indices: Tensor) -> None:
+    if indices.ndim != 1:  # the values of a latent
+        raise InputError(_both_called(site.name))
+    rows = len(indices)
     given = site.value  # plate(..., subsample=indices)
     wanted = len(given) if given is not None else site.fn.subsample_size or site.fn.size
     if rows != wanted:
