@@ -75,7 +75,8 @@ def modules_of(program: Callable) -> Iterator[nn.Module]:
     its body mentions, its defaults and bound arguments, its owner; and those of the functions of
     the same file that it names. What is reached through lists, or through other files, is not seen.
     """
-    waiting: list[Any] = [program]
+    roots = [program, getattr(program, "__wrapped__", None)]
+    waiting: list[Any] = list(roots)
     seen: set[int] = set()
     file = None
     while waiting:
@@ -93,7 +94,7 @@ def modules_of(program: Callable) -> Iterator[nn.Module]:
             file = file or one.__code__.co_filename
             if one.__code__.co_filename == file:
                 waiting += _named_in(one)
-        elif one is program:
+        elif any(one is root for root in roots):
             waiting += _members(one)
 
 

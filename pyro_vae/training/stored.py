@@ -33,7 +33,7 @@ class StoredProgram:
     """
 
     def __init__(self, program: Callable, stored: Mapping[str, Tensor]) -> None:
-        self.program = program
+        self.program = self.__wrapped__ = program
         self._stored = dict(stored)
         self._module = program if isinstance(program, nn.Module) else nn.Module()
 

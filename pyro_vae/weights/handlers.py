@@ -42,9 +42,14 @@ class Record(Messenger):
             site.scored = log_prob(site)
 
     def _refuse(self, site: Site) -> None:
-        name = site.name
-        if self.sites[name].is_subsample or site.is_subsample:
+        name, kinds = site.name, {self.sites[site.name].is_subsample, site.is_subsample}
+        if len(kinds) == 2:
             raise InputError(_both_called(name))
+        if site.is_subsample:
+            raise InputError(
+                f"a program makes two plates called {name!r}; make one and enter it twice, or give "
+                "every plate its own name"
+            )
         raise InputError(f"a program has two sites called {name!r}; every site wants its own name")
 
 

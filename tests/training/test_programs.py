@@ -246,6 +246,11 @@ def test_functions_are_not_compiled():
     assert isinstance(trainable_pair(model, guide, X, 0)[0], StoredProgram)
 
 
+def test_who_asks_for_compiled_functions_is_told_why_not(capsys):
+    assert not pyro_vae.fit(model, guide, X, epochs=1, compile=True).compiled
+    assert "step not compiled: a graph cannot reach what functions keep" in capsys.readouterr().out
+
+
 NAMES = {
     "iwae": ("iwae", lambda: IWAE(50)),
     "with settings": (
@@ -300,6 +305,7 @@ BAD = {
     "objective": ({"objective": "iwee"}, "unknown objective 'iwee'; allowed: iwae"),
     "a class": ({"objective": IWAE}, r"a class is called first: IWAE\(50\)"),
     "setting": ({"objective": ("iwae", {"alpha": 1.0})}, "alpha belongs to the objective renyi"),
+    "annealing": ({"annealing": {"z1": 0.5}}, "annealing of 'z1' must be a function .* got 0.5"),
     "number": ({"objective": 5}, "objective must be a pyro.infer.ELBO such as"),
     "model": (
         {"model": pyro_vae.HierarchicalVAE},

@@ -1,4 +1,4 @@
-"""Programs that run twice in a step: flows are cut, noise is repeated, statistics move once."""
+"""Programs that run twice in a step: flows are cut, statistics move once, shared parameters too."""
 
 import pyro
 import pyro.distributions as dist
@@ -72,45 +72,6 @@ def test_a_flow_has_the_gradient_of_the_normal_that_it_is(objective, where):
     assert torch.allclose(gradient(True), gradient(False), atol=1e-4)
 
 
-class Dropped(nn.Module):
-    def __init__(self, p, observes):
-        super().__init__()
-        self.lin, self.drop, self.observes = nn.Linear(2, 2), nn.Dropout(p), observes
-
-    def forward(self, x):
-        with pyro.plate("data", len(x), dim=-1):
-            if self.observes:
-                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-                pyro.sample("x", dist.Normal(self.lin(z), 0.5).to_event(1), obs=x)
-            else:
-                q = dist.Normal(self.lin(self.drop(x)), 0.8)
-                pyro.sample("z", q.to_event(1))
-
-
-@pytest.mark.parametrize(
-    "objective", [objectives.DReG(4), objectives.IWAE(4, thin=2)], ids=["dreg", "thin"]
-)
-def test_dropout_drops_the_same_units_in_both_runs(objective):
-    """The gradient's mean is IWAE's, within five standard errors; other masks are off by 25."""
-    x = 2 * torch.randn(30, 2) + 3
-    model, guide = Dropped(0.0, True), Dropped(0.5, False)
-
-    def moments(chosen, number=150):
-        runs = []
-        for _ in range(number):
-            model.zero_grad()
-            guide.zero_grad()
-            chosen(model, guide)(x).backward()
-            runs.append(
-                torch.cat([model.lin.weight.grad.flatten(), guide.lin.weight.grad.flatten()])
-            )
-        table = torch.stack(runs)
-        return table.mean(0), table.var(0) / number
-
-    (plain, its), (other, theirs) = moments(objectives.IWAE(4)), moments(objective)
-    assert ((other - plain) / (its + theirs).sqrt()).abs().max() < 5
-
-
 class Normalised(nn.Module):
     def __init__(self, observes):
         super().__init__()
@@ -159,15 +120,17 @@ class Half(nn.Module):
                 pyro.sample("x", dist.Normal(self.shared(z[..., None])[..., 0], 0.5), obs=x)
 
 
-def test_a_shared_parameter_takes_one_step():
+@pytest.mark.parametrize("objective", ["iwae", "dreg", "elbo", "piwae", "pyro-elbo", "pyro-renyi"])
+def test_a_shared_parameter_takes_one_step(objective):
     """Adam's first step is the learning rate, whoever reads the parameter."""
+    settings = {"num_particles": 3} | ({"inner": 1} if objective == "piwae" else {})
     layer = nn.Linear(1, 1)
     before = layer.weight.detach().clone()
     pyro_vae.fit(
         Half(layer, True),
         Half(layer, False),
         torch.randn(20),
-        objective=pyro_vae.IWAE(3),
+        objective=(objective, settings),
         epochs=1,
         batch_size=20,
         progress=False,
@@ -175,3 +138,28 @@ def test_a_shared_parameter_takes_one_step():
         optimiser=pyro_vae.OptimiserSettings(lr=0.1),
     )
     assert abs((layer.weight - before).abs().item() - 0.1) < 1e-3
+    assert not pyro.get_param_store()._params
+    assert not pyro.get_param_store()._param_to_name
+
+
+@pytest.mark.parametrize("objective", [objectives.IWAE(4), objectives.DReG(4), objectives.STL(4)])
+def test_a_function_prepared_for_svi_is_the_function(objective):
+    net, x = nn.Linear(1, 1), torch.randn(6, 1)
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 0.5).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("net", net)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(net(x), 0.7).to_event(1))
+
+    found = []
+    for pair in ((model, guide), pyro_vae.for_svi(model, guide)):
+        net.zero_grad()
+        torch.manual_seed(1)
+        objective.loss_and_grads(*pair, x)
+        found.append(net.weight.grad.clone())
+    torch.testing.assert_close(*found)
