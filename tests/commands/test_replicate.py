@@ -52,8 +52,9 @@ def digits(tmp_path_factory):
 def run(digits, tmp_path, capsys, monkeypatch):
     """The command with small settings and no compiler; returns exit code, stdout, stderr."""
     settings = TableCampaign.settings
-    plain = {"compile": False}
+    plain = {"compile": False, "hidden": ("20",)}
     bare_runs(monkeypatch)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})  # one thread
     monkeypatch.setattr(TableCampaign, "settings", lambda *given: {**settings(*given), **plain})
 
     def call(*flags, folder=tmp_path / "results"):
@@ -76,6 +77,7 @@ def run(digits, tmp_path, capsys, monkeypatch):
             torch.set_num_threads(threads)
         return code, *capsys.readouterr()
 
+    call.settings = settings
     return call
 
 
@@ -259,8 +261,9 @@ def test_a_cell_that_fails_is_told_and_tried_again(run, tmp_path, monkeypatch):
     assert "1L-iwae-k5-seed0: done before" in out
 
 
-def test_cells_side_by_side_and_more_seeds(run, tmp_path):
+def test_cells_side_by_side_and_more_seeds(run, tmp_path, monkeypatch):
     """Two processes find what one does; a resume may add seeds and fills in the reference."""
+    monkeypatch.setattr(TableCampaign, "settings", run.settings)  # as other processes have them
     one, two = tmp_path / "one", tmp_path / "two"
     flags = ("--table", "burda-mnist", "--levels", 2, "--num-particles", 1, 5, "--epochs", 1)
     assert run(*flags, folder=one)[0] == 0

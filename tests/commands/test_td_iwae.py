@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from experiments.study.study_campaign import StudyCampaign
 from experiments.study.study_models import Models, cell_of
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunConfig, RunDirectory, job, load_run
-from tests.conftest import bare_runs
+from tests.conftest import bare_runs, few_units
 
 SMALL = ["--models", "vanilla", "1", "2", "--epochs", "2", "--batch-size", "10"]
 COMMON = ["--test-size", "5", "--eval-particles", "20"]
@@ -35,9 +36,11 @@ COMMON = ["--test-size", "5", "--eval-particles", "20"]
 def small():
     """Cheap evaluation, no compiler and no pictures, in all runs of this file."""
     cheap = {"valid_size": 5, "posterior_data": 2, "posterior_draws": 3, "compile": False}
+    cheap |= {"latent": (12, 4), "hidden": ("16",)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StudyCampaign, "settings", lambda campaign, made: cheap)
         bare_runs(patch)
+        patch.setattr(os, "sched_getaffinity", lambda pid: {0})  # one thread
         yield
 
 
@@ -183,6 +186,7 @@ def test_a_run_of_fit_by_hand_is_taken_over(run, whole, images):
     torch.set_num_threads(threads)
     mine = ["--objective", "iwae", "--dataset", str(images), *SMALL[4:], *COMMON, "--quiet"]
     mine += ["--valid-size", "5", "--posterior-data", "2", "--posterior-draws", "3", "--no-compile"]
+    mine += few_units([])
     for kind, seed in ((["1"], 0), (["2", "--lr", "0.01"], 1)):
         path = run.folder / "runs" / f"k{kind[0]}-seed{seed}"
         flags = [*mine, "--num-particles", *kind, "--seed", str(seed), "--run-dir", str(path)]
