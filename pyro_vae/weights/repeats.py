@@ -27,6 +27,9 @@ from pyro_vae.weights.site import Sites
 from pyro_vae.weights.substitution import Place, holding, places
 
 Result = TypeVar("Result")
+# Inverses of flows and products of low precision may be far off in a few places; other noise is so
+# in nearly all.
+MOST = 0.9
 THINNED = "thinning runs the programs again with the kept particles alone"
 
 
@@ -198,7 +201,7 @@ def check_same_weights(again: Tensor, first: Tensor, beginning: Beginning, rando
     Args:
         random: whether the programs are known to draw more than their sites.
     """
-    if not (random or compared()) or _same(again, first):
+    if not (random or compared()) or _same(again, first, 1.0 if random else MOST):
         return
     reason = f"{beginning.random_parts()}, anew for every particle"
     if not random:
@@ -220,7 +223,7 @@ def check_same_terms(
         what: the word for the program. why: what runs it again.
     """
     for name, term in again.items():
-        if not _same(term, first[name]):
+        if not _same(term, first[name], MOST):
             off = (term - first[name]).abs().max().item()
             raise InputError(
                 f"the {what} scores site {name!r} otherwise when it is run again (by {off:.2g} "
@@ -229,10 +232,11 @@ def check_same_terms(
             )
 
 
-def _same(again: Tensor, first: Tensor) -> bool:
-    # Inverses of flows and products of other shapes round otherwise.
+def _same(again: Tensor, first: Tensor, share: float) -> bool:
+    """Whether at least that share of the numbers came again."""
     first = first.detach()
-    return bool(torch.isclose(again.detach(), first, rtol=1e-3, atol=1e-2, equal_nan=True).all())
+    close = torch.isclose(again.detach(), first, rtol=1e-3, atol=1e-2, equal_nan=True)
+    return close.double().mean().item() >= share
 
 
 def check_cut(
