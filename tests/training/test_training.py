@@ -413,8 +413,10 @@ def linear_set(rows=300, noise=0.4):
     return x.float(), truth.log_prob(x).mean().item()
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-@pytest.mark.parametrize("guide", ["topdown", "bottomup"])
+# With one level the guides are the same network, and train bit for bit alike.
+@pytest.mark.parametrize(
+    ("name", "guide"), [*((name, "topdown") for name in OBJECTIVES), ("iwae", "bottomup")]
+)
 def test_training_reaches_the_evidence(name, guide):
     x, evidence = linear_set()
     pair = tiny_pair(guide, levels=1, families=("normal",))
@@ -430,9 +432,9 @@ def test_training_reaches_the_evidence(name, guide):
         x,
         valid=x[:100],
         objective=objective_named(name, 5),
-        epochs=40,
+        epochs=16,
         batch_size=30,
-        optimiser=OptimiserSettings(lr=1e-2),
+        optimiser=OptimiserSettings(lr=3e-2),
     )
     assert log_likelihood() > evidence - 1
     assert log_likelihood() < evidence + 1
