@@ -129,7 +129,7 @@ def resumed_config(stored: RunConfig, given: Mapping[str, Any], epochs_done: int
         if name not in _MAY_CHANGE and getattr(values, name) != value:
             kept = getattr(values, name)
             if name == "lr" and values.lr_stages:
-                kept = f"the stages {', '.join(f'{rate:.2g}' for rate in values['lr_stages'])}"
+                kept = f"the stages {', '.join(f'{rate:.2g}' for rate in values.lr_stages)}"
             flag = "--no-anneal" if name == "annealing" and not value else flag_of(name)
             raise InputError(f"{flag} {value} cannot change on --resume: the run has {kept}")
     vars(values).update(given)

@@ -15,6 +15,7 @@ import torch
 
 import pyro_vae
 from pyro_vae.errors import InputError
+from pyro_vae.programs import PairConfig
 from pyro_vae.storage import load_checkpoint, save_checkpoint, write_text
 from tests.conftest import tiny_pair
 
@@ -286,8 +287,8 @@ def test_load_run_gives_back_the_trained_pair(finished_run):
     saved = load_checkpoint(finished_run / "checkpoint.pt")
     x = torch.randn(4, 16)
     tables = []
-    untrained = pyro_vae.build_pair("td", "topdown", num_pixels=16, seed=config["seed"])
-    rebuilt = pyro_vae.build_pair("td", "topdown", num_pixels=16, seed=9)
+    few = PairConfig("td", "topdown", latent=(12, 4), hidden=("16",))
+    untrained, rebuilt = few.build(16, seed=config["seed"]), few.build(16, seed=9)
     for program, part in zip(rebuilt, ("model", "guide"), strict=True):
         program.load_state_dict(saved[part])
     for pair in ((run.model, run.guide), (model, guide), rebuilt, untrained):
@@ -321,10 +322,10 @@ def changed(finished_run, **entries):
         (lambda run: "[1]", r"config\.json is damaged: it holds no table"),
         (lambda run: "{}", r"config\.json lacks the entry 'model'"),
         (lambda run: changed(run, model="vae"), "unknown model 'vae'; allowed: td"),
-        (lambda run: changed(run, model="sparse"), "of another model"),
+        (lambda run: changed(run, model="sparse", latent=[12]), "of another model"),
         (lambda run: changed(run, guide="meanfield"), "of another guide"),
         (lambda run: changed(run, num_pixels=17), "of another model"),
-        (lambda run: changed(run, preset="paper"), "of another model"),
+        (lambda run: changed(run, preset="paper", hidden=None), "of another model"),
         (lambda run: changed(run, num_pixels=0), "number of pixels"),
         (lambda run: changed(run, num_pixels="many"), r"config\.json|number of pixels"),
         (lambda run: changed(run, num_pixels=None), r"config\.json|number of pixels"),
