@@ -20,7 +20,7 @@ from pyro_vae.torch_state import evaluating, flushed_denormals
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
 from pyro_vae.weights.resampling import Draws, sir
 from pyro_vae.weights.simulation import simulate_like
-from pyro_vae.weights.traces import PARTICLE_PLATE
+from pyro_vae.weights.site import PARTICLE_PLATE
 
 if TYPE_CHECKING:
     import arviz

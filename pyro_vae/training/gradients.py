@@ -162,13 +162,21 @@ class Gradients:
         compiled = self.compiled.get(self._key(x, betas)) if self.compiled else None
         if compiled is not None:
             return compiled(x, betas)
-        with anneal(betas), matrix_products(self.precision, self.device):
-            if not isinstance(self.objective, ImportanceWeightedELBO):
-                return pyro_losses.add_gradients(self.objective, self.model, self.guide, (x,))
-            if self.particles is not None:
-                return self._in_chunks(x)
-            loss = self.objective.estimate(self.model, self.guide, (x,), {})
-            loss.value.backward()
+        with anneal(betas) as annealing, matrix_products(self.precision, self.device):
+            loss = self._plain(x)
+        if unmet := set(betas) - annealing.met:
+            raise InputError(
+                f"cannot anneal {', '.join(sorted(unmet))}: model and guide sample no such latent"
+            )
+        return loss
+
+    def _plain(self, x: Tensor) -> Loss:
+        if not isinstance(self.objective, ImportanceWeightedELBO):
+            return pyro_losses.add_gradients(self.objective, self.model, self.guide, (x,))
+        if self.particles is not None:
+            return self._in_chunks(x)
+        loss = self.objective.estimate(self.model, self.guide, (x,), {})
+        loss.value.backward()
         return loss._replace(value=loss.value.detach())
 
     def _in_chunks(self, x: Tensor) -> Loss:

@@ -17,7 +17,7 @@ from torch import Size, Tensor
 from pyro_vae.errors import InputError
 from pyro_vae.weights.densities import log_prob, reads_late
 from pyro_vae.weights.preconditions import check_location_scale
-from pyro_vae.weights.site import Site
+from pyro_vae.weights.site import PARTICLE_PLATE, Site
 from pyro_vae.weights.unit_kl import units_of
 
 
@@ -35,15 +35,17 @@ class Record(Messenger):
 
     def _pyro_post_sample(self, msg) -> None:
         site = Site(msg)
-        if site.name in self.sites:
+        if site.name in self.sites or (site.name == PARTICLE_PLATE and site.is_subsample):
             self._refuse(site)
         self.sites[site.name] = site
         if self.score and site.carries_probability and reads_late(site.fn):
             site.scored = log_prob(site)
 
     def _refuse(self, site: Site) -> None:
-        name, kinds = site.name, {self.sites[site.name].is_subsample, site.is_subsample}
-        if len(kinds) == 2:
+        name, other = site.name, self.sites.get(site.name)
+        if other is None:
+            raise InputError(f"the plate {name!r} is the library's own; call yours otherwise")
+        if other.is_subsample != site.is_subsample:
             raise InputError(_both_called(name))
         if site.is_subsample:
             raise InputError(
@@ -181,12 +183,14 @@ class anneal(Messenger):
             if not torch.is_tensor(beta) and not 0 <= beta < float("inf"):
                 raise InputError(f"beta of site {name!r} must be finite and >= 0, got {beta}")
         self.betas = dict(betas)
+        self.met: set[str] = set()  # named sites that a program had
 
     def _pyro_sample(self, msg) -> None:
         site = Site(msg)
         beta = self.betas.get(site.name)
         if beta is None:
             return
+        self.met.add(site.name)
         if site.is_observed:
             raise ValueError(f"site {site.name!r} is observed; only latent sites are annealed")
         # Without another scale it is the very same object in model and guide, which spares the

@@ -9,6 +9,8 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+PARTICLE_PLATE = "particles"
+
 
 class Site:
     """A view of the message of a sample site, while a handler acts on it and afterwards.

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from pyro_vae.errors import check_count
 from pyro_vae.weights.handlers import Record, RedrawValues
-from pyro_vae.weights.site import Site, Sites
-
-PARTICLE_PLATE = "particles"
+from pyro_vae.weights.site import PARTICLE_PLATE, Site, Sites
 
 
 def particles(num_particles: int):

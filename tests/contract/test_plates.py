@@ -86,6 +86,14 @@ def test_two_plates_of_one_name():
     assert pyro_vae.log_weights(entered, guide, X, 3).log_w.shape == (3, 12)
 
 
+def test_a_plate_called_as_that_of_the_particles():
+    def its_model(x):
+        with pyro.plate("particles", len(x), dim=-1):
+            observe(latent(), x)
+
+    refused(its_model, guide, "the plate 'particles' is the library's own; call yours otherwise")
+
+
 def subsampled(size, number):
     """A model that looks at ``number`` rows, and a guide that looks at the same."""
 

@@ -251,6 +251,12 @@ def test_who_asks_for_compiled_functions_is_told_why_not(capsys):
     assert "step not compiled: a graph cannot reach what functions keep" in capsys.readouterr().out
 
 
+def test_a_level_that_no_program_has_is_not_annealed():
+    for objective in ("iwae", "pyro-elbo"):
+        with pytest.raises(InputError, match="cannot anneal y: model and guide sample no such"):
+            fit(model, guide, objective=objective, annealing={"y": lambda share: share})
+
+
 NAMES = {
     "iwae": ("iwae", lambda: IWAE(50)),
     "with settings": (
