@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,6 +24,7 @@ from pyro_vae.programs.likelihoods import LIKELIHOODS
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.programs.networks import ACTIVATIONS
 from pyro_vae.programs.priors import PRIORS
+from pyro_vae.programs.start import STARTS
 from pyro_vae.torch_state import own_generators
 
 
@@ -77,6 +78,12 @@ class PairConfig:
         "gaussian:noise=0.3 (default: the model's)",
         metavar="NAME",
     )
+    init: str = option(
+        "random",
+        f"{', '.join(STARTS)}: what training starts from; data: ICA for a linear decoder, factors "
+        "of the sources' magnitudes for z2 (default: random)",
+        metavar="NAME",
+    )
 
     @property
     def architecture(self) -> Architecture:
@@ -95,16 +102,28 @@ class PairConfig:
         if self.likelihood is not None:
             made, _ = read_part("likelihood", self.likelihood, LIKELIHOODS)
             arch = replace(arch, likelihood=self.likelihood, pixels=made.pixels)
-        return replace(arch, prior=self.prior)
+        arch = replace(arch, prior=self.prior)
+        STARTS[check_choice("init", self.init, STARTS)].check(arch)
+        return arch
 
     def build(
-        self, num_pixels: int, *, rows: Tensor | None = None, seed: int = 0
+        self,
+        num_pixels: int,
+        *,
+        rows: Tensor | None = None,
+        seed: int = 0,
+        say: Callable[[str], None] = lambda line: None,
     ) -> tuple[HierarchicalVAE, Guide]:
         """The pair, initialised from ``seed`` without touching the global generator.
 
         Args:
             num_pixels: D, the width of a row of data.
-            rows: training rows (N, D), for the parts that start from data.
+            rows: training rows (N, D), for ``init`` and for the parts that start from data; without
+                them the weights are random, whatever ``init`` says.
+            say: is told, a line each, what a start did instead where something did not fit.
+
+        Raises:
+            InputError: a setting that cannot be used, or rows that ``init`` cannot start from.
         """
         arch = self.architecture
         with own_generators():
@@ -114,6 +133,8 @@ class PairConfig:
             if rows is not None:
                 initialise_(model, rows)
                 initialise_(guide, rows)
+                for line in STARTS[self.init](model, guide, seed=seed).initialise_(rows):
+                    say(line)
         return model, guide
 
 
@@ -121,7 +142,8 @@ def initialise_(program: nn.Module, rows: Tensor) -> None:
     """Let every part of the program that starts from data see the training rows (N, D).
 
     A part takes part by a method ``initialise_(rows)``: the Bernoulli likelihood sets the bias of
-    its output from the mean of the pixels.
+    its output from the mean of the pixels. What concerns model and guide together is a start, see
+    :mod:`pyro_vae.programs.start`.
     """
     for part in program.modules():
         if part is not program and hasattr(part, "initialise_"):
