@@ -37,6 +37,8 @@ class Facts:
             run goes on with the same data only.
         versions, platform: of the libraries and the machine that began the run.
         command: the command line that began it; None where it was begun from Python.
+        start: the figures of the pair before its first step, see ``pyro_vae.runs.summary.Start``;
+            they are copied to ``summary.json`` when the run ends.
         earlier_objectives: until which epoch another objective trained.
         other: entries of the file that this version does not know.
     """
@@ -48,6 +50,7 @@ class Facts:
     versions: Mapping[str, str] = field(default_factory=dict)
     platform: str | None = None
     command: str | None = None
+    start: Mapping[str, Any] = field(default_factory=dict)
     earlier_objectives: tuple[Mapping[str, Any], ...] = ()
     other: Mapping[str, Any] = field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -25,7 +26,8 @@ from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
 from pyro_vae.runs.judging import judge
 from pyro_vae.runs.loading import load_run
 from pyro_vae.runs.resolving import resumed_config
-from pyro_vae.runs.summary import RunSummary, Summary
+from pyro_vae.runs.starting import judge_start, lines_of
+from pyro_vae.runs.summary import RunSummary, Start, Summary
 from pyro_vae.training import FitResult, fit
 from pyro_vae.training.parallel import Processes
 from pyro_vae.training.progress import Row
@@ -69,10 +71,20 @@ def train(
     if resume:
         check_same_data(config, data, directory.path)
     config = _with_facts(config, data)
-    model, guide = build(config, data)
+    # Of several processes the first one starts the pair; the loop gives its weights to the others.
+    starting, notices = not resume and processes.first, []
+    if starting and config.pair.init != "random":
+        hooks.say(f"starting from the {config.pair.init}: {len(data.train)} rows")
+    model, guide = build(config, data, start=starting, say=notices.append)
     if not resume:
         hooks.initialise(model, guide)
     hooks.say(_describe(config, data, directory, device))
+    model, guide = model.to(device), guide.to(device)
+    if starting:
+        start = judge_start(model, guide, data, config, notices, figures=hooks.judge is None)
+        config = config.with_facts(start=dataclasses.asdict(start))
+        for line in lines_of(start):
+            hooks.say(line)
     with directory.locked() if processes.first else contextlib.nullcontext():
 
         def on_start() -> None:
@@ -85,8 +97,8 @@ def train(
             hooks.on_epoch(history)
 
         fitted = fit_pair(
-            model.to(device),
-            guide.to(device),
+            model,
+            guide,
             config,
             data,
             checkpoint=directory.checkpoint,
@@ -105,7 +117,8 @@ def train(
         )
         trained = Trained(directory, config, model.eval(), guide.eval(), data, device, fitted)
         summary = _judged(trained, hooks) if hooks.judge is None else hooks.judge(trained)
-        directory.write_summary(summary.entries())
+        start = Start.of(config.facts.start) if config.facts.start else None
+        directory.write_summary(dataclasses.replace(summary, start=start).entries())
     return Outcome(fitted, summary)
 
 
@@ -127,14 +140,27 @@ def _judged(trained: Trained, hooks: Hooks) -> Summary:
     return summary
 
 
-def build(config: RunConfig, data: Dataset) -> tuple[HierarchicalVAE, Guide]:
+def build(
+    config: RunConfig,
+    data: Dataset,
+    *,
+    start: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[HierarchicalVAE, Guide]:
     """The pair of a configuration before its first step.
 
+    Args:
+        start: whether it starts from the training rows, where the configuration has it so; not
+            where its weights will come from elsewhere.
+        say: is told what a start did instead where something did not fit.
+
     Raises:
-        InputError: the objective has no right gradient for the guide.
+        InputError: the objective has no right gradient for the guide, or the rows are none that
+            the configuration's start can use.
     """
-    rows = data.train
-    model, guide = config.pair.build(rows.shape[1], rows=rows, seed=config.seed)
+    model, guide = config.pair.build(
+        data.train.shape[1], rows=data.train if start else None, seed=config.seed, say=say
+    )
     check_objective_fits(config.objective.make(), guide)
     return model, guide
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,17 +46,22 @@ class Judgement:
         return Summary(
             test=self.estimates.summary(),
             warning=self.estimates.warning,
-            active_units={
-                name: LevelActivity(
-                    active=int(active_units(level).sum()),
-                    pca_active=pca_active_units(level),
-                    units=level.mean.shape[1],
-                )
-                for name, level in sorted(self.means.items())
-            },
+            active_units=activity_of(self.means),
             settings=self.settings,
             run=run,
         )
+
+
+def activity_of(means: Mapping[str, PosteriorMeans]) -> dict[str, LevelActivity]:
+    """Active units of every level, as ``summary.json`` has them."""
+    return {
+        name: LevelActivity(
+            active=int(active_units(level).sum()),
+            pca_active=pca_active_units(level),
+            units=level.mean.shape[1],
+        )
+        for name, level in sorted(means.items())
+    }
 
 
 def judge(

@@ -63,6 +63,32 @@ class RunSummary:
 
 
 @dataclass(frozen=True)
+class Start:
+    """What a pair was before its first step, judged as the trained one is, with fewer particles.
+
+    Attributes:
+        init: what it started from, one of ``pyro_vae.programs.start.STARTS``.
+        notices: what the start did instead where something did not fit, a line each.
+        test: as in :class:`Summary`; empty where whoever trained judges runs in another way.
+        active_units: level -> its active units.
+        particles: of the estimates.
+    """
+
+    init: str
+    notices: tuple[str, ...] = ()
+    test: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    active_units: Mapping[str, LevelActivity] = field(default_factory=dict)
+    particles: int | None = None
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Start:
+        """From JSON; TypeError or AttributeError where it is none."""
+        rest = dict(content)
+        units = {name: LevelActivity(**one) for name, one in rest.pop("active_units", {}).items()}
+        return cls(active_units=units, notices=tuple(rest.pop("notices", ())), **rest)
+
+
+@dataclass(frozen=True)
 class Summary:
     """The content of ``summary.json``.
 
@@ -72,6 +98,7 @@ class Summary:
         active_units: level -> its active units.
         settings: how much was judged.
         run: how training ended.
+        start: the pair before its first step; None for runs of versions that did not look.
         extra: further entries of the file, of whoever judged the run.
     """
 
@@ -80,6 +107,7 @@ class Summary:
     active_units: Mapping[str, LevelActivity]
     settings: Judged
     run: RunSummary
+    start: Start | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def estimate(self, name: str) -> Mean:
@@ -104,6 +132,8 @@ class Summary:
             made = {name: part(**rest.pop(name)) for name, part in parts.items()}
             units = {n: LevelActivity(**level) for n, level in rest.pop("active_units").items()}
             test, warning = rest.pop("test"), rest.pop("warning", None)
+            start = rest.pop("start", None)
+            made |= {"start": None if start is None else Start.of(start)}
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{source} is no summary of a run: {error!r}") from error
         return cls(test=test, warning=warning, active_units=units, extra=rest, **made)

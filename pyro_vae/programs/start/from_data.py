@@ -1,25 +1,24 @@
 """``--init data``: a pair that starts from independent components and factors of their magnitudes.
 
-=====  ================================================  ==========================================
-step   part                                              of
-=====  ================================================  ==========================================
-1      p(x | z1): the decoder's columns and bias         :mod:`ica`
-2      q(z1 | x): location and scale                     :mod:`linear_posterior`, :mod:`pairs`
-3      p(z1 | z2): scale                                 :mod:`magnitude_factors`, :mod:`pairs`
-4      q(z2 | x), or q(z2 | z1) of a bottom-up guide     :mod:`regression`
-=====  ================================================  ==========================================
+====  ==========================================  ==============================================
+step  part                                        from
+====  ==========================================  ==============================================
+1     p(x | z1): columns and bias                 ``ica.independent_components``
+2     q(z1 | x): location and scale               ``linear_posterior``, through ``pairs``
+3     p(z1 | z2): scale                           ``magnitude_factors``, through ``pairs``
+4     q(z2 | x), or q(z2 | z1) bottom-up          ``regression`` on the factors' posterior means
+====  ==========================================  ==============================================
 
-What no source or factor takes starts at its prior: q equals p there, and its column is small.
+No labels, windows or Gabor functions enter. What no source or factor takes starts at its prior,
+where q equals p: those units, with small columns, and the levels above z2. Training then changes
+all of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
@@ -27,47 +26,30 @@ from pyro_vae.errors import InputError, check_data
 from pyro_vae.options import read_part
 from pyro_vae.programs.architectures import Architecture
 from pyro_vae.programs.assembly import likelihood_of
-from pyro_vae.programs.conditionals import LocScale
 from pyro_vae.programs.guides import BottomUpGuide, Guide
 from pyro_vae.programs.likelihoods import LIKELIHOODS, FixedNoiseGaussian
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.networks import ACTIVATIONS, MLP
+from pyro_vae.programs.networks import ACTIVATIONS
+from pyro_vae.programs.start.heads import level_of, recognition, set_heads_
 from pyro_vae.programs.start.ica import independent_components, worth_modelling
 from pyro_vae.programs.start.linear_posterior import linear_posterior
 from pyro_vae.programs.start.magnitude_factors import (
+    MagnitudeFactors,
     expected_magnitudes,
     magnitude_factors,
     scale_model,
 )
-from pyro_vae.programs.start.pairs import capacity, carry_, carrying, set_head_
+from pyro_vae.programs.start.pairs import capacity, carry_, carrying
 from pyro_vae.programs.start.regression import regress_
 from pyro_vae.torch_state import own_generators
 
 QUIET = 0.01  # what the columns of units without a source are multiplied by
 REGRESSION_ROWS = 20_000
+FEW = 10  # rows a dimension, below which components of noise look like sources
 WANTED = (
     "--init data wants a linear decoder with Gaussian pixels (--model td or sparse, --hidden "
     "decoder=linear, --likelihood gaussian); this model starts with --init random"
 )
-FEW = 10  # rows a source, below which the components of noise look like sources
-
-
-@dataclass(frozen=True)
-class Level:
-    """A family's standard unit at one level: what "scale one" means.
-
-    Attributes:
-        scale, variance: of a unit under its prior, before anything is known of the levels above.
-        laplace: whether units are Laplace, with variance 2 scale^2, or Normal.
-    """
-
-    scale: float
-    variance: float
-    laplace: bool
-
-    def scale_of(self, variance: np.ndarray) -> np.ndarray:
-        """Scales of units with these variances."""
-        return np.sqrt(variance / (2 if self.laplace else 1))
 
 
 class DataStart:
@@ -75,12 +57,11 @@ class DataStart:
 
     Args:
         model: with a linear decoder and Gaussian pixels of fixed noise, any number of levels.
-        guide: :class:`TopDownGuide`, :class:`MeanFieldGuide` or :class:`BottomUpGuide`.
+        guide: top-down, mean-field or bottom-up, as ``build_guide`` makes them.
         seed: of all that is drawn; the global generators are left as they were.
 
     Raises:
-        InputError: a decoder that is not linear, pixels that are not Gaussian, an activation that
-            carries no signals.
+        InputError: another decoder or other pixels.
     """
 
     def __init__(self, model: HierarchicalVAE, guide: Guide, *, seed: int = 0) -> None:
@@ -106,193 +87,137 @@ class DataStart:
             lines that say what was done instead where something did not fit.
 
         Raises:
-            InputError: rows of another width, fewer than two, not finite, or all equal.
+            InputError: rows of another width, fewer than two, not finite or all equal; hidden
+                layers that hold no source at all; a guide of another kind.
         """
         check_data(rows, self.likelihood.features, "rows")
         table = rows.detach().cpu().numpy().astype(np.float64)
-        self.notices = list(_about(table))
+        self.notices = []
         with torch.no_grad(), own_generators():
             torch.manual_seed(self.seed)
-            magnitudes = self._start_decoder_and_z1(table)
-            if self.model.num_levels > 1:
-                self._start_z2(table, magnitudes)
-            for level in range(3, self.model.num_levels + 1):
-                self._quieten(level)
+            magnitudes = self._start_z1(table)
+            factors = self._start_scales(magnitudes) if self.model.num_levels > 1 else None
+            if factors is not None:
+                self._start_z2(table, magnitudes, factors)
+            for level in range(2 if factors is None else 3, self.model.num_levels + 1):
+                set_heads_(recognition(self.guide, level).heads, level_of(self.model, level))
+            for level in range(2, self.model.num_levels):
+                set_heads_(self.model.conditionals[level - 1], level_of(self.model, level))
         return self.notices
 
-    def _start_decoder_and_z1(self, table: np.ndarray) -> np.ndarray:
-        """Steps 1 and 2; returns the magnitudes (N, r) of the units with a source under q."""
+    def _start_z1(self, table: np.ndarray) -> np.ndarray:
+        """Decoder and q(z1 | x); returns the magnitudes (N, r) of the units with a source."""
         sources, noise = independent_components(table, seed=self.seed), self.likelihood.noise
+        constant = int((np.ptp(table, axis=0) == 0).sum())
+        if constant:
+            self.notices.append(
+                f"{constant} of {table.shape[1]} pixels are constant: no column covers them"
+            )
         if not sources.converged:
             self.notices.append(
-                "ICA had not settled when its iterations ended; its columns are used as they are"
+                "ICA had not settled when its iterations ended: its columns are used as they are "
+                "(more rows or fewer components would settle it)"
             )
-        number = self._num_sources(sources.columns.shape[1], len(table))
+        number = self._number_of_sources(sources.columns.shape[1], len(table))
         chosen = np.argsort(-worth_modelling(sources, noise), kind="stable")[:number]
-        level = self._level(1)
+        level = level_of(self.model, 1)
         columns = sources.columns[:, chosen] / math.sqrt(level.variance)
-        posterior = linear_posterior(columns, noise, level.variance)
         decoder = self.likelihood.loc.parts[0]
         decoder.weight[:, number:] *= QUIET
-        decoder.weight[:, :number] = _like(decoder.weight, columns)
-        decoder.bias.copy_(_like(decoder.bias, sources.centre))
-        reached = recognition(self.guide, 1)
-        gain = _like(decoder.weight, posterior.gain)
-        offsets = -_like(decoder.weight, posterior.gain @ sources.centre)
-        readout = carry_(reached.trunk, gain, offsets)
-        scales = level.scale_of(posterior.variance)
-        _set_heads_(reached.heads, level, readout, scales)
+        decoder.weight[:, :number] = self._like(columns)
+        decoder.bias.copy_(self._like(sources.centre))
+
+        posterior = linear_posterior(columns, noise, level.variance)
+        reached, scales = recognition(self.guide, 1), level.scales_of(posterior.variance)
+        offsets = -self._like(posterior.gain @ sources.centre)
+        location = carry_(reached.trunk, self._like(posterior.gain), offsets)
+        set_heads_(reached.heads, level, location=location, scales=scales)
         locations = posterior.locations(table - sources.centre)
         return expected_magnitudes(locations, scales, laplace=level.laplace)
 
-    def _num_sources(self, rank: int, num_rows: int) -> int:
-        """How many sources find a unit and a place in the encoder, and what to say of the rest."""
-        units, places = self.model.latent_sizes[0], capacity(recognition(self.guide, 1).trunk)
+    def _number_of_sources(self, rank: int, num_rows: int) -> int:
+        """How many sources find a unit and a place in the encoder; the rest is told of."""
+        trunk, units = recognition(self.guide, 1).trunk, self.model.latent_sizes[0]
+        places = capacity(trunk)
+        if not places:
+            raise InputError(
+                "z1's encoder has a hidden layer that is too narrow for a single source; take "
+                "--hidden encoders=N/... with N twice the number of sources, or --init random"
+            )
         number = int(min(rank, units, places))
+        wide = rank * len(carrying(type(trunk.activation)).signs)
         if number < rank:
-            narrow = "z1 has" if units <= places else "the hidden layers of z1's encoder hold"
-            change = (
-                f"--latent {rank} ... has a unit for each"
+            reason = (
+                f"z1 has room for {units} (--latent {rank} holds all)"
                 if units <= places
-                else f"encoders of {2 * rank} units hold all"
+                else f"the hidden layers of z1's encoder hold {places} (those of {wide} units hold "
+                "all)"
             )
             self.notices.append(
-                f"the rows have {rank} sources and {narrow} room for {number}: the {number} most "
-                f"worth modelling are started from ({change})"
+                f"the rows have {rank} sources, {reason}: the {number} most worth modelling are "
+                "started from"
             )
         if num_rows < FEW * rank:
             self.notices.append(
-                f"{num_rows} rows are few for ICA of {rank} dimensions: its columns will be noisy "
-                f"(some {FEW * rank} rows or fewer --components would do)"
+                f"{num_rows} rows are few for ICA in {rank} dimensions, columns will be noisy: "
+                f"{FEW * rank} rows or fewer components would do"
             )
         return number
 
-    def _start_z2(self, table: np.ndarray, magnitudes: np.ndarray) -> None:
-        """Steps 3 and 4."""
-        level, above = self._level(1), self._level(2)
-        conditional = self.model.conditionals[0]
-        places = min(self.model.latent_sizes[1], capacity(conditional.trunk))
-        if magnitudes.shape[1] < 2:
-            self.notices.append("one source has no factors: z2 starts at its prior")
-            _set_heads_(conditional, level)
-            self._quieten(2)
-            return
-        factors = magnitude_factors(magnitudes, int(places))
-        if factors.number < self.model.latent_sizes[1]:
+    def _start_scales(self, magnitudes: np.ndarray) -> MagnitudeFactors | None:
+        """p(z1 | z2) by factors of the magnitudes; None where there is none, and z2 stays quiet."""
+        conditional, units = self.model.conditionals[0], self.model.latent_sizes[1]
+        level, above = level_of(self.model, 1), level_of(self.model, 2)
+        wanted = int(min(units, capacity(conditional.trunk)))
+        factors = None
+        if wanted and min(magnitudes.shape) > 1:
+            factors = magnitude_factors(magnitudes, wanted)
+        found = 0 if factors is None else factors.number
+        if found < units:
             self.notices.append(
-                f"{factors.number} of {self.model.latent_sizes[1]} units of z2 start as factors of "
-                "the sources' magnitudes, as many as the rows show and p(z1 | z2)'s hidden layers "
+                f"{found} of {units} units of z2 start as factors of the sources' magnitudes, as "
+                f"many as {magnitudes.shape[1]} sources show and the hidden layers of p(z1 | z2) "
                 "hold; the others start at their prior"
             )
-        self.scales = scales = scale_model(magnitudes, factors, laplace=level.laplace)
-        weight = self.likelihood.loc.parts[0].weight
-        spread = math.sqrt(above.variance)
-        readout = carry_(
-            conditional.trunk,
-            torch.eye(factors.number, self.model.latent_sizes[1]).to(weight),
+        if not found:
+            set_heads_(conditional, level, scales=magnitudes.mean(axis=0))
+            return None
+        scales = scale_model(magnitudes, factors, laplace=level.laplace)
+        factors_of_z2 = np.eye(found, units) / math.sqrt(above.variance)
+        readout = carry_(conditional.trunk, self._like(factors_of_z2))
+        set_heads_(
+            conditional,
+            level,
+            scales=np.exp(scales.intercept),
+            log_scale=self._like(scales.slope * factors.loadings) @ readout,
         )
-        loadings = _like(weight, scales.slope * factors.loadings / spread)
-        _set_heads_(conditional, level, None, np.exp(scales.intercept), loadings @ readout)
-        reached = recognition(self.guide, 2)
-        _set_heads_(reached.heads, above, None, above.scale_of(above.variance * factors.variance))
-        self._regress_z2(table, spread * factors.means(magnitudes), reached)
+        return factors
 
-    def _regress_z2(self, table: np.ndarray, targets: np.ndarray, reached: Recognition) -> None:
-        """Let q(z2 | x), or q(z2 | z1), find the factors."""
+    def _start_z2(
+        self, table: np.ndarray, magnitudes: np.ndarray, factors: MagnitudeFactors
+    ) -> None:
+        """q(z2 | x), or q(z2 | z1) of a bottom-up guide, learns the factors' posterior means."""
+        above, reached = level_of(self.model, 2), recognition(self.guide, 2)
+        set_heads_(reached.heads, above, scales=above.scales_of(above.variance * factors.variance))
         generator = torch.Generator().manual_seed(self.seed)
         chosen = torch.randperm(len(table), generator=generator)[:REGRESSION_ROWS].numpy()
-        head = reached.heads.loc.parts[0]
-        x, y = _like(head.weight, table[chosen]), _like(head.weight, targets[chosen])
-        below = recognition(self.guide, 1)
-        if isinstance(self.guide, BottomUpGuide):
-            inputs = below.heads(x).sample()
-        else:
-            inputs = below.trunk(x)
-        number = y.shape[1]
-        part = nn.Linear(head.in_features, number).to(head.weight)
-        trunk = reached.trunk or nn.Identity()
+        targets = self._like(math.sqrt(above.variance) * factors.means(magnitudes[chosen]))
+        below, x = recognition(self.guide, 1), self._like(table[chosen])
+        bottom_up = isinstance(self.guide, BottomUpGuide)
+        inputs = below.heads(x).sample() if bottom_up else below.trunk(x)
+        whole = reached.heads.loc.parts[0]
+        head = nn.Linear(whole.in_features, factors.number).to(whole.weight)
+        trunk = nn.Identity() if reached.trunk is None else reached.trunk
         with torch.enable_grad():
-            explained = regress_(
-                lambda h: part(trunk(h)),
-                [*trunk.parameters(), *part.parameters()],
+            regress_(
+                nn.Sequential(trunk, head),
+                [*trunk.parameters(), *head.parameters()],
                 inputs,
-                y,
+                targets,
                 generator=generator,
             )
-        head.weight[:number], head.bias[:number] = part.weight, part.bias
-        self.explained = explained
+        whole.weight[: factors.number], whole.bias[: factors.number] = head.weight, head.bias
 
-    def _quieten(self, level: int) -> None:
-        """Level 2, 3, ... starts at its prior, on both sides."""
-        if level < self.model.num_levels:
-            _set_heads_(self.model.conditionals[level - 1], self._level(level))
-        if level > 2:
-            _set_heads_(self.model.conditionals[level - 2], self._level(level - 1))
-        _set_heads_(recognition(self.guide, level).heads, self._level(level))
-
-    def _level(self, level: int) -> Level:
-        """Scale and variance of the units of z_level under their prior."""
-        if level < self.model.num_levels:
-            laplace = self.model.conditionals[level - 1].family is dist.Laplace
-            return Level(1.0, 2.0 if laplace else 1.0, laplace)
-        prior = self.model.prior().base_dist
-        variance = float(prior.variance.mean())
-        laplace = isinstance(prior, dist.Laplace)
-        return Level(math.sqrt(variance / (2 if laplace else 1)), variance, laplace)
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """How a guide reaches q(z_l | ...): a network of one input, and the heads that read it."""
-
-    trunk: MLP | None
-    heads: LocScale
-
-
-def recognition(guide: Guide, level: int) -> Recognition:
-    """Of level 1, 2, ...: its input is x for level 1, and else the encoding (or z) below."""
-    conditional = guide.conditionals[level - 1]
-    if isinstance(guide, BottomUpGuide):
-        return Recognition(conditional.trunk, conditional)
-    return Recognition(guide.encoders[level - 1], conditional)
-
-
-def _about(table: np.ndarray) -> Sequence[str]:
-    constant = int((np.ptp(table, axis=0) == 0).sum())
-    if constant:
-        yield f"{constant} of {table.shape[1]} pixels are constant: no column covers them"
-
-
-def _like(parameter: Tensor, values: np.ndarray) -> Tensor:
-    return torch.as_tensor(values).to(parameter)
-
-
-def _set_heads_(
-    conditional: LocScale,
-    level: Level,
-    location: Tensor | None = None,
-    scale: np.ndarray | None = None,
-    log_scale: Tensor | None = None,
-) -> None:
-    """Set the heads of the first units; the others are at location 0 and the level's scale.
-
-    Args:
-        location: (r, H), what the location reads of the last hidden layer; None for nothing.
-        scale: (r,), at inputs of zero. log_scale: (r, H), what the logarithm of the scale reads.
-    """
-    units, like = conditional.features, conditional.loc.parts[0].weight
-    raw = torch.full((units,), math.log(level.scale)).to(like)
-    if scale is not None:
-        raw[: len(scale)] = _like(like, np.log(scale))
-    zero = torch.zeros(units).to(like)
-    set_head_(conditional.loc, _padded(location, units), zero)
-    gain = conditional.gain
-    reads = None if log_scale is None else _padded(log_scale / gain, units)
-    set_head_(conditional.log_scale, reads, raw / gain)
-
-
-def _padded(weight: Tensor | None, units: int) -> Tensor | None:
-    """Rows of zeros below, up to so many units."""
-    if weight is None:
-        return None
-    return torch.cat([weight, weight.new_zeros(units - len(weight), weight.shape[1])])
+    def _like(self, values: np.ndarray) -> Tensor:
+        """As the pair's parameters are."""
+        return torch.as_tensor(values).to(self.likelihood.loc.parts[0].weight)

@@ -77,9 +77,10 @@ def magnitude_factors(magnitudes: np.ndarray, number: int) -> MagnitudeFactors:
 
     Args:
         magnitudes: m (N, r), of :func:`expected_magnitudes`.
-        number: q. At most r - 1 are given back, since psi wants an eigenvalue, and fewer where
-            fewer lie above psi by more than chance: the largest of r equal eigenvalues of N rows is
-            about psi (1 + sqrt(r / N))^2 (Marchenko and Pastur 1967).
+        number: q. At most r - 1 are given back, since psi wants an eigenvalue, and fewer where the
+            last of them is no larger than chance makes it: of r equal eigenvalues the largest that
+            N rows show is about (1 + sqrt(r / N))^2 times their mean (Marchenko and Pastur 1967),
+            and hardly ever above (1 + 1.1 sqrt(r / N))^2.
 
     Raises:
         InputError: fewer than two sources or rows.
@@ -94,9 +95,11 @@ def magnitude_factors(magnitudes: np.ndarray, number: int) -> MagnitudeFactors:
     eigenvalues, vectors = np.linalg.eigh(np.cov(table.T))
     eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
     rows, size = table.shape
+    edge = (1 + 1.1 * np.sqrt(size / rows)) ** 2
     number = min(number, size - 1)
+    while number and eigenvalues[number - 1] <= edge * eigenvalues[number - 1 :].mean():
+        number -= 1
     psi = eigenvalues[number:].mean()
-    number = int((eigenvalues[:number] > psi * (1 + np.sqrt(size / rows)) ** 2).sum())
     eigenvalues, vectors = eigenvalues[:number], vectors[:, :number]
     vectors = vectors * np.where(vectors.sum(axis=0) < 0, -1.0, 1.0)
     loadings = vectors * np.sqrt(eigenvalues - psi)
