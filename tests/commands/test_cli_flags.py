@@ -119,6 +119,7 @@ CASES = {
     "--hidden": Case(["--hidden", "encoders=9/8,7", "decoder=6"], parameters, IMAGES),
     "--activation": Case(["--activation", "feedback=relu"], metric("elbo", 0), IMAGES),
     "--likelihood": Case(["--likelihood", "gaussian:noise=0.7"], metric("elbo", 0), IMAGES),
+    "--init": Case(["--init", "data"], metric("elbo", 0), IMAGES),
     "--data-seed": Case(["--data-seed", "4"], metric("elbo", 0), IMAGES),
     "--objective": Case(["--objective", "elbo"], metric("train_objective"), IMAGES),
     "--num-particles": Case(["--num-particles", "7"], judged("bound_particles"), IMAGES, 7),
