@@ -227,7 +227,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class SpeedConfig:
-    """How the numbers are computed; changes no result beyond rounding, bf16 and tf32 apart."""
+    """How the numbers are computed; changes no result beyond rounding (of bf16 and tf32, too)."""
 
     compile: bool | None = option(
         None,
@@ -244,8 +244,10 @@ class SpeedConfig:
         may_change=True,
     )
     precision: str = option(
-        "float32",
-        "precision of matrix products in training: float32, tf32 (GPU) or bf16 (default: float32)",
+        "auto",
+        "precision of matrix products in training: float32, tf32 (GPU), bf16, or auto: bf16 where "
+        "the first batch is faster by a tenth and its bound moves by less than its standard error "
+        "(default: auto)",
         metavar="NAME",
         may_change=True,
     )

@@ -42,13 +42,19 @@ class Judged:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How training ended."""
+    """How training ended.
+
+    Attributes:
+        compiled, precision: how a step was computed, and in which precision its matrix products;
+            None in the files of versions that did not write it.
+    """
 
     stopped: str
     epochs: int
     steps: int
     compiled: bool
     training_minutes_of_this_call: float
+    precision: str | None = None
 
     @classmethod
     def of(cls, fitted: FitResult) -> RunSummary:
@@ -58,6 +64,7 @@ class RunSummary:
             epochs=int(fitted.history[-1]["epoch"]),
             steps=fitted.steps,
             compiled=fitted.compiled,
+            precision=fitted.precision,
             training_minutes_of_this_call=fitted.minutes,
         )
 

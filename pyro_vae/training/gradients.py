@@ -42,7 +42,8 @@ class Gradients:
             chunk_size are particles split too: a first pass without gradients weighs them, a
             second draws each chunk again from the generator's recorded state and adds its share.
             The gradient is exactly that of one pass on the same noise.
-        precision: of matrix products, see :func:`pyro_vae.training.precision.matrix_products`.
+        precision: of matrix products, see :func:`pyro_vae.training.precision.matrix_products`;
+            "auto" is float32 until :func:`pyro_vae.training.bfloat16.choose_precision` chooses.
 
     Running statistics are updated once per step, by what the programs run first. Layers that
     normalise by the batch want whole batches: their output for a datum depends on the others.

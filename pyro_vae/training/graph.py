@@ -20,6 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import ImportanceWeightedELBO, Loss
 from pyro_vae.torch_state import own_generators
+from pyro_vae.training.compiler_cache import discard_broken_libraries
 from pyro_vae.training.precision import matrix_products
 from pyro_vae.weights.handlers import anneal
 from pyro_vae.weights.substitution import substituted
@@ -71,6 +72,7 @@ class CompiledGradient:
         self._run = self._compiled(inputs) if compiler else self.graph
 
     def _compiled(self, inputs: list[Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+        discard_broken_libraries()
         options = dict(OPTIONS)
         if inputs[0].device.type == "cuda":
             options["triton.cudagraphs"] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -17,6 +18,11 @@ class StopRequest:
     def __init__(self, max_minutes: float | None = None) -> None:
         self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         self.signal: int | None = None
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the limit; infinite where there is none."""
+        return math.inf if self._deadline is None else self._deadline - time.monotonic()
 
     @property
     def reason(self) -> str | None:

@@ -23,9 +23,9 @@ from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import StopRequest
 from pyro_vae.training.optimisation import GradientStep, Number, Taken, number
 from pyro_vae.training.parallel import Processes
-from pyro_vae.training.probe import choose, precision_effect
 from pyro_vae.training.progress import FitResult, Progress, Row, format_row
 from pyro_vae.training.schedules import Schedule
+from pyro_vae.training.step_choice import Ahead, StepChoice
 from pyro_vae.training.validation import validation_columns
 from pyro_vae.weights.module_parts import check_whole_batches
 
@@ -88,13 +88,15 @@ class Run:
         ) as bar:
             if not state.history:
                 self._close_epoch(bar)
-            self._choose_step(bar)
+            self._choose_step(bar, stop)
             while state.epoch < self.epochs:
                 self._train_epoch(stop, bar)
                 if state.batch < per_epoch:
                     return self._result(stop)
                 state.epoch, state.batch = state.epoch + 1, 0
                 self._close_epoch(bar)
+                if state.compiled is None:
+                    self._choose_step(bar, stop)
         return self._result(stop, "finished")
 
     def _result(self, stop: StopRequest, stopped: str | None = None) -> FitResult:
@@ -104,35 +106,30 @@ class Run:
         minutes = (time.monotonic() - self.started) / 60
         state = self.state
         return FitResult(
-            state.history, stopped, state.step, minutes, stop.signal, bool(state.compiled)
+            state.history,
+            stopped,
+            state.step,
+            minutes,
+            stop.signal,
+            bool(state.compiled),
+            state.precision or "float32",
         )
 
-    def _choose_step(self, bar: tqdm) -> None:
-        """Compile the step or not; a resume repeats what was chosen before."""
+    def _choose_step(self, bar: tqdm, stop: StopRequest) -> None:
+        """Precision and compiler, for the steps that are left."""
         state, batches = self.state, self.batches
         left = self.epochs * len(batches) - (state.epoch * len(batches) + state.batch)
         if left <= 0:
             return
-        wanted = state.compiled if self.compile is None else self.compile
-        x = next(iter(batches.epoch(0))).to(self.device)
-        now = self.betas()
-        at_the_end = {name: schedule(1.0) for name, schedule in self.schedules.items()}
-        share, betas = self.processes.share(x), (now, at_the_end)
 
         def say(line: str) -> None:
             if line and not bar.disable:
                 bar.write(line)
 
-        # One process decides for all; each then compiles for its own share of the rows.
-        choice = None
-        if self.processes.first:
-            choice = choose(self.gradients, share, betas, left, wanted, say)
-            say(precision_effect(self.gradients, share))
-        choice = self.processes.from_first(choice)
-        if not self.processes.first and choice.compiled:
-            choose(self.gradients, share, betas, left, True)
-        say(choice.reason)
-        state.compiled = choice.compiled
+        x = next(iter(batches.epoch(0))).to(self.device)
+        at_the_end = {name: schedule(1.0) for name, schedule in self.schedules.items()}
+        ahead = Ahead(self.processes.share(x), self.betas(), at_the_end, left, stop.seconds_left)
+        StepChoice(self.gradients, self.processes, self.compile)(state, ahead, say)
 
     def _train_epoch(self, stop: StopRequest, bar: tqdm) -> None:
         for x in self.batches.epoch(self.state.epoch, start=self.state.batch):

@@ -17,8 +17,8 @@ class Progress:
         epoch, batch: the next batch to train on. step: optimiser steps tried so far.
         sums: running sums of this epoch's training columns.
         history: one row per finished epoch; row 0 is the untrained pair.
-        compiled: whether the step was compiled, which an exact resume repeats; None before it was
-            decided.
+        compiled, precision: whether the step was compiled, and the precision of its matrix
+            products, which an exact resume repeats; None before that was decided.
     """
 
     epoch: int = 0
@@ -27,6 +27,7 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     history: list[Row] = field(default_factory=list)
     compiled: bool | None = None
+    precision: str | None = None
 
     def add(self, **values: float) -> None:
         """Add to this epoch's sums."""
@@ -64,6 +65,7 @@ class FitResult:
         minutes: how long this call trained.
         signal: number of the signal that interrupted, or None.
         compiled: whether the step ran as a compiled graph.
+        precision: of its matrix products.
     """
 
     history: list[Row]
@@ -72,6 +74,7 @@ class FitResult:
     minutes: float
     signal: int | None = None
     compiled: bool = False
+    precision: str = "float32"
 
 
 def format_row(row: Mapping[str, float]) -> str:

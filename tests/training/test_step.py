@@ -16,9 +16,9 @@ from pyro_vae import InputError, OptimiserSettings, bounds
 from pyro_vae.objectives.estimators import Live
 from pyro_vae.torch_state import denormals_are_flushed
 from pyro_vae.training import optimisation
+from pyro_vae.training.bfloat16 import precision_effect
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.optimisation import GradientStep
-from pyro_vae.training.probe import precision_effect
 from tests.conftest import tiny_pair
 
 NUM_DATA = 20
