@@ -599,21 +599,55 @@ def test_nobody_asked(uncompiled):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "ratio", "compiled"), [(0.0, 1e9, True), (0.0, 0.0, False), (1e9, 1e9, False)]
+    ("worth", "cost", "ratio", "compiled", "line"),
+    [
+        (0.0, 0.0, 1e9, True, r"step compiled in \d+ s; it takes \d+\.\d\d of the plain step"),
+        (0.0, 0.0, 0.0, False, r"step not compiled: it would take \d+\.\d\d of the plain step"),
+        (0.0, 1e9, 1e9, False, r"step not compiled: that would take about \d+ s and save \d+ s"),
+        (1e9, 0.0, 1e9, False, ""),
+    ],
 )
-def test_it_is_compiled_where_it_pays(uncompiled, monkeypatch, seconds, ratio, compiled):
-    monkeypatch.setattr(probe, "WORTH_SECONDS", seconds)
+def test_it_is_compiled_where_it_pays(uncompiled, monkeypatch, worth, cost, ratio, compiled, line):
+    monkeypatch.setattr(probe, "WORTH_TRACING", worth)
+    monkeypatch.setattr(probe, "COMPILING_OVER_TRACING", cost)
     monkeypatch.setattr(probe, "WORTH_RATIO", ratio)
     choice = ask(None)
     assert choice.compiled == compiled
-    assert bool(uncompiled) == (seconds == 0)
-    wanted = {
-        (True, True): r"step compiled in \d+ s; it takes \d+\.\d\d of the plain step",
-        (False, True): r"step not compiled: it would take \d+\.\d\d of the plain step",
-        (False, False): "",
-    }[compiled, bool(uncompiled)]
-    assert re.fullmatch(wanted, choice.reason)
+    assert bool(uncompiled) == (worth == cost == 0)
+    assert re.fullmatch(line, choice.reason)
     assert ask(True).compiled  # whoever wants it gets it, fast or slow
+
+
+def test_a_run_that_is_stopped_early_gains_little(monkeypatch, uncompiled):
+    """What compiling saves is counted to the end of the steps or of the time, as comes first."""
+    monkeypatch.setattr(probe, "WORTH_TRACING", 0.0)
+    monkeypatch.setattr(probe, "WORTH_RATIO", 1e9)
+    monkeypatch.setattr(probe, "COMPILING_OVER_TRACING", 1e-6)
+    gradients = Gradients(pyro_vae.IWAE(4), *tiny_pair())
+    assert choose(gradients, X, (BETAS,), 10**9, None, seconds_left=60.0).compiled
+    monkeypatch.setattr(probe, "COMPILING_OVER_TRACING", 1e6)
+    gradients = Gradients(pyro_vae.IWAE(4), *tiny_pair())
+    assert not choose(gradients, X, (BETAS,), 10**9, None, seconds_left=60.0).compiled
+    assert choose(gradients, X, (BETAS,), 10**12, None).compiled
+
+
+def test_nobody_waits_for_the_compiler_before_the_first_epoch_is_shown(
+    uncompiled, spied, monkeypatch, tmp_path
+):
+    for name, value in (("WORTH_TRACING", 0.0), ("COMPILING_OVER_TRACING", 0.0)):
+        monkeypatch.setattr(probe, name, value)
+    monkeypatch.setattr(probe, "WORTH_RATIO", 1e9)
+
+    def shown(history):
+        spied.append(("epoch", len(history) - 1, len(uncompiled)))
+
+    path = tmp_path / "c.pt"
+    whole = fit(compile=None, on_epoch=shown, checkpoint=path, max_minutes=1.0)
+    epochs = [event[1:] for event in spied if event[0] == "epoch"]
+    assert epochs == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 1)]
+    assert whole.compiled
+    short = fit(compile=None, epochs=1)
+    assert not short.compiled
 
 
 @pytest.mark.parametrize(("end", "levels"), [(0.5, [("z2",)]), (1.0, [("z2",), ()])])
