@@ -12,8 +12,9 @@ from torch import Tensor
 from pyro_vae.errors import check_positive
 from pyro_vae.rows import Data, count_rows, pieces, split_rows
 from pyro_vae.torch_state import evaluating
-from pyro_vae.weights.log_weights import LogWeights, log_weights
+from pyro_vae.weights.log_weights import LogWeights
 from pyro_vae.weights.preconditions import check_all_rows
+from pyro_vae.weights.replayed import WeightRuns
 
 CHUNK_SIZE = 2_500
 
@@ -27,6 +28,12 @@ def passes(x: Data, per_datum: int, chunk_size: int) -> Iterator[tuple[Data, lis
     check_positive("chunk_size", chunk_size)
     for rows in split_rows(x, max(1, chunk_size // per_datum)):
         yield rows, pieces(per_datum, chunk_size)
+
+
+def count_runs(x: Data, per_datum: int, chunk_size: int) -> int:
+    """How many runs :func:`passes` makes."""
+    together = max(1, chunk_size // per_datum)
+    return -(-count_rows(x) // together) * len(pieces(per_datum, chunk_size))
 
 
 def weight_tables(
@@ -47,22 +54,22 @@ def weight_passes(
     check_positive("num_particles", num_particles)
     # Shapes and supports are checked in the first pass; in all of them that takes half the time.
     checks: contextlib.AbstractContextManager = contextlib.nullcontext()
+    runs = WeightRuns(model, guide, count_runs(x, num_particles, chunk_size))
     for rows, sizes in passes(x, num_particles, chunk_size):
-        yield _runs(model, guide, rows, sizes, checks)
+        yield _runs(runs, rows, sizes, checks)
         checks = pyro.validation_enabled(False)
 
 
 @torch.no_grad()
 def _runs(
-    model: Callable,
-    guide: Callable,
+    runs: WeightRuns,
     rows: Data,
     sizes: list[int],
     checks: contextlib.AbstractContextManager,
 ) -> Iterator[LogWeights]:
     for size in sizes:
-        with checks, evaluating(model, guide):
-            terms = log_weights(model, guide, rows, size)
+        with checks, evaluating(runs.model, runs.guide):
+            terms = runs(rows, size)
         check_all_rows(terms.log_likelihood.shape[1], count_rows(rows))
         yield terms.map(_wide)
         checks = pyro.validation_enabled(False)
