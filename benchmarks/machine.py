@@ -13,6 +13,9 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from pyro_vae.training.bfloat16 import BFLOAT16_SETS, instruction_sets
+
+MATRIX_SETS = ("avx2", "avx512f", *BFLOAT16_SETS)
 PACKAGES = ("torch", "pyro-ppl", "jax", "numpyro", "pythae", "pyro_vae")
 
 
@@ -20,6 +23,7 @@ def description() -> dict[str, object]:
     """What a reader needs to judge the times."""
     return {
         "cpu": _cpu_name(),
+        "instruction_sets": sorted(instruction_sets() & {*MATRIX_SETS}),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "os": platform.platform(),

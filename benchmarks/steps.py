@@ -54,19 +54,26 @@ def step_of_loss(
     return step
 
 
-def ours(case: Case, num_particles: int, compiled: bool = False, thin: bool = False) -> Step:
+def ours(
+    case: Case,
+    num_particles: int,
+    compiled: bool = False,
+    thin: bool = False,
+    precision: str = "float32",
+) -> Step:
     """This library's step as ``pyro_vae.fit`` takes it: gradient, clipping, fused Adam.
 
     Args:
         compiled: the gradient as one compiled graph.
         thin: only few of the particles are differentiated (all are weighted).
+        precision: of matrix products.
     """
     if thin and num_particles == 1:
         raise NotImplementedError("one particle cannot be thinned")
     model, guide = case.pair()
     kept = default_kept(num_particles) if thin else None
     objective = pyro_vae.IWAE(num_particles, thin=kept)
-    gradients = Gradients(objective, model, guide, default_chunk_size(model))
+    gradients = Gradients(objective, model, guide, default_chunk_size(model), precision)
     gradient_step = GradientStep([model, guide], pyro_vae.OptimiserSettings())
     prepared = False
 

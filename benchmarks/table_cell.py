@@ -104,7 +104,7 @@ def run_cell(
     rows = []
     for name in timing.seconds:
         count = bare_flops
-        if name == "ours-thinned":
+        if name in ("ours-thinned", "ours-thinned-bf16"):
             step = steps.ours(case, num_particles, thin=True)
             step(x)  # the first one records the graph, which runs everything once more
             count = flops(lambda step=step: step(x))

@@ -43,7 +43,7 @@ class Variant:
         return None
 
 
-def _torch(build: Callable[..., steps.Step], **options: bool):
+def _torch(build: Callable[..., steps.Step], **options: bool | str):
     def prepare(case: Case, num_particles: int, x: Tensor) -> Prepared:
         return partial(build(case, num_particles, **options), x)
 
@@ -71,6 +71,10 @@ VARIANTS = {
     "ours": Variant(_torch(steps.ours)),
     "ours-compiled": Variant(_torch(steps.ours, compiled=True), modules=_COMPILER),
     "ours-thinned": Variant(_torch(steps.ours, compiled=True, thin=True), modules=_COMPILER),
+    "ours-bf16": Variant(_torch(steps.ours, compiled=True, precision="bf16"), modules=_COMPILER),
+    "ours-thinned-bf16": Variant(
+        _torch(steps.ours, compiled=True, thin=True, precision="bf16"), modules=_COMPILER
+    ),
     "pyro-renyi": Variant(_torch(steps.pyro_renyi), same_bound.pyro_renyi),
     "numpyro": Variant(
         _numpyro, same_bound.numpyro, "numpyro", modules=("benchmarks.peers.numpyro_peer",)

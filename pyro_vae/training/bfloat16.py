@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.programs.networks import MergedLinear
 from pyro_vae.torch_state import evaluating
@@ -28,7 +29,7 @@ from pyro_vae.weights.log_weights import log_weights
 WORTH_TRYING = 20.0  # seconds of plain float32 steps; a shorter run is not asked
 FEW_STEPS = 500  # a run of fewer is not even timed
 WORTH_RATIO = 0.9  # a step in bfloat16 to one in float32
-INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")  # as Linux names them on x86 and ARM
+BFLOAT16_SETS = ("amx_bf16", "avx512_bf16", "bf16")  # as Linux names them on x86 and ARM
 
 
 class PrecisionChoice(NamedTuple):
@@ -87,7 +88,20 @@ def bfloat16_products(device: torch.device) -> bool:
     """Whether the device has instructions that multiply bfloat16 numbers."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and not _cpu_flags().isdisjoint(INSTRUCTIONS)
+    return device.type == "cpu" and not instruction_sets().isdisjoint(BFLOAT16_SETS)
+
+
+def instruction_sets() -> set[str]:
+    """Instruction sets of the first processor; empty where the system keeps no list."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    for line in lines:
+        name, _, words = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return set(words.split())
+    return set()
 
 
 @torch.no_grad()
@@ -118,7 +132,7 @@ def precision_effect(gradients: Gradients, x: Tensor) -> str:
 
 def _why_not(gradients: Gradients, x: Tensor) -> str | None:
     """What speaks against bfloat16 before anything is timed."""
-    if not isinstance(gradients.model, HierarchicalVAE):
+    if not (isinstance(gradients.model, HierarchicalVAE) and isinstance(gradients.guide, Guide)):
         return "bfloat16 is tried for this library's models alone"
     programs = nn.ModuleList([gradients.model, gradients.guide])
     if {p.dtype for p in programs.parameters()} != {torch.float32}:
@@ -160,16 +174,3 @@ def _tried(
         "bf16",
         f"{ratio:.2f} of the float32 step; the bound of the first batch moves by {changed}",
     )
-
-
-def _cpu_flags() -> set[str]:
-    """Instruction sets of the first processor; empty where the system keeps no list."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return set()
-    for line in lines:
-        name, _, words = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return set(words.split())
-    return set()

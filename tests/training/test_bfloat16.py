@@ -210,7 +210,7 @@ def test_short_runs_and_wrong_data_are_left_alone(machine, monkeypatch):
 @pytest.mark.parametrize("flag", ["amx_bf16", "avx512_bf16", "bf16", None])
 def test_the_processor_is_asked_for_its_instructions(monkeypatch, flag):
     flags = {"fpu", "avx512f", "amx_tile", *filter(None, [flag])}
-    monkeypatch.setattr(bfloat16, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(bfloat16, "instruction_sets", lambda: flags)
     assert bfloat16_products(torch.device("cpu")) == (flag is not None)
 
 
