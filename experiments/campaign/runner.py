@@ -31,7 +31,7 @@ from pyro_vae.training.progress import Row
 
 SAY_EVERY_SECONDS = 60.0
 # Settings that change no number beyond rounding: a run that was trained by hand may differ in them.
-FREE = {"data_dir", "device", "compile", "chunk_size"}
+FREE = {"data_dir", "device", "compile", "chunk_size", "precision"}
 
 Told = list[tuple[str, str]]  # names of cells, and what became of them
 
