@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analysis.measures.correlation import EDGES, correlations, pairs, shuffled, strongest
 from analysis.probes.draws import draws_of
-from pyro_vae.datasets.patches import contrast
+from pyro_vae.datasets.cutting import contrast
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.torch_state import flushed_denormals, own_generators
 

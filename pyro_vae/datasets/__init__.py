@@ -8,9 +8,9 @@ from pyro_vae.datasets.batches import Batches
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.identity import Fingerprint, describe_difference
 from pyro_vae.datasets.load import DATASETS, PATCH_DATASETS, load_dataset
-from pyro_vae.datasets.patches import tiles
 from pyro_vae.datasets.pixel_space import PIXEL_SPACES, PixelSpace, pixel_space
 from pyro_vae.datasets.preprocessing import Preprocessing
+from pyro_vae.datasets.shapes import tiles
 
 __all__ = [
     "DATASETS",

@@ -8,12 +8,9 @@ from functools import cached_property
 import torch
 
 from pyro_vae.datasets.identity import Fingerprint, fingerprint
+from pyro_vae.datasets.patch_preprocessing import PatchPreprocessing
 from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
-from pyro_vae.datasets.preprocessing import (
-    ArrayPreprocessing,
-    PatchPreprocessing,
-    Preprocessing,
-)
+from pyro_vae.datasets.preprocessing import ArrayPreprocessing, Preprocessing
 from pyro_vae.datasets.whitening import Whitening
 
 SPLITS = ("train", "valid", "test")

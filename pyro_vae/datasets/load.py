@@ -16,10 +16,11 @@ from pyro_vae.datasets.arrays import (
     split_rows,
 )
 from pyro_vae.datasets.batches import BINARISE
+from pyro_vae.datasets.cutting import PatchSettings, PhotographSplits
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.digits import load_digits
 from pyro_vae.datasets.files import read_arrays
-from pyro_vae.datasets.patches import PatchPipeline, PatchSettings, PhotographSplits
+from pyro_vae.datasets.patches import PatchPipeline
 from pyro_vae.datasets.photographs import (
     BSDS_FILE,
     bsds_photographs,
@@ -31,6 +32,7 @@ from pyro_vae.datasets.pixel_space import STANDARDISED, PixelSpace, pixel_space
 from pyro_vae.datasets.reading import printable
 from pyro_vae.datasets.safe_pickle import read_patch_pickle
 from pyro_vae.datasets.textures import load_textures
+from pyro_vae.datasets.whitening import default_components
 from pyro_vae.errors import InputError, check_choice, check_count
 
 PATCH_DATASETS = ("natural", "bsds", "textures")
@@ -50,7 +52,7 @@ def load_dataset(
     patch_size: int | None = None,
     intensity: str = "log",
     whiten: str = "zca",
-    components: int = 128,
+    components: int | None = None,
     num_train: int = 20_000,
     num_valid: int = 1_000,
     num_test: int = 4_000,
@@ -89,8 +91,11 @@ def load_dataset(
         patch_size: side of the square patches, in pixels; 20 where photographs are cut without it.
         intensity: ``"log"`` (of grey in [0, 1] plus 0.05) or ``"grey"``; ``"raw"`` takes the
             numbers of an array of photographs as they are, whatever their range.
-        whiten: ``"zca"`` (rows are pixels), ``"pca"`` (rows are the kept components) or ``"none"``.
-        components: leading principal components kept by the whitening, its low-pass cut.
+        whiten: ``"zca"`` (rows are pixels), ``"pca"`` (rows are the kept components), ``"radial"``
+            (photographs are filtered as by Olshausen and Field 1997 before patches are cut from
+            them, see ``radial.py``; rows are pixels) or ``"none"``.
+        components: leading principal components kept, the low-pass cut of the whitening; 128, or
+            after the radial filter pi / 4 of the pixels (314 of 400), which is what it leaves.
         num_train, num_valid, num_test: patches in each split; for patch datasets only.
         fitted_on: for ``textures``: ``natural``, ``bsds`` or a folder of photographs, on whose
             training patches the preprocessing is fitted; or an array of photographs.
@@ -130,6 +135,8 @@ def load_dataset(
     if not space.standardised:
         raise space.refused(f"{shown_name} holds grey patches", STANDARDISED)
     size = PATCH_SIZE if patch_size is None else patch_size
+    if components is None:
+        components = default_components(whiten, size)
     settings = PatchSettings(
         size, intensity, whiten, components, num_train, num_valid, num_test, seed
     )

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from pyro_vae.datasets.batches import draw_binary
-from pyro_vae.datasets.intensity import grey_levels, grey_of_intensities, intensities
 from pyro_vae.datasets.moments import chunks
 from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
+from pyro_vae.datasets.radial import Restoration
 from pyro_vae.datasets.reading import readable
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.datasets.shapes import picture_shape, pictures
@@ -29,6 +29,9 @@ from pyro_vae.errors import InputError
 from pyro_vae.storage import write_whole
 
 FORMAT = 1
+# What preprocessing is made of, by the names under which a file holds it.
+_KINDS: dict[str, type[Preprocessing]] = {}
+_PARTS = {"whitening": Whitening, "restoration": Restoration}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,9 @@ class Preprocessing(ABC):
 
     pixels: PixelSpace
     image_shape: tuple[int, ...]
+
+    def __init_subclass__(cls) -> None:
+        _KINDS[cls.kind] = cls
 
     @property
     def picture_shape(self) -> tuple[int, ...] | None:
@@ -103,9 +109,8 @@ class Preprocessing(ABC):
         found = int(content.pop("format", np.array(0)))
         if found != FORMAT:
             raise InputError(f"{path} is no preprocessing of format {FORMAT}, got {found}")
-        kinds = {kind.kind: kind for kind in (ArrayPreprocessing, PatchPreprocessing)}
         with readable(path, what):
-            return kinds[str(content.pop("kind"))](**_typed(content))
+            return _KINDS[str(content.pop("kind"))](**_typed(content))
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,69 +190,6 @@ class ArrayPreprocessing(Preprocessing):
             raise InputError(f"{trained}, got fractions of {low:g} to {high:g}: give bytes")
 
 
-@dataclass(frozen=True, eq=False)
-class PatchPreprocessing(Preprocessing):
-    """Patches of photographs: grey levels, their intensities, whitening.
-
-    Attributes:
-        intensity: ``"log"``, ``"grey"`` or ``"raw"``, see ``intensity.intensities``.
-        whitening: fitted on training patches.
-    """
-
-    kind = "patches"
-
-    intensity: str
-    whitening: Whitening
-
-    @property
-    def num_pixels(self) -> int:
-        return int(np.prod(self.whitening.row_shape))
-
-    def rows(self, images: Any) -> Tensor:
-        """As :meth:`Preprocessing.rows`, of patches (N, H, W) or (N, H, W, 3), or (N, H * W).
-
-        Photographs larger than the patches are refused: :func:`patches.tiles` cuts them.
-        """
-        images = as_array(images)
-        height, width = self.image_shape
-        if images.ndim == 2 and images.shape[1] == height * width:
-            images = images.reshape(-1, height, width)
-        if images.ndim == 4 and images.shape[3] == 1:
-            images = images[..., 0]
-        colour = images.ndim == 4 and images.shape[3] == 3
-        size = images.shape[1:3]
-        if not (images.ndim == 3 or colour) or len(images) == 0:
-            raise InputError(
-                f"patches must have shape (N, {height}, {width}), (N, {height}, {width}, 3) or "
-                f"(N, {height * width}) with N >= 1, got {images.shape}"
-            )
-        if size != (height, width):
-            hint = ""
-            if size[0] >= height and size[1] >= width:
-                hint = (
-                    "; pyro_vae.datasets.tiles(photograph, "
-                    f"{height}) cuts a photograph into patches"
-                )
-            raise InputError(
-                f"patches must be of {height} x {width} pixels, got {size[0]} x {size[1]}{hint}"
-            )
-        grey = grey_levels("images", images, colour=colour, unbounded=self.intensity == "raw")
-        values = intensities(grey.reshape(len(images), -1), self.intensity)
-        if not np.isfinite(values).all():
-            raise InputError("images hold values that are NaN or infinite")
-        return self.whitening.transform(values)
-
-    def images(self, rows: Any) -> np.ndarray:
-        """Grey levels (N, H, W) as far as the kept components hold them."""
-        values = self.whitening.inverse(check_width(rows, self.num_pixels)).numpy()
-        grey = grey_of_intensities(values, self.intensity)
-        return grey.reshape(-1, *self.image_shape)
-
-    def shown(self, rows: Any, *, effects: bool = False) -> np.ndarray:
-        values = check_width(rows, self.num_pixels, None)
-        return self.whitening.filters(torch.as_tensor(values.T)).numpy()
-
-
 def as_array(images: Any) -> np.ndarray:
     """Arrays, tensors on any device, data frames and lists as an array."""
     if isinstance(images, Tensor):
@@ -264,13 +206,13 @@ def check_width(rows: Any, width: int, dtype: Any = np.float64) -> np.ndarray:
     return rows if dtype is None else rows.astype(dtype)
 
 
-def _plain(part: Preprocessing | Whitening) -> dict[str, Any]:
-    """The fields as arrays; those of the whitening under ``whitening.NAME``; None left out."""
+def _plain(part: Preprocessing | Whitening | Restoration) -> dict[str, Any]:
+    """The fields as arrays; those of a part of it under ``PART.NAME``; None left out."""
     plain = {}
     for entry in fields(part):
         value = getattr(part, entry.name)
-        if isinstance(value, Whitening):
-            plain |= {f"whitening.{name}": array for name, array in _plain(value).items()}
+        if entry.name in _PARTS:
+            plain |= {f"{entry.name}.{name}": array for name, array in _plain(value).items()}
         elif value is not None:
             plain[entry.name] = np.asarray(value)
     return plain
@@ -279,16 +221,15 @@ def _plain(part: Preprocessing | Whitening) -> dict[str, Any]:
 def _typed(content: dict[str, np.ndarray]) -> dict[str, Any]:
     """Inverse of :func:`_plain`."""
     typed: dict[str, Any] = {}
-    inner: dict[str, np.ndarray] = {}
+    inner: dict[str, dict[str, np.ndarray]] = {}
     for name, array in content.items():
-        if name.startswith("whitening."):
-            inner[name.removeprefix("whitening.")] = array
+        part, _, inside = name.rpartition(".")
+        if part:
+            inner.setdefault(part, {})[inside] = array
         elif name == "image_shape":
             typed[name] = tuple(int(length) for length in array)
         else:
             typed[name] = array.item() if array.ndim == 0 else torch.from_numpy(array)
     if "pixels" in typed:
         typed["pixels"] = pixel_space(typed["pixels"])
-    if inner:
-        typed["whitening"] = Whitening(**_typed(inner))
-    return typed
+    return typed | {part: _PARTS[part](**_typed(arrays)) for part, arrays in inner.items()}

@@ -1,10 +1,10 @@
-"""Shapes of images, and which of them can be drawn."""
+"""Shapes of images, which of them can be drawn, and images cut into tiles."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_count
 
 
 def image_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -42,3 +42,24 @@ def pictures(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         )
     images = rows.reshape(-1, *shape)
     return images if wanted == tuple(shape) else np.moveaxis(images, 1, -1)
+
+
+def tiles(photograph: np.ndarray, size: int) -> np.ndarray:
+    """Cut a photograph (H, W) or (H, W, 3) into patches (N, size, size[, 3]) side by side.
+
+    What is left over at the right and at the bottom is dropped; row by row, from the top left.
+
+    Raises:
+        InputError: the photograph is smaller than a patch, or of another shape.
+    """
+    photograph = np.asarray(photograph)
+    check_count("size", size)
+    if photograph.ndim not in (2, 3) or min(photograph.shape[:2]) < size:
+        raise InputError(
+            f"a photograph (H, W) or (H, W, 3) of at least {size} x {size} pixels is needed, got "
+            f"shape {photograph.shape}"
+        )
+    down, across = (length // size for length in photograph.shape[:2])
+    whole = photograph[: down * size, : across * size]
+    cut = whole.reshape(down, size, across, size, *photograph.shape[2:]).swapaxes(1, 2)
+    return cut.reshape(down * across, size, size, *photograph.shape[2:])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pyro_vae.datasets.cutting import PatchSettings, Photograph, PhotographSplits
 from pyro_vae.datasets.dataset import Dataset
-from pyro_vae.datasets.patches import PatchPipeline, PatchSettings, Photograph, PhotographSplits
+from pyro_vae.datasets.patches import PatchPipeline
 from pyro_vae.datasets.photographs import read_bundled
 from pyro_vae.errors import InputError
 
@@ -41,9 +42,10 @@ def load_textures(
     """
     bands = texture_bands()
     narrowest = min(photo.grey.shape[1] for split in BANDS for photo in bands.of(split))
-    if settings.patch_size > narrowest:
+    widest = narrowest - 2 * settings.margin
+    if settings.patch_size > widest:
         raise InputError(
-            f"patch_size must be at most {narrowest} for textures, whose train, valid and test "
+            f"patch_size must be at most {widest} for textures, whose train, valid and test "
             f"areas share no pixels, got {settings.patch_size}"
         )
     pipeline = PatchPipeline.fit(photographs, settings)

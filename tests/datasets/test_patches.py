@@ -8,7 +8,9 @@ import torch
 from skimage import io
 
 from pyro_vae.datasets import load_dataset
-from pyro_vae.datasets.patches import FLAT_FRACTION, LOG_OFFSET, PatchSettings, cut_split
+from pyro_vae.datasets.cutting import PatchSettings, cut_split
+from pyro_vae.datasets.intensity import LOG_OFFSET
+from pyro_vae.datasets.patches import FLAT_FRACTION
 from pyro_vae.datasets.photographs import NATURAL, natural_photographs, read_photograph
 from pyro_vae.datasets.textures import texture_bands
 from pyro_vae.datasets.whitening import fit_whitening
@@ -210,7 +212,7 @@ def test_texture_areas_share_no_pixel():
         ({"num_train": 20}, "components must be at most 19"),
         ({"seed": -1}, "seed must be .* got -1"),
         ({"seed": 1.5}, "seed must be .* got 1.5"),
-        ({"whiten": "ica"}, "unknown whiten 'ica'; allowed: zca, pca, none"),
+        ({"whiten": "ica"}, "unknown whiten 'ica'; allowed: zca, pca, radial, none"),
         ({"intensity": "linear"}, "unknown intensity 'linear'; allowed: log, grey, raw"),
         ({"pixels": "binary"}, "standardised patches need a Gaussian likelihood"),
         ({"pixels": "raw"}, "unknown pixels 'raw'; allowed: standardised, binary"),

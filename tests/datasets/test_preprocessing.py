@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from pyro_vae.datasets import Dataset, Preprocessing, load_dataset, tiles
+from pyro_vae.datasets.cutting import PatchSettings, cut_split
 from pyro_vae.datasets.intensity import grey_levels
-from pyro_vae.datasets.patches import PatchSettings, cut_split
 from pyro_vae.datasets.photographs import folder_photographs
 from pyro_vae.errors import InputError
 

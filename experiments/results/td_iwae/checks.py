@@ -21,7 +21,7 @@ from analysis.measures.units import above_gap
 from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, Subject, load_study
-from pyro_vae.datasets.patches import contrast
+from pyro_vae.datasets.cutting import contrast
 
 
 def checks(subject: Subject) -> dict[str, float]:
