@@ -84,8 +84,9 @@ def receptive_fields(
     Rows whitened with a low-pass cut fill a subspace, and what lies outside never reached the guide
     in training. Given its ``basis`` the noise stays inside: x = scale * basis' e, e standard
     normal. The default scale then gives pixels the mean square 1 that training rows have, and the
-    noise has exactly the covariance of whitened rows. Without a basis every entry of the row is
-    noise of standard deviation ``scale``.
+    noise has exactly the covariance of ZCA's rows; of filtered photographs, whose spectrum is white
+    in the middle of the band only, about that. Without a basis every entry of the row is noise of
+    standard deviation ``scale``.
 
     Args:
         guide: Pyro program with a site ``z1``. num_pixels: D, of its rows.
@@ -125,11 +126,10 @@ def receptive_fields(
 
 def noise_basis(data: Dataset) -> np.ndarray | None:
     """Orthonormal rows that span the data's own subspace; None where that is the whole space."""
-    whitening = data.whitening
-    if whitening is None or whitening.kind != "zca":
+    subspace = None if data.whitening is None else data.whitening.subspace
+    if subspace is None or len(subspace) == subspace.shape[1]:
         return None
-    basis = whitening.components.numpy()
-    return basis if len(basis) < basis.shape[1] else None
+    return subspace.numpy()
 
 
 def _directions(basis: np.ndarray | None, num_pixels: int) -> np.ndarray:

@@ -82,8 +82,8 @@ def response(
 def stimulus_rows(images: NDArray, data: Dataset) -> Tensor:
     """Whitened images (..., H, W) as rows (..., D) of the data, inside the span of its rows.
 
-    For ``"zca"`` data x -> V' V x, for ``"pca"`` x -> V x, with V the kept components; other rows
-    are pixels as they are.
+    For ``"zca"`` and ``"radial"`` data x -> V' V x, for ``"pca"`` x -> V x, with V the kept
+    components; other rows are pixels as they are.
 
     Raises:
         InputError: the data are no standardised grey images.
@@ -98,8 +98,8 @@ def stimulus_rows(images: NDArray, data: Dataset) -> Tensor:
     rows = torch.as_tensor(images, dtype=torch.float64).reshape(*images.shape[:-2], -1)
     if whitening is not None and whitening.kind != "none":
         rows = rows @ whitening.components.T
-        if whitening.kind == "zca":
-            rows = rows @ whitening.components
+        if whitening.subspace is not None:
+            rows = rows @ whitening.subspace
     return rows.to(data.test.dtype)
 
 

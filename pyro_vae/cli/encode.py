@@ -28,7 +28,10 @@ def parser(prog: str = PROG) -> Parser:
     )
     add_run(p)
     p.add_argument(
-        "images", metavar="IMAGES", help=".npy, .npz (file.npz:array), .mat or IDX file of images"
+        "images",
+        metavar="IMAGES",
+        help=".npy, .npz (file.npz:array), .mat or IDX file of images; of photographs, which are "
+        "filtered and cut, where the run has --whiten radial",
     )
     p.add_argument(
         "--out", required=True, metavar="FILE", help=f"file to write: {', '.join(SUFFIXES)}"

@@ -36,7 +36,8 @@ def parser(prog: str = PROG) -> Parser:
         "images",
         nargs="?",
         metavar="IMAGES",
-        help=".npy, .npz (file.npz:array), .mat or IDX file (default: the run's test data)",
+        help=".npy, .npz (file.npz:array), .mat or IDX file; of photographs where the run has "
+        "--whiten radial (default: the run's test data)",
     )
     p.add_argument("--size", type=int, metavar="N", help="images judged (default: all, or 200)")
     p.add_argument(

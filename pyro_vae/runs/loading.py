@@ -55,7 +55,11 @@ class Run:
         return next(self.model.parameters()).device
 
     def rows(self, images: Any) -> Tensor:
-        """New images as rows (N, D) on the pair's device, see ``Preprocessing.rows``."""
+        """New images as rows (N, D) on the pair's device, see ``Preprocessing.rows``.
+
+        Runs on photographs filtered before they were cut (``whiten="radial"``) take photographs,
+        and give a row for each patch of them, see ``RadialPreprocessing.rows``.
+        """
         return self.preprocessing.rows(images).to(self.device)
 
     def encode(
@@ -80,6 +84,9 @@ class Run:
 
     def reconstruct(self, images: Any, *, num_samples: int = 32, seed: int = 0) -> np.ndarray:
         """E[x | z] averaged over draws of q(z | images), in the images' units, shape of images.
+
+        Of photographs under ``whiten="radial"``: their patches (M, H, W), in the order of
+        :meth:`rows`, as far as the filter lets them be restored.
 
         ``num_samples``: draws per image.
         """

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyro_vae.datasets import DATASETS, PATCH_DATASETS
 from pyro_vae.datasets.load import PATCH_SIZE
+from pyro_vae.datasets.whitening import default_components
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import CATALOGUE, OBJECTIVES, SETTINGS
 from pyro_vae.objectives.thinning import default_kept
@@ -63,8 +64,10 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
     if not cuts_patches(values.dataset, values.patch_size):
         _refuse_patch_settings(given, values.dataset)
         vars(values).update(dict.fromkeys(PATCH_SETTINGS))
-    elif values.patch_size is None:
-        values.patch_size = PATCH_SIZE
+    else:
+        values.patch_size = PATCH_SIZE if values.patch_size is None else values.patch_size
+        if values.components is None:
+            values.components = default_components(values.whiten, values.patch_size)
     if values.binarise is not None and not arch.pixels.drawn:
         raise InputError(
             f"--binarise is for models with Bernoulli pixels; {pair.model} has a "
@@ -87,6 +90,8 @@ def _kept(base: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
         dropped.add("lr_stages")
     if "dataset" in given:
         dropped |= {*PATCH_SETTINGS, "binarise"}
+    if "whiten" in given:
+        dropped.add("components")
     if "objective" in given:
         dropped |= {*SETTINGS, "estimator"}
     if given.keys() & {"num_particles", "objective", "chunk_size"}:

@@ -56,10 +56,17 @@ class DataConfig:
     intensity: str | None = option(
         "log", "log, grey, or raw for arrays of other numbers (default: log)", metavar="HOW"
     )
-    whiten: str | None = option("zca", "zca, pca or none (default: zca)", metavar="HOW")
+    whiten: str | None = option(
+        "zca",
+        "zca, pca, radial (photographs are filtered before they are cut, as by Olshausen and Field "
+        "1997) or none (default: zca)",
+        metavar="HOW",
+    )
     components: int | None = option(
-        128,
-        "principal components that whitening keeps, a low-pass cut (default: 128)",
+        None,
+        "principal components that whitening keeps, a low-pass cut (default: 128; after radial "
+        "pi / 4 of the pixels, which the filter leaves)",
+        kind=int,
         metavar="N",
     )
     num_train: int | None = option(10_000, "training patches to cut (default: 10000)", metavar="N")

@@ -18,6 +18,7 @@ from analysis.measures.seeds import in_words, summary
 from analysis.pictures import filters as pictures
 from analysis.pictures.image_grids import plot_image_grid
 from analysis.pictures.panels import panel, panels
+from analysis.probes.fields import noise_basis
 from analysis.probes.image_rows import as_effects
 from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.over_runs import Rows, drawn, tables
@@ -132,8 +133,8 @@ def _null(study: Study) -> pd.DataFrame:
     rows = np.random.default_rng(study.settings.seed).normal(
         size=(NULL_FILTERS, data.test.shape[1])
     )
-    if data.whitening is not None and data.whitening.kind == "zca":
-        basis = data.whitening.components.numpy()
+    basis = noise_basis(data)
+    if basis is not None:
         rows = rows @ basis.T @ basis
     return measure.classify(fit_gabors(as_effects(rows, data)))
 
