@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,7 +57,7 @@ class PatchPipeline:
         """Fit the flat-patch threshold and the whitening on training photographs."""
         every, _ = cut_split(photographs, "train", settings, min_contrast=0.0, filtered=False)
         min_contrast = FLAT_FRACTION * float(contrast(every).mean())
-        if min_contrast == 0:
+        if not np.ptp(every, axis=1).any():  # their standard deviation may be rounding
             names = ", ".join(p.name for p in photographs)
             raise InputError(f"training photographs are constant: zero variance in {names}")
         patches, _ = cut_split(photographs, "train", settings, min_contrast)

@@ -70,7 +70,7 @@ def snapshot(root):
         ("--dataset", (*DATASETS, ".npy", ".npz", "IDX")),
         ("--device", ("auto", "cpu", "cuda")),
         ("--intensity", ("log", "grey")),
-        ("--whiten", ("zca", "pca", "none")),
+        ("--whiten", ("zca", "pca", "radial", "none")),
     ],
 )
 def test_unknown_names_list_what_is_allowed(refused, flag, allowed):

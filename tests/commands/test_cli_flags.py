@@ -270,6 +270,16 @@ def test_the_flag_changes_something(flag, run, capsys):
         assert after == case.expected
 
 
+def test_each_whitening_is_its_own_and_knows_how_many_components_it_leaves(run):
+    base = [flag for flag in PATCHES if flag not in ("--components", "6")]
+    runs = {how: run([*base, "--whiten", how, "--data-seed", "1"]) for how in ("radial", "none")}
+    assert runs["radial"].config["components"] == 13  # pi / 4 of 16
+    assert runs["radial"].config["num_pixels"] == 16
+    assert runs["radial"].config["data"]["settings"]["whiten"] == "radial"
+    assert runs["radial"].config["data"]["cutoff"] == 0.4
+    assert runs["radial"].metrics["elbo"] != runs["none"].metrics["elbo"]
+
+
 @pytest.mark.parametrize("how", ["static", "epoch", "access"])
 def test_each_binarisation_is_its_own(how, run):
     objective = metric("train_objective")
