@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pyro_vae.datasets import Preprocessing, load_dataset, tiles
-from pyro_vae.datasets.cutting import PatchSettings, cut_split
+from pyro_vae.datasets.cutting import PatchSettings, Photograph, cut_split
 from pyro_vae.datasets.photographs import folder_photographs
 from pyro_vae.datasets.radial import radially_filtered
 from pyro_vae.errors import InputError
@@ -107,6 +107,7 @@ def test_rows_are_filtered_patches_inside_the_kept_directions(folder, data):
 def test_patches_keep_away_from_the_borders(folder, data):
     settings = PatchSettings(**SMALL, components=28)
     (photo,) = folder_photographs(folder, 0).test
+    photo = Photograph("wide", photo.grey[:20])
     cut, _ = cut_split([photo], "test", settings, 0.0)
     whole = radially_filtered(np.log(photo.grey + np.float32(0.05)))
     inside = {patch.tobytes() for patch in windows(whole)}
@@ -141,7 +142,8 @@ def test_held_out_patches_are_restored_but_for_their_mean(data, test_photograph)
     assert restored.shape == patches.shape == (16, SIDE, SIDE)
     logs = [np.log(images + 0.05) for images in (patches, restored)]
     within = [values - values.mean((1, 2), keepdims=True) for values in logs]
-    assert np.corrcoef(within[0].ravel(), within[1].ravel())[0, 1] > 0.9
+    lost = np.square(within[1] - within[0]).sum() / np.square(within[0]).sum()
+    assert lost < 0.25  # 0.17; it is 0.75 of the filtered patch itself
     # A brighter photograph, here one of raw numbers, has the same rows.
     brighter, plain = (
         radially_filtered(np.log(test_photograph / 255 + 0.05) + shift) for shift in (2, 0)
