@@ -167,11 +167,12 @@ def test_noise_in_a_subspace_has_the_covariance_of_whitened_rows():
 
 def test_the_basis_of_data():
     settings = {"patch_size": 6, "num_train": 60, "num_valid": 10, "num_test": 10}
-    cut = load_dataset("natural", whiten="zca", components=9, **settings)
-    basis = noise_basis(cut)
-    assert basis.shape == (9, 36)
-    rows = cut.train.double().numpy()
-    np.testing.assert_allclose(rows @ basis.T @ basis, rows, atol=1e-5)
+    for whiten in ("zca", "radial"):
+        cut = load_dataset("natural", whiten=whiten, components=9, **settings)
+        basis = noise_basis(cut)
+        assert basis.shape == (9, 36)
+        rows = cut.train.double().numpy()
+        np.testing.assert_allclose(rows @ basis.T @ basis, rows, atol=1e-5)
     for whiten in ("pca", "none"):
         assert noise_basis(load_dataset("natural", whiten=whiten, components=9, **settings)) is None
     x = torch.zeros(2, 9)

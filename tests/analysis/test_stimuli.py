@@ -422,8 +422,9 @@ def test_units_are_testable_where_both_inducers_fit():
     assert list(illusion.units_with_room(fits, (SIDE, SIDE))) == [0, 1, 3, 6, 7]
 
 
-def test_stimuli_lie_in_the_span_of_the_rows():
-    data = patches()
+@pytest.mark.parametrize("kind", ["zca", "radial"])
+def test_stimuli_lie_in_the_span_of_the_rows(kind):
+    data = patches(kind=kind)
     images = np.random.default_rng(0).normal(size=(2, 3, 6, 6))
     rows = stimuli.stimulus_rows(images, data)
     assert rows.shape == (2, 3, 36)

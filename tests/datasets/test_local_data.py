@@ -64,6 +64,16 @@ def test_bsds(data_dir):
     assert 0.95 < data.info["variance_kept"] < 1
 
 
+def test_the_radial_filter_leaves_pi_over_4_of_the_dimensions_of_bsds(data_dir):
+    need(data_dir, "bsds500_gray.npz")
+    options = {"num_train": 6000, "num_valid": 20, "num_test": 1000, "components": 400}
+    data = load_dataset("bsds", data_dir=data_dir, whiten="radial", **options)
+    variances = data.whitening.eigenvalues
+    share = variances.cumsum(0) / variances.sum()
+    assert 305 <= 1 + int((share < 0.999).sum()) <= 320
+    assert data.test.std() == pytest.approx(1, abs=0.1)
+
+
 def test_mnist_called_fashion_mnist_is_noticed(data_dir, tmp_path):
     need(data_dir, "mnist-idx")
     (tmp_path / "fashion_mnist").symlink_to(data_dir / "mnist-idx")
