@@ -14,13 +14,15 @@ from matplotlib.figure import Figure
 import pyro_vae
 from analysis import report
 from analysis.probes.image_rows import first_rows
+from analysis.reporting import page
 from analysis.reporting.finished import FinishedRun
 from analysis.reporting.item import Entry, Item
 from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.page import SHOWN_ROWS, Page, add_entries
-from analysis.reporting.sections import SECTIONS
+from analysis.reporting.sections import SECTIONS, filters
 from analysis.reporting.store import Measurement, Store
 from analysis.reporting.study import Settings, Subject, load_study
+from pyro_vae.cli import pictures as cli_pictures
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import OBJECTIVES, num_proposals
 from pyro_vae.objectives.catalogue import CATALOGUE
@@ -36,13 +38,28 @@ def runs(tmp_path_factory):
     """Finished runs on tiny natural patches: vanilla and k = 3, two seeds each."""
     folder = tmp_path_factory.mktemp("runs")
     found = {}
-    for name, objective, k in (("vanilla", "elbo-analytic", 1), ("k3", "iwae", 3)):
-        for seed in (0, 1):
-            path = folder / f"{name}-seed{seed}"
-            flags = ("--objective", objective, "--num-particles", str(k), "--seed", str(seed))
-            assert run_fit(*PATCHES, *flags, "--run-dir", str(path)) == 0
-            found[path.name] = path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli_pictures, "draw", lambda *args: None)
+        for name, objective, k in (("vanilla", "elbo-analytic", 1), ("k3", "iwae", 3)):
+            for seed in (0, 1):
+                path = folder / f"{name}-seed{seed}"
+                flags = ("--objective", objective, "--num-particles", str(k), "--seed", str(seed))
+                assert run_fit(*PATCHES, *flags, "--run-dir", str(path)) == 0
+                found[path.name] = path
     return found
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Of the runs; what a report shows is drawn anew."""
+    monkeypatch.setattr(cli_pictures, "draw", lambda *args: None)
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """Fewer filters of noise, and figures of few dots."""
+    monkeypatch.setattr(filters, "NULL_FILTERS", 12)
+    monkeypatch.setattr(page, "DPI", 40)
 
 
 def study_of(paths, tmp_path, measurements=None, **settings):
@@ -292,7 +309,7 @@ def reported(capsys, *arguments):
     return code, out, err, re.sub(r'src="data:[^"]*"', "", page)
 
 
-def test_the_command_builds_every_entry_for_models_with_seeds(runs, tmp_path, capsys):
+def test_the_command_builds_every_entry_for_models_with_seeds(runs, tmp_path, capsys, coarse):
     out = tmp_path / "report"
     paths = (runs["vanilla-seed0"], runs["vanilla-seed1"], runs["k3-seed0"])
     words = (*paths, "--out", out, *SMALL)
@@ -311,9 +328,10 @@ def test_the_command_builds_every_entry_for_models_with_seeds(runs, tmp_path, ca
     assert set(terms["model"]) == {"vanilla", "k = 3"}
 
 
-def test_the_command_says_what_one_run_without_labels_cannot_show(images, tmp_path, capsys):
+def test_the_command_says_what_one_run_without_labels_cannot_show(images, tmp_path, capsys, coarse):
     plain = tmp_path / "plain"
     one_level = ("--model", "burda1", "--guide", "bottomup", "--dataset", str(images))
+    one_level += ("--latent", "8", "--hidden", "20")
     assert run_fit(*one_level, "--batch-size", "20", "--run-dir", str(plain)) == 0
     out = tmp_path / "report"
     code, said, err, page = reported(capsys, plain, tmp_path / "none", "--out", out, *SMALL)
