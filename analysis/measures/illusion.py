@@ -39,7 +39,7 @@ def units_with_room(fits: pd.DataFrame, image_shape: tuple[int, int]) -> NDArray
     """Units whose field leaves room for both inducers on the patch.
 
     Args:
-        fits: a row per unit with the columns of ``analysis.measures.gabor.fit_gabors``.
+        fits: a row per unit with the columns of ``pyro_vae.evaluation.filters.gabor.fit_gabors``.
 
     Returns:
         indices of rows whose fit has r2 >= 0.6, is no wider than a quarter of the patch (size) with

@@ -11,9 +11,8 @@ from scipy import stats
 from analysis.measures.by_name import Named
 from pyro_vae.errors import InputError, check_positive
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
+from pyro_vae.evaluation.activity_gap import largest_gap
 
-FLOOR = 1e-4  # activities below are counted as equal: an sd over the data of 0.01, mostly noise
-NEAR = 3.0  # factor within which an activity is close to the threshold
 NORM_FLOOR = 1e-3  # field norms below this share of the largest are counted as equal
 
 
@@ -103,50 +102,6 @@ def active_units(found: Mapping[str, np.ndarray], level: str, at_least: int = 1)
     return order[active[order]]
 
 
-def activity_gap(
-    activities: np.ndarray, threshold: float = ACTIVITY_THRESHOLD, floor: float = FLOOR
-) -> Named:
-    """How separate the active units are from the inactive ones (Vas 2024, section 5.4).
-
-    Activities are sorted and those below ``floor`` count as ``floor``. The gap is the largest ratio
-    of neighbours; it lies between ``gap_low`` and ``gap_high``. A gap is found in any list, so the
-    second largest ratio is returned beside it: two groups stand apart where the first is far above
-    the second and the threshold lies within the gap.
-
-    Args:
-        activities: (U,), noise removed; entries at or below 0 are noise around none.
-
-    Returns:
-        units, active (above the threshold), gap_low, gap_high, gap_ratio, second_ratio,
-        above_gap (units on its upper side), near_threshold (units within a factor of 3 of it),
-        threshold_in_gap. The gap's numbers are NaN where no activity is above the floor.
-
-    Raises:
-        InputError: no list of two or more finite numbers.
-    """
-    check_positive("floor", floor)
-    check_positive("threshold", threshold)
-    values = np.asarray(activities, float)
-    low, high, ratio, second = _largest_gap(values, floor, "activities")
-    close = (values > threshold / NEAR) & (values < threshold * NEAR)
-    return Named(
-        units=len(values),
-        active=int((values > threshold).sum()),
-        gap_low=low,
-        gap_high=high,
-        gap_ratio=ratio,
-        second_ratio=second,
-        above_gap=int((values >= high).sum()),
-        near_threshold=int(close.sum()),
-        threshold_in_gap=bool(low <= threshold < high),
-    )
-
-
-def above_gap(activities: np.ndarray) -> np.ndarray:
-    """Which units (U,) are above the gap of :func:`activity_gap`; none where there is no gap."""
-    return np.asarray(activities, float) >= activity_gap(activities).gap_high
-
-
 def field_gap(fields: np.ndarray, active: np.ndarray) -> dict[str, float]:
     """Active units counted from the decoder, as a check of the count by activity.
 
@@ -157,9 +112,9 @@ def field_gap(fields: np.ndarray, active: np.ndarray) -> dict[str, float]:
         fields: (U, D), projective fields. active: (U,) booleans, from the activity.
 
     Returns:
-        norm_ratio, norm_second_ratio (as in :func:`activity_gap`); above_norm_gap, units above it;
-        agreement, the share of units that both counts put on the same side; chance_agreement, its
-        expectation for two unrelated counts of these sizes.
+        norm_ratio, norm_second_ratio (as in ``pyro_vae.evaluation.activity_gap.activity_gap``);
+        above_norm_gap, units above it; agreement, the share of units that both counts put on the
+        same side; chance_agreement, its expectation for two unrelated counts of these sizes.
 
     Raises:
         InputError: shapes that do not fit; fields not finite.
@@ -172,7 +127,7 @@ def field_gap(fields: np.ndarray, active: np.ndarray) -> dict[str, float]:
     norms = np.linalg.norm(fields, axis=1)
     largest = norms.max(initial=0.0)
     floor = NORM_FLOOR * largest if largest > 0 else 1.0
-    _, high, ratio, second = _largest_gap(norms, floor, "field norms")
+    _, high, ratio, second = largest_gap(norms, floor, "field norms")
     above = norms >= high
     both = above.mean() * active.mean() + (1 - above.mean()) * (1 - active.mean())
     return {
@@ -238,19 +193,6 @@ def prior_distance(draws: np.ndarray, prior) -> pd.DataFrame:
             "chance": stats.kstwobign.mean() / np.sqrt(len(draws)),
         }
     )
-
-
-def _largest_gap(values: np.ndarray, floor: float, what: str) -> tuple[float, float, float, float]:
-    """Ends and ratio of the largest gap between sorted values, and the second largest ratio."""
-    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
-        raise InputError(f"{what} of shape {values.shape}; a gap wants (U,) finite, U >= 2")
-    ordered = np.sort(np.maximum(values, floor))
-    if ordered[-1] == floor:
-        return np.nan, np.nan, np.nan, np.nan
-    ratios = ordered[1:] / ordered[:-1]
-    place = int(ratios.argmax())
-    second = float(np.sort(ratios)[-2]) if len(ratios) > 1 else np.nan
-    return float(ordered[place]), float(ordered[place + 1]), float(ratios[place]), second
 
 
 def _error_of_variance(values: np.ndarray) -> np.ndarray:

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from analysis.measures.filters import CLASSES
 from analysis.pictures.image_grids import shades, side_by_side
 from analysis.pictures.style import colours
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.filters.classes import CLASSES
 
 CLASS_COLOURS = dict(zip(CLASSES, ("tab:green", "tab:purple", "0.75"), strict=True))
 FRAME, GAP = 1, 1  # pixels of the filters
@@ -132,7 +132,7 @@ def plot_gabor_parameters(ax: Axes, fits: pd.DataFrame) -> Axes:
     """Size across the bars against wavelength, both in pixels, of the filters of every model.
 
     Args:
-        fits: rows of :func:`analysis.measures.gabor.fit_gabors` with a column ``model``.
+        fits: rows of :func:`pyro_vae.evaluation.filters.gabor.fit_gabors` with a column ``model``.
     """
     shown = colours(list(dict.fromkeys(fits.model)))
     for model, rows in fits.groupby("model", sort=False):
@@ -160,7 +160,7 @@ def plot_orientations(ax: Axes, fits: pd.DataFrame) -> Axes:
     """Share of each model's filters in 12 bins of orientation, with the even share dotted.
 
     Args:
-        fits: rows of :func:`analysis.measures.gabor.fit_gabors` with a column ``model``.
+        fits: rows of :func:`pyro_vae.evaluation.filters.gabor.fit_gabors` with a column ``model``.
     """
     shown = colours(list(dict.fromkeys(fits.model)))
     edges = np.linspace(0, 180, ORIENTATION_BINS + 1)

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.measures.by_name import Named
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
+from pyro_vae.evaluation.activity_gap import ActivityGap
 
 ACTIVE, INACTIVE = "tab:red", "0.55"  # Vas 2024 draws active units in red
 FEW_UNITS = 60  # up to here every unit has a mark and error bars of its own
@@ -65,14 +65,14 @@ def plot_unit_moments(
 def plot_activity_gap(
     ax: Axes,
     activities: np.ndarray,
-    gap: Named,
+    gap: ActivityGap,
     title: str,
     threshold: float = ACTIVITY_THRESHOLD,
 ) -> Axes:
     """Units sorted by activity, log scale, active ones in red, with threshold and largest gap.
 
     Args:
-        activities: (U,), variance. gap: of ``analysis.measures.units.activity_gap``.
+        activities: (U,), variance. gap: of ``pyro_vae.evaluation.activity_gap.activity_gap``.
         threshold: dotted line, the one that ``gap`` was computed with.
     """
     falling = np.sort(np.asarray(activities, float))[::-1]
@@ -92,7 +92,7 @@ def plot_activity_gap(
             color="tab:green",
             alpha=0.15,
             linewidth=0,
-            label=f"largest gap, × {gap['gap_ratio']:.3g}",
+            label=f"largest gap, × {gap.gap_ratio:.3g}",
         )
     ax.set_yscale("log")
     ax.set_ylim(0.5 * LOWEST, 3.0 * max(falling.max(), threshold))

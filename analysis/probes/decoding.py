@@ -10,7 +10,6 @@ import pandas as pd
 
 from analysis.measures.by_name import Named
 from analysis.measures.decoding import decode
-from analysis.measures.filters import CLASS, classify
 from analysis.measures.information import unit_information
 from analysis.measures.selection import (
     accuracy_as_units_are_added,
@@ -19,9 +18,10 @@ from analysis.measures.selection import (
     random_units_accuracy,
     selective_accuracy,
 )
-from analysis.measures.units import above_gap
 from analysis.probes.image_rows import first_rows
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.activity_gap import above_gap
+from pyro_vae.evaluation.filters.classes import CLASS, classify
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Subject

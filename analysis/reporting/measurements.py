@@ -9,7 +9,6 @@ import torch
 
 from analysis.measures import units
 from analysis.measures.by_name import Named
-from analysis.measures.gabor import fit_gabors
 from analysis.probes.correlation_summary import correlate
 from analysis.probes.decoding import decode_subject
 from analysis.probes.fields import noise_basis, projective_fields, receptive_fields
@@ -19,6 +18,7 @@ from analysis.probes.stimuli import contours
 from analysis.reporting.store import Measurement
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import evaluate
+from pyro_vae.evaluation.filters.gabor import fit_gabors
 from pyro_vae.evaluation.posterior_moments import posterior_moments
 from pyro_vae.torch_state import own_generators
 

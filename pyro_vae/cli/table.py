@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyro_vae.runs import Summary
+from pyro_vae.runs.reading import reading
 
 _LABELS = {
     "elbo": "ELBO",
@@ -22,9 +23,20 @@ def print_table(summary: Summary) -> None:
     chosen = summary.settings
     print_estimates(summary.test, chosen.test_data, chosen.particles, chosen.bound_particles)
     for name, level in summary.active_units.items():
-        print(f"active units of {name}: {level.active} of {level.units} (PCA {level.pca_active})")
+        gap = "no clear gap" if level.above_gap is None else f"{level.above_gap} above a clear gap"
+        print(
+            f"active units of {name}: {level.active} of {level.units} (PCA {level.pca_active}; "
+            f"{gap})"
+        )
+    if summary.filters is not None:
+        counts = summary.filters
+        of_noise = f"{counts.noise_localised} of {counts.noise} filters of noise"
+        print(f"localised filters: {counts.localised} of {counts.units} ({of_noise})")
     if summary.warning:
         print(f"warning: {summary.warning}")
+    sentence = reading(summary)
+    if sentence:
+        print(sentence)
 
 
 def print_estimates(

@@ -20,6 +20,8 @@ from pyro_vae.training.progress import Row
 if TYPE_CHECKING:
     import arviz
 
+    from pyro_vae.evaluation.filters.decoder_filters import DecoderFilters
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -36,10 +38,16 @@ class Trained:
 
 @dataclass(frozen=True)
 class Finished(Trained):
-    """A run that was trained and judged, for whoever draws or exports it."""
+    """A run that was trained and judged, for whoever draws or exports it.
+
+    Attributes:
+        filters: of the decoder with their Gabor fits, or why there are none.
+        summary: with the start.
+    """
 
     posterior: arviz.InferenceData
     means: dict[str, PosteriorMeans]
+    filters: DecoderFilters | str
     summary: Summary
 
 

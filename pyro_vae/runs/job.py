@@ -116,13 +116,16 @@ def train(
             f"training {fitted.stopped}: {fitted.minutes:.1f} minutes; evaluating on test data"
         )
         trained = Trained(directory, config, model.eval(), guide.eval(), data, device, fitted)
-        summary = _judged(trained, hooks) if hooks.judge is None else hooks.judge(trained)
         start = Start.of(config.facts.start) if config.facts.start else None
-        directory.write_summary(dataclasses.replace(summary, start=start).entries())
+        if hooks.judge is None:
+            summary = _judged(trained, start, hooks)
+        else:
+            summary = dataclasses.replace(hooks.judge(trained), start=start)
+        directory.write_summary(summary.entries())
     return Outcome(fitted, summary)
 
 
-def _judged(trained: Trained, hooks: Hooks) -> Summary:
+def _judged(trained: Trained, start: Start | None, hooks: Hooks) -> Summary:
     """Judge a trained pair and write its posterior draws."""
     judged = judge(
         trained.model,
@@ -133,9 +136,15 @@ def _judged(trained: Trained, hooks: Hooks) -> Summary:
         hooks.progress,
     )
     trained.directory.write_posterior(judged.posterior)
-    summary = judged.summary(RunSummary.of(trained.fitted))
+    summary = dataclasses.replace(judged.summary(RunSummary.of(trained.fitted)), start=start)
     hooks.on_finish(
-        Finished(**vars(trained), posterior=judged.posterior, means=judged.means, summary=summary)
+        Finished(
+            **vars(trained),
+            posterior=judged.posterior,
+            means=judged.means,
+            filters=judged.filters,
+            summary=summary,
+        )
     )
     return summary
 

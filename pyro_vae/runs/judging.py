@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from pyro_vae.datasets import Dataset
+from pyro_vae.errors import InputError
 from pyro_vae.evaluation import Evaluation, evaluate
 from pyro_vae.evaluation.activity import (
     ACTIVITY_THRESHOLD,
@@ -18,6 +20,7 @@ from pyro_vae.evaluation.activity import (
     pca_active_units,
     posterior_means,
 )
+from pyro_vae.evaluation.activity_gap import above_clear_gap
 from pyro_vae.export import to_inference_data
 from pyro_vae.objectives import num_proposals
 from pyro_vae.programs import Guide, HierarchicalVAE
@@ -28,22 +31,32 @@ from pyro_vae.torch_state import own_generators
 if TYPE_CHECKING:
     import arviz
 
+    from pyro_vae.evaluation.filters.decoder_filters import DecoderFilters
+
 ACTIVITY_DATA = 1_000
 ACTIVITY_SAMPLES = 100
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What :func:`judge` found."""
+    """What :func:`judge` found.
+
+    Attributes:
+        filters: of the decoder with their Gabor fits, or why there are none.
+    """
 
     estimates: Evaluation
     means: dict[str, PosteriorMeans]
     posterior: arviz.InferenceData
     settings: Judged
+    filters: DecoderFilters | str
 
     def summary(self, run: RunSummary) -> Summary:
         """The content of ``summary.json``."""
+        filters = self.filters
         return Summary(
+            filters=None if isinstance(filters, str) else filters.counts(),
+            filters_missing=filters if isinstance(filters, str) else None,
             test=self.estimates.summary(),
             warning=self.estimates.warning,
             active_units=activity_of(self.means),
@@ -59,9 +72,32 @@ def activity_of(means: Mapping[str, PosteriorMeans]) -> dict[str, LevelActivity]
             active=int(active_units(level).sum()),
             pca_active=pca_active_units(level),
             units=level.mean.shape[1],
+            above_gap=_count(above_clear_gap(level.activity.cpu().numpy())),
         )
         for name, level in sorted(means.items())
     }
+
+
+def _count(chosen: np.ndarray | None) -> int | None:
+    return None if chosen is None else int(chosen.sum())
+
+
+def filters_of(
+    model: HierarchicalVAE, data: Dataset, means: Mapping[str, PosteriorMeans], **settings: Any
+) -> DecoderFilters | str:
+    """The decoder's filters with their Gabor fits, or why there are none.
+
+    Args:
+        means: of the levels, whose activity says which units count. settings: of
+            :func:`pyro_vae.evaluation.filters.decoder_filters.decoder_filters`.
+    """
+    # pandas is slow to import, and nobody who trains without a run directory needs it.
+    from pyro_vae.evaluation.filters.decoder_filters import decoder_filters
+
+    try:
+        return decoder_filters(model, data, means["z1"].activity.cpu().numpy(), **settings)
+    except InputError as error:
+        return str(error)
 
 
 def judge(
@@ -112,4 +148,5 @@ def judge(
         activity_data=min(ACTIVITY_DATA, len(test)),
         activity_samples=ACTIVITY_SAMPLES,
     )
-    return Judgement(estimates, means, posterior, settings)
+    filters = filters_of(model, data, means, seed=config.seed)
+    return Judgement(estimates, means, posterior, settings, filters)

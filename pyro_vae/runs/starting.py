@@ -11,8 +11,8 @@ from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.activity import posterior_means
 from pyro_vae.programs import Guide, HierarchicalVAE
 from pyro_vae.runs.config import RunConfig
-from pyro_vae.runs.judging import ACTIVITY_DATA, activity_of
-from pyro_vae.runs.summary import Start, read_mean
+from pyro_vae.runs.judging import ACTIVITY_DATA, activity_of, filters_of
+from pyro_vae.runs.summary import Start
 from pyro_vae.torch_state import evaluating, own_generators
 
 # Enough for a bound to a nat or so, in a second or two.
@@ -55,12 +55,16 @@ def judge_start(
             khat=False,
         ).summary()
         means = posterior_means(guide, test[:ACTIVITY_DATA], num_samples=SAMPLES)
+        # Random columns are the noise that a trained run's filters are compared with anyway.
+        random = config.pair.init == "random"
+        filters = None if random else filters_of(model, data, means, num_noise=0)
     return Start(
         init=config.pair.init,
         notices=tuple(notices),
         test={name: row for name, row in found.items() if name.startswith(_ESTIMATES)},
         active_units=activity_of(means),
         particles=particles,
+        filters=None if filters is None or isinstance(filters, str) else filters.counts(),
     )
 
 
@@ -69,5 +73,8 @@ def lines_of(start: Start) -> Iterator[str]:
     yield from (f"start: {line}" for line in start.notices)
     if start.test:
         units = ", ".join(f"{one.active} of {name}" for name, one in start.active_units.items())
-        elbo = read_mean(start.test["elbo"]).mean
-        yield f"start ({start.init}): ELBO {elbo:.1f} on test data, active units: {units}"
+        elbo = start.estimate("elbo").mean
+        told = f"start ({start.init}): ELBO {elbo:.1f} on test data, active units: {units}"
+        if start.filters is not None:
+            told += f", localised filters: {start.filters.localised} of {start.filters.units}"
+        yield told

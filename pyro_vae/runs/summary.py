@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.filters.counts import FilterCounts
 from pyro_vae.evaluation.statistics import Mean
 from pyro_vae.training import FitResult
 
@@ -20,11 +21,17 @@ def read_mean(entries: Mapping[str, float | None]) -> Mean:
 
 @dataclass(frozen=True)
 class LevelActivity:
-    """Active units of one level: by unit, by principal direction, and how many there are."""
+    """Active units of one level: by unit, by principal direction, and how many there are.
+
+    Attributes:
+        above_gap: units above the gap of activity, where it is clear; None where it is not (see
+            :class:`pyro_vae.evaluation.activity_gap.ActivityGap`), or was not looked for.
+    """
 
     active: int
     pca_active: int
     units: int
+    above_gap: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class Start:
         test: as in :class:`Summary`; empty where whoever trained judges runs in another way.
         active_units: level -> its active units.
         particles: of the estimates.
+        filters: of the decoder, by class; None where it starts as noise, or as in :class:`Summary`.
     """
 
     init: str
@@ -86,13 +94,20 @@ class Start:
     test: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     active_units: Mapping[str, LevelActivity] = field(default_factory=dict)
     particles: int | None = None
+    filters: FilterCounts | None = None
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Start:
         """From JSON; TypeError or AttributeError where it is none."""
         rest = dict(content)
+        filters = rest.pop("filters", None)
+        rest["filters"] = None if filters is None else FilterCounts(**filters)
         units = {name: LevelActivity(**one) for name, one in rest.pop("active_units", {}).items()}
         return cls(active_units=units, notices=tuple(rest.pop("notices", ())), **rest)
+
+    def estimate(self, name: str) -> Mean:
+        """An estimate on the test data by its name; KeyError where it was not made."""
+        return read_mean(self.test[name])
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,8 @@ class Summary:
         settings: how much was judged.
         run: how training ended.
         start: the pair before its first step; None for runs of versions that did not look.
+        filters: of the decoder, by class; None where they are not counted.
+        filters_missing: why they are not.
         extra: further entries of the file, of whoever judged the run.
     """
 
@@ -115,6 +132,8 @@ class Summary:
     settings: Judged
     run: RunSummary
     start: Start | None = None
+    filters: FilterCounts | None = None
+    filters_missing: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def estimate(self, name: str) -> Mean:
@@ -141,6 +160,9 @@ class Summary:
             test, warning = rest.pop("test"), rest.pop("warning", None)
             start = rest.pop("start", None)
             made |= {"start": None if start is None else Start.of(start)}
+            filters = rest.pop("filters", None)
+            made |= {"filters": None if filters is None else FilterCounts(**filters)}
+            made |= {"filters_missing": rest.pop("filters_missing", None)}
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{source} is no summary of a run: {error!r}") from error
         return cls(test=test, warning=warning, active_units=units, extra=rest, **made)

@@ -7,11 +7,11 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from analysis.measures.filters import classify
-from analysis.measures.gabor import PARAMETERS, fit_gabors, gabor_images
 from analysis.probes.fields import noise_basis, projective_fields, receptive_fields
 from pyro_vae import Dataset, load_dataset
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.filters.classes import classify
+from pyro_vae.evaluation.filters.gabor import PARAMETERS, fit_gabors, gabor_images
 from tests.conftest import tiny_pair
 from tests.statistics import double_precision
 

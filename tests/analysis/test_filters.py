@@ -1,5 +1,6 @@
 """What is made of classified filters: counts, selections, correlations, pictures, the section."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,11 +18,12 @@ from analysis.measures.filters import (
     gabor_summary,
     select_gabors,
 )
-from analysis.measures.gabor import fit_gabors, gabor_images
 from analysis.pictures import filters as pictures
 from analysis.reporting.sections import filters as section
 from pyro_vae import Dataset
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.filters.decoder_filters import noise_filters
+from pyro_vae.evaluation.filters.gabor import fit_gabors, gabor_images
 from tests.analysis.test_gabor import SMALL, planted
 
 
@@ -169,7 +171,7 @@ def subject(filters, active, seed=0, label="vanilla"):
 
 
 def test_the_section(monkeypatch):
-    monkeypatch.setattr(section, "NULL_FILTERS", 5)
+    monkeypatch.setattr(section, "noise_filters", partial(noise_filters, count=5))
     rng = np.random.default_rng(0)
     size = 0.15 * 12 / np.array([1, 1, 2])  # the last is too small for the rule
     planned = pd.DataFrame(

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from scipy.fft import idctn
 
-from analysis.measures.filters import classify
-from analysis.measures.footprint import footprints
-from analysis.measures.gabor import PARAMETERS, _Projection, fit_gabors, gabor_images
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.filters.classes import classify
+from pyro_vae.evaluation.filters.footprint import footprints
+from pyro_vae.evaluation.filters.gabor import PARAMETERS, fit_gabors, gabor_images
+from pyro_vae.evaluation.filters.projection import Projection, pixels
 
 SHAPE = (20, 20)
 SMALL = (12, 12)
@@ -166,12 +167,15 @@ def test_no_move_from_the_fit_is_better():
 
 def test_the_gradient_is_that_of_the_squared_residual():
     rng = np.random.default_rng(5)
-    problem = _Projection(rng.normal(size=144), SMALL)
-    at = np.array([5.0, 6.5, np.log(2), np.log(3), 0.7, np.log(0.2)])
-    moves = 1e-5 * np.eye(6)
-    half_squares = [[(problem.residual(at + s * m) ** 2).sum() / 2 for s in (1, -1)] for m in moves]
-    numeric = np.array([above - below for above, below in half_squares]) / 2e-5
-    np.testing.assert_allclose(problem.jacobian(at).T @ problem.residual(at), numeric, rtol=1e-6)
+    filters = rng.normal(size=(2, 144))
+    at = np.array([[5.0, 6.5, np.log(2), np.log(3), 0.7, np.log(0.2)], [2, 9, 0.5, 0.2, 4, -2.0]])
+    above, below = (
+        np.stack([Projection.of(filters, at + move, *pixels(SMALL)).cost for move in moves], 1)
+        for moves in (1e-5 * np.eye(6), -1e-5 * np.eye(6))
+    )
+    here = Projection.of(filters, at, *pixels(SMALL))
+    gradient = np.einsum("mip,mp->mi", here.jacobian(), here.residual)
+    np.testing.assert_allclose(gradient, (above - below) / 2e-5, rtol=1e-6)
 
 
 def test_symmetries():

@@ -14,7 +14,6 @@ from sklearn.linear_model import LinearRegression
 
 from analysis.measures import illusion, occlusion
 from analysis.measures.by_name import Named
-from analysis.measures.gabor import gabor_images
 from analysis.measures.illusion import ILLUSORY, ONE, OTHER, ROTATED
 from analysis.pictures import stimuli as pictures
 from analysis.probes import inpainting, stimuli, visible_weights
@@ -22,6 +21,7 @@ from analysis.reporting.sections import stimuli as section
 from pyro_vae.datasets import Dataset
 from pyro_vae.datasets.whitening import fit_whitening
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.filters.gabor import gabor_images
 from pyro_vae.programs.likelihoods.bernoulli import BernoulliPixels
 from pyro_vae.programs.likelihoods.fixed_noise import FixedNoiseNormal
 from tests.conftest import tiny_pair

@@ -20,6 +20,7 @@ from analysis.reporting.sections import terms as terms_section
 from analysis.reporting.sections import training as training_section
 from analysis.reporting.sections import units as units_section
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.activity_gap import FLOOR, activity_gap
 from pyro_vae.evaluation.posterior_moments import posterior_moments
 from pyro_vae.programs.priors import StandardPrior
 from pyro_vae.runs import RunConfig, RunDirectory
@@ -111,33 +112,33 @@ def test_active_units_come_most_active_first_and_a_dead_level_is_refused():
 
 def test_the_gap_is_found_where_it_was_put():
     low, high = np.full(30, 1e-3), np.full(20, 0.5)
-    gap = units.activity_gap(np.concatenate([low * 1.1, low, high, high * 1.2]))
-    assert gap["units"] == 100
-    assert gap["active"] == gap["above_gap"] == 40
-    assert gap["gap_low"] == pytest.approx(1.1e-3)
-    assert gap["gap_high"] == 0.5
-    assert gap["gap_ratio"] == pytest.approx(0.5 / 1.1e-3)
-    assert gap["second_ratio"] == pytest.approx(1.2)
-    assert gap["threshold_in_gap"]
-    assert gap["near_threshold"] == 0
+    gap = activity_gap(np.concatenate([low * 1.1, low, high, high * 1.2]))
+    assert gap.units == 100
+    assert gap.active == gap.above_gap == 40
+    assert gap.gap_low == pytest.approx(1.1e-3)
+    assert gap.gap_high == 0.5
+    assert gap.gap_ratio == pytest.approx(0.5 / 1.1e-3)
+    assert gap.second_ratio == pytest.approx(1.2)
+    assert gap.threshold_in_gap
+    assert gap.near_threshold == 0
 
 
 def test_a_list_without_a_gap_says_so():
-    gap = units.activity_gap(np.geomspace(1e-3, 1.0, 61))  # neighbours differ by 1.122
-    assert gap["gap_ratio"] == pytest.approx(gap["second_ratio"])
-    assert gap["near_threshold"] == 19  # log 9 / log 1.122 = 19.08
-    assert gap["active"] == 41 - 1  # the threshold itself is in the list, and is not above itself
+    gap = activity_gap(np.geomspace(1e-3, 1.0, 61))  # neighbours differ by 1.122
+    assert gap.gap_ratio == pytest.approx(gap.second_ratio)
+    assert gap.near_threshold == 19  # log 9 / log 1.122 = 19.08
+    assert gap.active == 41 - 1  # the threshold itself is in the list, and is not above itself
 
 
 def test_noise_below_the_floor_makes_no_gap():
-    gap = units.activity_gap(np.array([-1e-5, 1e-15, 1e-9, 0.2, 0.3]))
-    assert (gap["gap_low"], gap["gap_high"]) == (units.FLOOR, 0.2)
-    dead = units.activity_gap(np.array([-1e-5, 1e-15, 1e-9]))
-    assert dead["active"] == dead["above_gap"] == 0
-    assert np.isnan([dead["gap_low"], dead["gap_high"], dead["gap_ratio"]]).all()
-    assert not dead["threshold_in_gap"]
-    misplaced = units.activity_gap(np.array([0.02, 0.5]))
-    assert not misplaced["threshold_in_gap"]
+    gap = activity_gap(np.array([-1e-5, 1e-15, 1e-9, 0.2, 0.3]))
+    assert (gap.gap_low, gap.gap_high) == (FLOOR, 0.2)
+    dead = activity_gap(np.array([-1e-5, 1e-15, 1e-9]))
+    assert dead.active == dead.above_gap == 0
+    assert np.isnan([dead.gap_low, dead.gap_high, dead.gap_ratio]).all()
+    assert not dead.threshold_in_gap
+    misplaced = activity_gap(np.array([0.02, 0.5]))
+    assert not misplaced.threshold_in_gap
 
 
 def test_fields_of_active_units_are_counted_by_norm():
@@ -190,8 +191,8 @@ def test_distance_to_the_prior():
         (lambda m: units.unit_moments(m | {"z1_sd": np.ones((50, 4))}, "z1"), r"\(50, 4\)"),
         (lambda m: units.unit_moments(m | {"z1_noise": np.ones(2)}, "z1"), r"\(2,\)"),
         (lambda m: units.unit_moments(m, "z1", threshold=0.0), "threshold"),
-        (lambda m: units.activity_gap(np.ones(1)), r"\(1,\)"),
-        (lambda m: units.activity_gap(np.array([1.0, np.nan])), "finite"),
+        (lambda m: activity_gap(np.ones(1)), r"\(1,\)"),
+        (lambda m: activity_gap(np.array([1.0, np.nan])), "finite"),
         (lambda m: units.densities(np.ones((5, 2)), stats.norm()), r"\(5, 2\)"),
         (lambda m: units.densities(np.ones((50, 2)), stats.norm()), "unit 0 has the same value"),
         (lambda m: units.prior_distance(np.full((50, 2), np.inf), stats.norm()), "finite"),
@@ -221,14 +222,14 @@ def test_moments_are_drawn_for_few_and_for_many_units(number):
 
 def test_activity_is_drawn_with_its_gap():
     activities = np.array([0.3, 1e-9, 0.2, -1e-4, 0.004])
-    ax = drawn.plot_activity_gap(axes(), activities, units.activity_gap(activities), "k = 10")
+    ax = drawn.plot_activity_gap(axes(), activities, activity_gap(activities), "k = 10")
     names = ax.get_legend_handles_labels()[1]
     assert names[:2] == ["active: 2", "inactive: 3"]
     assert "largest gap, × 50" in names
     np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [0.3, 0.2])
     assert ax.get_ylim()[0] < ax.get_lines()[1].get_ydata().min()
     dead = np.array([1e-9, 1e-8])
-    ax = drawn.plot_activity_gap(axes(), dead, units.activity_gap(dead), "dead")
+    ax = drawn.plot_activity_gap(axes(), dead, activity_gap(dead), "dead")
     assert "active: 0" in ax.get_legend_handles_labels()[1]
 
 

@@ -12,18 +12,18 @@ from matplotlib.figure import Figure
 
 from analysis.measures import filters as measure
 from analysis.measures.examples import evenly
-from analysis.measures.filters import CLASS
-from analysis.measures.gabor import fit_gabors, gabor_images
 from analysis.measures.seeds import in_words, summary
 from analysis.pictures import filters as pictures
 from analysis.pictures.image_grids import plot_image_grid
 from analysis.pictures.panels import panel, panels
-from analysis.probes.fields import noise_basis
 from analysis.probes.image_rows import as_effects
 from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.over_runs import Rows, drawn, tables
 from analysis.reporting.study import Study, Subject
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.filters.classes import CLASS, CLASSES, MAX_COVERAGE, MIN_R2, classify
+from pyro_vae.evaluation.filters.decoder_filters import noise_filters
+from pyro_vae.evaluation.filters.gabor import fit_gabors, gabor_images
 
 TITLE = "z1: filters and their Gabor fits"
 COLUMNS = 25  # of the grid of all active filters
@@ -58,7 +58,7 @@ def _active(subject: Subject) -> np.ndarray:
 
 def _classified(subject: Subject) -> pd.DataFrame:
     """Fits and classes of the active units, with columns ``model`` and ``seed`` in front."""
-    table = measure.classify(pd.DataFrame(dict(subject.measured("gabor"))))
+    table = classify(pd.DataFrame(dict(subject.measured("gabor"))))
     return _in_front(subject, measure.only_active(table, _active(subject)))
 
 
@@ -66,7 +66,7 @@ def _grids(study: Study) -> Item:
     def draw(ax: Axes, subject: Subject) -> pd.DataFrame:
         table = _classified(subject)
         images = _images(subject)[table.unit.to_numpy(int)]
-        words = ", ".join(f"{(table[CLASS] == c).sum()} {c}" for c in measure.CLASSES)
+        words = ", ".join(f"{(table[CLASS] == c).sum()} {c}" for c in CLASSES)
         pictures.plot_filter_grid(
             ax,
             images,
@@ -82,8 +82,8 @@ def _grids(study: Study) -> Item:
     return Item(
         "Projective fields of the active units of z1 (what a unit adds to the image, by latent "
         "traversal), each on its own grey scale, framed by class and sorted by the goodness r2 of "
-        f"their Gabor fits; one seed per model. Localised: r2 of at least {measure.MIN_R2:g} and "
-        f"an envelope over at most {measure.MAX_COVERAGE:.0%} of the patch. Table: all fits.",
+        f"their Gabor fits; one seed per model. Localised: r2 of at least {MIN_R2:g} and "
+        f"an envelope over at most {MAX_COVERAGE:.0%} of the patch. Table: all fits.",
         figure,
         table,
     )
@@ -129,14 +129,8 @@ def _fits(study: Study, make_null: Callable[[], pd.DataFrame]) -> Item:
 
 def _null(study: Study) -> pd.DataFrame:
     """Classes of filters that are noise in the space that the data fill."""
-    data = study.subjects[0].natural
-    rows = np.random.default_rng(study.settings.seed).normal(
-        size=(NULL_FILTERS, data.test.shape[1])
-    )
-    basis = noise_basis(data)
-    if basis is not None:
-        rows = rows @ basis.T @ basis
-    return measure.classify(fit_gabors(as_effects(rows, data)))
+    data, seed = study.subjects[0].natural, study.settings.seed
+    return classify(fit_gabors(noise_filters(data, NULL_FILTERS, seed=seed)))
 
 
 def _count_table(study: Study) -> pd.DataFrame:

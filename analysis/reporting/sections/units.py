@@ -12,7 +12,6 @@ from scipy import stats
 
 from analysis.measures.seeds import mean_and_sd, words
 from analysis.measures.units import (
-    activity_gap,
     densities,
     field_gap,
     prior_distance,
@@ -29,6 +28,7 @@ from analysis.reporting.over_runs import drawn, tables
 from analysis.reporting.study import Study, Subject
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
+from pyro_vae.evaluation.activity_gap import activity_gap
 from pyro_vae.programs.priors import StandardPrior
 
 TITLE = "Units: posterior moments and activity"
@@ -158,7 +158,7 @@ def _active(study: Study, level: str) -> Item:
 
 def _active_row(subject: Subject, level: str, posterior: str, name: str) -> dict:
     table = unit_moments(subject.measured(name), level)
-    row = {"posterior": posterior} | activity_gap(table.activity.to_numpy())
+    row = {"posterior": posterior} | vars(activity_gap(table.activity.to_numpy()))
     if level == "z1":
         # A decoder without projective fields leaves this check out.
         with contextlib.suppress(InputError):

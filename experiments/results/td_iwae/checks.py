@@ -17,11 +17,11 @@ from sklearn.linear_model import LogisticRegression
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from analysis.measures.decoding import decode
-from analysis.measures.units import above_gap
 from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, Subject, load_study
 from pyro_vae.datasets.cutting import contrast
+from pyro_vae.evaluation.activity_gap import above_gap
 
 
 def checks(subject: Subject) -> dict[str, float]:
