@@ -14,13 +14,12 @@ import torch
 
 from analysis.probes.image_rows import shaped
 from analysis.reporting.finished import add_image_shape, load_data, unfinished
-from analysis.reporting.run_pictures import write_figures
+from analysis.reporting.run_pictures import Shown, write_figures
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import posterior_means
 from pyro_vae.runs import RunDirectory, load_run
+from pyro_vae.runs.judging import filters_of
 from pyro_vae.torch_state import own_generators
-
-__all__ = ["main", "write_figures"]
 
 ACTIVITY_DATA = 1_000
 
@@ -51,7 +50,8 @@ def _redraw(directory: RunDirectory, shape: Sequence[int] | None) -> None:
     with own_generators():
         torch.manual_seed(config.seed)
         means = posterior_means(guide, data.test[:ACTIVITY_DATA])
-    for reason in write_figures(directory, model, guide, data, idata, means):
+    filters = filters_of(model, data, means, seed=config.seed)
+    for reason in write_figures(Shown(directory, model, data, idata, means, filters)):
         print(reason)
     print(f"wrote {directory.figures}")
 

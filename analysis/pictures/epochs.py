@@ -64,6 +64,36 @@ def plot_bound_curve(
     return ax
 
 
+def mark_start(
+    ax: Axes,
+    metrics: Mapping[str, Sequence[float]],
+    columns: Sequence[str],
+    init: str,
+    loc: str = "best",
+) -> Axes:
+    """Ring what a run started from on a panel of this module; one column also gets a dotted line.
+
+    A start that is off the axis is told of in words.
+
+    Args:
+        columns: of ``metrics``, whose entries at epoch 0 are marked. init: what the run started
+            from. loc: of the legend.
+    """
+    table = Named(metrics)
+    if not len(table.epoch) or table.epoch[0] != 0:
+        return ax
+    low, high = ax.get_ylim()
+    starts = np.array([metrics[name][0] for name in columns], dtype=float)
+    shown = starts[(starts >= low) & (starts <= high)]
+    words = "".join(f", {value:.0f} (off the axis)" for value in starts if not low <= value <= high)
+    style = {"linestyle": "", "marker": "o", "markersize": 10, "markerfacecolor": "none"}
+    ax.plot([0] * len(shown), shown, color="k", label=f"start ({init}){words}", **style)
+    if len(columns) == len(shown) == 1:
+        ax.axhline(shown[0], color="k", linewidth=0.8, linestyle=":")
+    ax.legend(loc=loc)
+    return ax
+
+
 def _particles(table: Named) -> str:
     """The particles behind bound and ESS; a resumed run may have changed their number."""
     numbers = dict.fromkeys(int(number) for number in table.num_particles)

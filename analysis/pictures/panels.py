@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,6 +18,7 @@ def panels(
     least: float = 0.0,
     margin: tuple[float, float] = (0.0, 0.0),
     sharey: bool = False,
+    shares: Sequence[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of ``count`` panels row by row, and their axes.
 
@@ -23,12 +26,13 @@ def panels(
         size: width and height of a panel, inches. per_row: most panels in a row.
         least: width of the figure at least, inches. margin: added to its width and height.
         sharey: give the panels of a row one vertical axis.
+        shares: of the columns in the whole width; by default they are equal.
     """
     columns = min(count, per_row)
     rows = -(-count // columns)
     whole = max(least, columns * size[0] + margin[0]), rows * size[1] + margin[1]
     figure = Figure(figsize=whole, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey, width_ratios=shares).ravel()
     for ax in axes[count:]:
         ax.remove()
     return figure, list(axes[:count])

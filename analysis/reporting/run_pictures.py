@@ -1,8 +1,10 @@
-"""The pictures of one run: curves, reconstructions, samples, decoder filters, active units."""
+"""The pictures of one run: which there are, how they are written, and why one cannot be drawn."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,41 +13,67 @@ from analysis.pictures import epochs
 from analysis.pictures.image_grids import plot_image_grid
 from analysis.pictures.panels import panel, panels
 from analysis.pictures.units import plot_activity
-from analysis.probes.fields import projective_fields
-from analysis.probes.image_rows import as_effects, as_images, grey_limit
+from analysis.probes.image_rows import as_images, check_images, grey_limit
+from analysis.reporting import generated
+from analysis.reporting.decoder_pictures import filters
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD, PosteriorMeans
+from pyro_vae.evaluation.filters.decoder_filters import DecoderFilters
+from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.runs import RunDirectory
 from pyro_vae.storage import write_whole
 
 GRID_COLUMNS = 10
-MAX_FILTERS = 100
 
 
-def write_figures(
-    directory: RunDirectory, model, guide, data: Dataset, idata, means: dict[str, PosteriorMeans]
-) -> list[str]:
-    """Write the PNG files of ``figures/``; images are in the units the model was trained on.
+@dataclass(frozen=True)
+class Shown:
+    """What the pictures of a run are drawn from.
+
+    Attributes:
+        directory: of the run, whose configuration, metrics and seed are read.
+        idata: of ``posterior.nc``. means: of every level on test data.
+        filters: of the decoder with their Gabor fits, or why there are none.
+    """
+
+    directory: RunDirectory
+    model: HierarchicalVAE
+    data: Dataset
+    idata: object
+    means: dict[str, PosteriorMeans]
+    filters: DecoderFilters | str
+
+
+def write_figures(shown: Shown) -> list[str]:
+    """Write the PNG files of ``figures/``.
 
     Returns:
-        a line for each picture that cannot be drawn, with the reason.
+        a line for each picture that cannot be drawn, or not in full, with the reason.
     """
-    drawn = {"curves": curves(directory), "active_units": active_units(means)}
-    of_images = {
-        "reconstructions": lambda: reconstructions(idata, data),
-        "samples": lambda: samples(idata, data),
-        "filters": lambda: filters(model, data, means["z1"]),
+    model, data, means = shown.model, shown.data, shown.means
+    seed = shown.directory.read_config().seed
+    drawn = {"curves": curves(shown.directory), "active_units": active_units(means)}
+    of_images: dict[str, Callable[[], Figure]] = {
+        "reconstructions": lambda: reconstructions(shown.idata, data),
+        "samples": lambda: generated.samples(model, data, seed),
+        "filters": lambda: filters(model, data, means["z1"], shown.filters),
+        "textures": lambda: generated.textures(model, data, means, seed),
+        "families": lambda: generated.families(model, data, means, shown.filters),
     }
     reasons: dict[str, list[str]] = {}
     for name, draw in of_images.items():
         try:
+            check_images(data)
             drawn[name] = draw()
         except InputError as error:
             reasons.setdefault(str(error), []).append(name)
     for name, figure in drawn.items():
-        write_whole(directory.figures / f"{name}.png", png(figure))
-    return [f"no picture of {', '.join(names)}: {why}" for why, names in reasons.items()]
+        write_whole(shown.directory.figures / f"{name}.png", png(figure))
+    lines = [f"no picture of {', '.join(names)}: {why}" for why, names in reasons.items()]
+    if isinstance(shown.filters, str) and "filters" in drawn:
+        lines.append(f"filters are drawn without their classes: {shown.filters}")
+    return lines
 
 
 def png(figure: Figure) -> memoryview:
@@ -64,12 +92,21 @@ def image_grid(images: np.ndarray, columns: int = GRID_COLUMNS) -> memoryview:
 
 
 def curves(directory: RunDirectory) -> Figure:
-    """Bounds, KL terms, reconstruction and effective sample size against the epoch."""
+    """Bounds, KL terms, reconstruction and effective sample size against the epoch.
+
+    What the run started from is marked; runs of versions that did not look start from random
+    weights.
+    """
     metrics = directory.read_metrics()
+    init = directory.read_config().facts.start.get("init", "random")
     figure, axes = panels(4, (5.5, 3.5), per_row=2)
     epochs.plot_bounds(axes[0], metrics)
+    epochs.mark_start(axes[0], metrics, ["elbo"], init)
     epochs.plot_kl(axes[1], metrics)
+    levels = sorted(name for name in metrics if name.startswith("kl_"))
+    epochs.mark_start(axes[1], metrics, levels, init, loc="center right")
     epochs.plot_reconstruction(axes[2], metrics)
+    epochs.mark_start(axes[2], metrics, ["reconstruction"], init)
     epochs.plot_effective_sample_size(axes[3], metrics)
     return figure
 
@@ -82,29 +119,6 @@ def reconstructions(idata, data: Dataset, count: int = GRID_COLUMNS) -> Figure:
     figure, ax = panel(10, 2.4)
     plot_image_grid(ax, both, len(shown), limit=grey_limit(both, data))
     ax.set_title("test data (top) and posterior-predictive mean (bottom)")
-    return figure
-
-
-def samples(idata, data: Dataset, count: int = 5 * GRID_COLUMNS) -> Figure:
-    """Images simulated from the model."""
-    drawn = as_images(idata.prior_predictive.x.values[0, :count], data)
-    figure, ax = panel(10, 5.4)
-    plot_image_grid(ax, drawn, GRID_COLUMNS, limit=grey_limit(drawn, data))
-    ax.set_title("samples from the model")
-    return figure
-
-
-def filters(model, data: Dataset, means: PosteriorMeans) -> Figure:
-    """What each unit of z1 adds to the image, for the units of greatest activity."""
-    order = means.activity.argsort(descending=True)[:MAX_FILTERS].cpu().numpy()
-    effects = projective_fields(model, one_sided=True)["projective"][order]
-    images = as_effects(effects, data)
-    pixels = tuple(range(1, images.ndim))
-    images = images / np.abs(images).max(axis=pixels, keepdims=True).clip(1e-12)
-    rows = -(-len(images) // GRID_COLUMNS)
-    figure, ax = panel(10, rows + 0.5)
-    plot_image_grid(ax, images, GRID_COLUMNS, limit=1.0)
-    ax.set_title(f"projective fields of the {len(images)} most active units of z1, each scaled")
     return figure
 
 

@@ -15,16 +15,16 @@ from pyro_vae.runs import Finished
 
 def draw(finished: Finished, say: Callable[[str], None]) -> None:
     """Write the pictures of a finished run; says which cannot be drawn, and why."""
-    drawing = importlib.import_module("analysis.figures")
-    reasons = drawing.write_figures(
+    drawing = importlib.import_module("analysis.reporting.run_pictures")
+    shown = drawing.Shown(
         finished.directory,
         finished.model,
-        finished.guide,
         finished.data,
         finished.posterior,
         finished.means,
+        finished.filters,
     )
-    for reason in reasons:
+    for reason in drawing.write_figures(shown):
         say(reason)
 
 

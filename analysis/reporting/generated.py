@@ -1,0 +1,115 @@
+"""What a model generates: samples beside data, textures along units of z2, families of filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from analysis.pictures.panels import panel, panels
+from analysis.pictures.samples import COLUMNS, plot_beside
+from analysis.pictures.textures import plot_families, plot_textures
+from analysis.probes.decoder import simulate
+from analysis.probes.fields import projective_fields
+from analysis.probes.image_rows import as_effects, as_images, first_rows, grey_limit
+from analysis.probes.textures import Traversals, family, traverse_z2
+from pyro_vae.datasets import Dataset
+from pyro_vae.errors import InputError
+from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD, PosteriorMeans
+from pyro_vae.evaluation.filters.decoder_filters import DecoderFilters
+from pyro_vae.torch_state import own_generators
+
+COUNT = 5 * COLUMNS
+UNITS = 5  # of z2, the most active ones
+FAMILY = 8  # units of z1 whose scale grows most, and as many whose scale shrinks most
+EDGE = 0.005  # share of the data's values that may be blacker than black, or whiter than white
+
+
+def samples(model, data: Dataset, seed: int = 0) -> Figure:
+    """Test images beside samples of the model on one grey scale, in every unit that rows have.
+
+    A sample is E[x | z1] at a draw of the prior: the noise of the pixels, which is the same for
+    every image and has no structure, is left out.
+    """
+    rows = first_rows(data, "test", COUNT).cpu().numpy()
+    with own_generators():
+        torch.manual_seed(seed)
+        drawn, _ = simulate(model, COUNT)
+    both = {_unit(data): [as_images(part, data) for part in (rows, drawn)]}
+    if data.preprocessing.kind == "patches":
+        both["photograph units (grey levels)"] = [
+            data.preprocessing.images(part) for part in (rows, drawn)
+        ]
+    figure, axes = panels(2 * len(both), (6, 4.3), per_row=2)
+    names = f"{len(rows)} test patches", f"{len(drawn)} samples, E[x | z] at z ~ p(z)"
+    for place, (unit, images) in enumerate(both.items()):
+        plot_beside(axes[2 * place :][:2], images, names, unit, _scale(images[0], data))
+    return figure
+
+
+def _unit(data: Dataset) -> str:
+    if data.whitening is not None and data.whitening.kind != "none":
+        return "whitened units"
+    return "standardised units" if data.pixels.standardised else "grey levels"
+
+
+def _scale(images: np.ndarray, data: Dataset) -> tuple[float, float]:
+    """Values of black and white: of the data, so that samples that are too strong show as such."""
+    if images.ndim == 4 or not data.pixels.standardised:
+        return 0.0, 1.0
+    low, high = np.quantile(images, [EDGE, 1 - EDGE])
+    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def _most_active(means: Mapping[str, PosteriorMeans]) -> list[int]:
+    """The most active units of z2, most active first."""
+    if "z2" not in means:
+        raise InputError("the model has one level: there is no z2 to move along")
+    activity = means["z2"].activity
+    order = activity.argsort(descending=True)[:UNITS].tolist()
+    return [unit for unit in order if activity[unit] > ACTIVITY_THRESHOLD]
+
+
+def textures(model, data: Dataset, means: Mapping[str, PosteriorMeans], seed: int = 0) -> Figure:
+    """Samples along the most active units of z2, all on one grey scale."""
+    moved = traverse_z2(model, _most_active(means), seed=seed)
+    rows, columns, count = moved.images.shape[:3]
+    images = as_images(moved.images.reshape(rows * columns * count, -1), data)
+    images = images.reshape(rows, columns, count, *images.shape[1:])
+    limit = grey_limit(images, data)
+    figure, ax = panel(9, 1.75 * rows + 1)
+    plot_textures(ax, images, _names(moved), moved.values, limit=limit)
+    scale = "0 to 1" if limit is None else f"±{limit:.2g}"
+    ax.set_title(
+        f"E[x | z1] at {count} draws of z1 given z2, along its most active units\n"
+        f"({_unit(data)}, grey scale {scale} for all; sd: of the prior)"
+    )
+    return figure
+
+
+def families(
+    model, data: Dataset, means: Mapping[str, PosteriorMeans], found: DecoderFilters | str
+) -> Figure:
+    """For the most active units of z2 the filters of z1 whose scale they change most."""
+    moved = traverse_z2(model, _most_active(means), num_samples=1)
+    images = as_effects(projective_fields(model, one_sided=True).projective, data)
+    clear = None if isinstance(found, str) else found.above_gap
+    chosen = np.arange(len(images)) if clear is None else np.flatnonzero(clear)
+    parts = []
+    for log_ratio in moved.log_ratio[:, chosen]:
+        members = family(log_ratio, FAMILY)
+        parts.append((images[chosen[members]], np.exp(log_ratio[members])))
+    figure, ax = panel(13, 1.15 * len(parts) + 0.9)
+    plot_families(ax, parts, _names(moved))
+    low, high = moved.values[[0, -1]]
+    ax.set_title(
+        "filters of the units of z1 whose standard deviation changes most along a unit of z2, "
+        f"from {low:+g} to {high:+g} sd\n(above: the factor; each filter on its own grey scale)"
+    )
+    return figure
+
+
+def _names(moved: Traversals) -> list[str]:
+    return [f"z2[{unit}]" for unit in moved.units]
