@@ -15,7 +15,7 @@ from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights.simulation import simulate
 
-VALUES = (-2.0, -1.0, 0.0, 1.0, 2.0)  # prior standard deviations
+VALUES = (-3.0, -1.5, 0.0, 1.5, 3.0)  # prior standard deviations
 SAMPLES = 9
 PRIOR_DRAWS = 2_000
 
@@ -89,11 +89,11 @@ def _prior_of_z2(model: HierarchicalVAE) -> tuple[Tensor, Tensor]:
     return z2.mean(0), z2.std(0)
 
 
-def family(log_ratio: np.ndarray, count: int) -> np.ndarray:
-    """The ``count`` units (U,) whose scale grows most, most first, then those that shrink most.
+def family(log_ratio: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``count`` units of (U,) whose scale grows most, and those that shrink most; most first.
 
-    Units that grow and units that shrink are told apart by sign, so that there may be fewer.
+    There are fewer where fewer grow, or shrink, at all.
     """
     order = np.argsort(-log_ratio, kind="stable")
     grows, shrinks = order[:count], order[::-1][:count]
-    return np.concatenate([grows[log_ratio[grows] > 0], shrinks[log_ratio[shrinks] < 0]])
+    return grows[log_ratio[grows] > 0], shrinks[log_ratio[shrinks] < 0]

@@ -40,9 +40,7 @@ def by_class(found: DecoderFilters) -> Figure:
     rows = -(-counts.shown // COLUMNS)
     noise_columns = max(4, -(-counts.noise // rows)) if counts.noise else 0
     columns = [min(COLUMNS, counts.shown), *([noise_columns] if counts.noise else [])]
-    figure, axes = panels(
-        len(columns), (16 / len(columns), 0.45 * rows + 1.3), shares=[c + 1 for c in columns]
-    )
+    figure, axes = panels(len(columns), (16 / len(columns), 0.43 * rows + 1.1), shares=columns)
     _plot(axes[0], found.units, chosen, columns[0], title)
     if counts.noise:
         _plot(
@@ -52,6 +50,7 @@ def by_class(found: DecoderFilters) -> Figure:
             noise_columns,
             f"noise in the same space:\n{counts.noise_localised} of {counts.noise} localised",
         )
+        axes[1].get_legend().remove()  # the colours are those beside
     return figure
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from analysis.pictures.image_grids import shades
 from analysis.pictures.panels import panel, panels
 from analysis.pictures.samples import COLUMNS, plot_beside
 from analysis.pictures.textures import plot_families, plot_textures
@@ -17,8 +16,7 @@ from analysis.probes.image_rows import as_effects, as_images, first_rows, grey_l
 from analysis.probes.textures import Traversals, family, traverse_z2
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError
-from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD, PosteriorMeans
-from pyro_vae.evaluation.filters.decoder_filters import DecoderFilters
+from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
 from pyro_vae.torch_state import own_generators
 
 COUNT = 5 * COLUMNS
@@ -63,50 +61,70 @@ def _scale(images: np.ndarray, data: Dataset) -> tuple[float, float]:
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
 
 
-def _most_active(means: Mapping[str, PosteriorMeans]) -> list[int]:
-    """The most active units of z2, most active first."""
-    if "z2" not in means:
+def _most_active(activity: np.ndarray | None) -> list[int]:
+    """The most active units of z2, most active first; InputError where there is no z2."""
+    if activity is None:
         raise InputError("the model has one level: there is no z2 to move along")
-    activity = means["z2"].activity
-    order = activity.argsort(descending=True)[:UNITS].tolist()
-    return [unit for unit in order if activity[unit] > ACTIVITY_THRESHOLD]
+    order = np.argsort(-activity, kind="stable")[:UNITS]
+    return [int(unit) for unit in order if activity[unit] > ACTIVITY_THRESHOLD]
 
 
-def textures(model, data: Dataset, means: Mapping[str, PosteriorMeans], seed: int = 0) -> Figure:
-    """Samples along the most active units of z2, all on one grey scale."""
-    moved = traverse_z2(model, _most_active(means), seed=seed)
+def textures(model, data: Dataset, activity: np.ndarray | None, seed: int = 0) -> Figure:
+    """Samples along the most active units of z2, those of a unit on one grey scale.
+
+    The first unit is as a rule the contrast: on its scale the others would be grey.
+
+    Args:
+        activity: (U,), of the units of z2; None for a model of one level.
+
+    Raises:
+        InputError: one level, or no active unit.
+    """
+    moved = traverse_z2(model, _most_active(activity), seed=seed)
     rows, columns, count = moved.images.shape[:3]
     images = as_images(moved.images.reshape(rows * columns * count, -1), data)
     images = images.reshape(rows, columns, count, *images.shape[1:])
-    limit = grey_limit(images, data)
-    figure, ax = panel(9, 1.75 * rows + 1)
-    plot_textures(ax, images, _names(moved), moved.values, limit=limit)
-    scale = "0 to 1" if limit is None else f"±{limit:.2g}"
+    limits = [grey_limit(row, data) for row in images]
+    shown = [
+        row if limit is None else shades(row, limit)
+        for row, limit in zip(images, limits, strict=True)
+    ]
+    names = [
+        name if limit is None else f"{name}\n±{limit:.2g}"
+        for name, limit in zip(_names(moved), limits, strict=True)
+    ]
+    figure, ax = panel(9, 1.7 * rows + 0.9)
+    plot_textures(ax, np.array(shown), names, moved.values)
+    scales = "" if None in limits else "; ±: grey scale of a row"
     ax.set_title(
         f"E[x | z1] at {count} draws of z1 given z2, along its most active units\n"
-        f"({_unit(data)}, grey scale {scale} for all; sd: of the prior)"
+        f"({_unit(data)}{scales}; sd: of the prior)"
     )
     return figure
 
 
 def families(
-    model, data: Dataset, means: Mapping[str, PosteriorMeans], found: DecoderFilters | str
+    model, data: Dataset, activity: np.ndarray | None, above_gap: np.ndarray | None
 ) -> Figure:
-    """For the most active units of z2 the filters of z1 whose scale they change most."""
-    moved = traverse_z2(model, _most_active(means), num_samples=1)
+    """For the most active units of z2 the filters of z1 whose scale they change most.
+
+    Args, Raises: as :func:`textures`.
+        above_gap: (U,) booleans, the units of z1 to choose from; None for all.
+    """
+    moved = traverse_z2(model, _most_active(activity), num_samples=1)
     images = as_effects(projective_fields(model, one_sided=True).projective, data)
-    clear = None if isinstance(found, str) else found.above_gap
-    chosen = np.arange(len(images)) if clear is None else np.flatnonzero(clear)
+    chosen = np.arange(len(images)) if above_gap is None else np.flatnonzero(above_gap)
     parts = []
     for log_ratio in moved.log_ratio[:, chosen]:
-        members = family(log_ratio, FAMILY)
-        parts.append((images[chosen[members]], np.exp(log_ratio[members])))
-    figure, ax = panel(13, 1.15 * len(parts) + 0.9)
-    plot_families(ax, parts, _names(moved))
+        groups = family(log_ratio, FAMILY)
+        parts.append([(images[chosen[group]], np.exp(log_ratio[group])) for group in groups])
+    figure, ax = panel(14, 0.95 * len(parts) + 1.0)
+    plot_families(ax, parts, _names(moved), ("grows most", "shrinks most"))
     low, high = moved.values[[0, -1]]
     ax.set_title(
-        "filters of the units of z1 whose standard deviation changes most along a unit of z2, "
-        f"from {low:+g} to {high:+g} sd\n(above: the factor; each filter on its own grey scale)"
+        "Filters of the units of z1 whose standard deviation given z2 changes most, from "
+        f"{low:+g} to {high:+g} prior sd of one unit of z2\n"
+        "(above each filter the factor; each on its own grey scale)"
     )
     return figure
 

@@ -19,6 +19,7 @@ from analysis.reporting.decoder_pictures import filters
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD, PosteriorMeans
+from pyro_vae.evaluation.activity_gap import above_clear_gap
 from pyro_vae.evaluation.filters.decoder_filters import DecoderFilters
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.runs import RunDirectory
@@ -53,13 +54,15 @@ def write_figures(shown: Shown) -> list[str]:
     """
     model, data, means = shown.model, shown.data, shown.means
     seed = shown.directory.read_config().seed
+    activity = {name: level.activity.cpu().numpy() for name, level in means.items()}
+    z2, gap = activity.get("z2"), above_clear_gap(activity["z1"])
     drawn = {"curves": curves(shown.directory), "active_units": active_units(means)}
     of_images: dict[str, Callable[[], Figure]] = {
         "reconstructions": lambda: reconstructions(shown.idata, data),
         "samples": lambda: generated.samples(model, data, seed),
         "filters": lambda: filters(model, data, means["z1"], shown.filters),
-        "textures": lambda: generated.textures(model, data, means, seed),
-        "families": lambda: generated.families(model, data, means, shown.filters),
+        "textures": lambda: generated.textures(model, data, z2, seed),
+        "families": lambda: generated.families(model, data, z2, gap),
     }
     reasons: dict[str, list[str]] = {}
     for name, draw in of_images.items():

@@ -15,7 +15,7 @@ from analysis.pictures.image_grids import grid_figure, plot_image_grid
 from analysis.pictures.units import plot_activity
 from analysis.probes.fields import projective_fields
 from analysis.probes.image_rows import as_images
-from analysis.reporting import run_pictures
+from analysis.reporting import decoder_pictures, run_pictures
 from pyro_vae.evaluation.activity import active_units, pca_active_units, posterior_means
 from pyro_vae.runs import RunDirectory
 from tests.conftest import run_fit, tiny_pair
@@ -39,7 +39,7 @@ def ax():
 
 
 def lines(ax):
-    return {line.get_label(): line.get_ydata().tolist() for line in ax.get_lines()}
+    return {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in ax.get_lines()}
 
 
 def test_bounds(ax):
@@ -68,6 +68,31 @@ def test_reconstruction_and_effective_sample_size(ax):
     assert epochs.plot_effective_sample_size(other, METRICS) is other
     assert lines(other) == {"of 50 particles": METRICS["ess"]}
     assert other.get_ylim()[0] == 0
+
+
+def test_the_start_is_ringed(ax):
+    low = {**METRICS, "elbo": [-50.0, -40.0, -35.0, -34.0]}
+    epochs.plot_bounds(ax, low)
+    epochs.mark_start(ax, low, ["elbo"], "data")
+    ring = ax.get_lines()[2]
+    assert ring.get_label() == "start (data)"
+    assert (list(ring.get_xdata()), list(ring.get_ydata())) == ([0], [-50.0])
+    assert list(ax.get_lines()[3].get_ydata()) == [-50.0, -50.0]
+    assert "start (data)" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_a_start_off_the_axis_is_told_of(ax):
+    epochs.plot_bounds(ax, METRICS)
+    limits = ax.get_ylim()
+    epochs.mark_start(ax, METRICS, ["elbo"], "random")
+    assert ax.get_ylim() == limits
+    told = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert told[-1] == "start (random), -90 (off the axis)"
+    later = Figure().subplots()
+    cut = {name: values[1:] for name, values in METRICS.items()}  # no row of the start
+    epochs.plot_kl(later, cut)
+    epochs.mark_start(later, cut, ["kl_z1"], "random")
+    assert set(lines(later)) == {"KL of z1", "KL of z2"}
 
 
 def test_activity(ax):
@@ -196,12 +221,18 @@ def test_flat_rows_have_no_pictures_of_images_and_the_commands_say_why(tmp_path,
         path.unlink()
     assert figures.main([str(run)]) == 0
     told, wrote = capsys.readouterr().out.splitlines()
-    assert told.startswith("no picture of reconstructions, samples, filters: rows of ")
+    assert told.startswith(
+        "no picture of reconstructions, samples, filters, textures, families: rows of "
+    )
     assert told.endswith("such as --image-shape 28 20")
     assert wrote == f"wrote {run / 'figures'}"
     assert {path.stem for path in (run / "figures").iterdir()} == {"active_units", "curves"}
     assert figures.main([str(run), "--image-shape", "4", "5"]) == 0
-    assert capsys.readouterr().out == f"{wrote}\n"
+    *told, wrote_again = capsys.readouterr().out.splitlines()
+    assert wrote_again == wrote
+    assert any(
+        line.startswith("filters are drawn without their classes: on patch") for line in told
+    )
     assert sorted(path.stem for path in (run / "figures").iterdir()) == PICTURES
 
 
@@ -262,7 +293,7 @@ def test_filters_are_ordered_by_activity():
     x = torch.randn(40, 9)
     data = pyro_vae.Dataset("toy", x, x, x, image_shape=(3, 3), pixels="standardised")
     means = posterior_means(guide, x)["z1"]
-    figure = run_pictures.filters(model, data, means)
+    figure = decoder_pictures.plain_filters(model, data, means)
     sheet = np.asarray(figure.axes[0].get_images()[0].get_array())
     effects = unit_effects(model).reshape(4, 3, 3)
     for place, unit in enumerate(means.activity.argsort(descending=True).tolist()):

@@ -29,10 +29,9 @@ class Classified:
     images: np.ndarray
     fits: pd.DataFrame
 
-    @classmethod
-    def of(cls, images: np.ndarray) -> Classified:
-        """Fit and classify filters (U, H, W)."""
-        return cls(images, classify(fit_gabors(images)))
+    def rows(self, chosen: slice) -> Classified:
+        """Some of the filters, with their rows of the table."""
+        return Classified(self.images[chosen], self.fits[chosen].reset_index(drop=True))
 
     def number(self, name: str, chosen: np.ndarray | None = None) -> int:
         """Filters of a class, of all or of ``chosen`` (U,) ones."""
@@ -99,11 +98,11 @@ def decoder_filters(
             f"(from {MIN_SIDE} x {MIN_SIDE} on)"
         )
     images = data.preprocessing.shown(linear_columns(model), effects=True)
-    units = Classified.of(images)
-    noise = None
     if num_noise:
-        noise = Classified.of(noise_filters(data, num_noise, seed=seed))
-    return DecoderFilters(units, noise, above_clear_gap(activity))
+        images = np.concatenate([images, noise_filters(data, num_noise, seed=seed)])
+    both, number = Classified(images, classify(fit_gabors(images))), model.latent_sizes[0]
+    noise = both.rows(slice(number, None)) if num_noise else None
+    return DecoderFilters(both.rows(slice(number)), noise, above_clear_gap(activity))
 
 
 @torch.no_grad()

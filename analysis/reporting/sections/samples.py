@@ -1,0 +1,73 @@
+"""What the models generate: samples beside data, textures along z2, families of filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.measures.units import active_units
+from analysis.reporting import generated
+from analysis.reporting.item import BEYOND, Entry, Item
+from pyro_vae.errors import InputError
+from pyro_vae.evaluation.activity_gap import above_clear_gap
+
+if TYPE_CHECKING:
+    from analysis.reporting.study import Study, Subject
+
+TITLE = "What the models generate"
+
+
+def entries(study: Study) -> list[Entry]:
+    """Of one seed of every model: samples beside data, textures along z2, families of filters."""
+    made = []
+    for place, subject in enumerate(study.examples(), start=1):
+        for name, build in (
+            ("samples", _samples),
+            ("textures", _textures),
+            ("families", _families),
+        ):
+            made.append(Entry(f"{name}-{place}", BEYOND, partial(build, subject)))
+    return made
+
+
+def _samples(subject: Subject) -> Item:
+    return Item(
+        f"{subject.name}: patches of the test data beside samples of the model, E[x | z1] at draws "
+        "of the prior, on one grey scale, in the units of the rows and, for patches, with whitening "
+        "and logarithm undone as far as the kept components hold them.",
+        generated.samples(subject.run.model, subject.natural, subject.settings.seed),
+    )
+
+
+def _textures(subject: Subject) -> Item:
+    return Item(
+        f"{subject.name}: the most active units of z2, each moved over its prior with the others "
+        "at their means; at every place nine draws of z1 given z2, decoded. The draws share their "
+        "noise along a row: what differs between columns is the unit's doing.",
+        _of_z2(subject, partial(generated.textures, seed=subject.settings.seed)),
+    )
+
+
+def _families(subject: Subject) -> Item:
+    def draw(model, data, activity) -> Figure:
+        return generated.families(
+            model, data, activity, above_clear_gap(subject.measured("activity").z1_activity)
+        )
+
+    return Item(
+        f"{subject.name}: filters of the units of z1 whose standard deviation given z2 changes "
+        "most along each of these units, with the factor.",
+        _of_z2(subject, draw),
+    )
+
+
+def _of_z2(subject: Subject, draw: Callable[..., Figure]) -> Figure:
+    found = subject.measured("activity")
+    if "z2_activity" not in found:
+        raise InputError("the model has one level: there is no z2 to move along")
+    active_units(found, "z2")  # says how far from active the most active one is
+    return draw(subject.run.model, subject.natural, np.asarray(found.z2_activity))
