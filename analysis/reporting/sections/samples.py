@@ -37,8 +37,8 @@ def entries(study: Study) -> list[Entry]:
 def _samples(subject: Subject) -> Item:
     return Item(
         f"{subject.name}: patches of the test data beside samples of the model, E[x | z1] at draws "
-        "of the prior, on one grey scale, in the units of the rows and, for patches, with whitening "
-        "and logarithm undone as far as the kept components hold them.",
+        "of the prior, on one grey scale, in the units of the rows and, for patches, with "
+        "whitening and logarithm undone as far as the kept components hold them.",
         generated.samples(subject.run.model, subject.natural, subject.settings.seed),
     )
 
