@@ -71,5 +71,10 @@ def _of_z2(summary: Summary) -> Iterator[str]:
         yield "z2 is not used"
     elif z2.active == 1:
         yield f"z2 uses one of its {z2.units} units, which is as a rule the contrast of the patch"
+    elif z2.pca_active <= 1:
+        yield (
+            f"z2's {z2.active} active units move along one direction, which is as a rule the "
+            "contrast of the patch"
+        )
     else:
         yield f"z2 uses {z2.active} of its {z2.units} units"

@@ -68,6 +68,16 @@ def test_the_sentence(summary, words):
     assert reading(summary) == words
 
 
+def test_units_that_move_as_one_are_one():
+    summary = summary_with()
+    units = dict(summary.active_units, z2=LevelActivity(19, 1, 20))
+    told = reading(dataclasses.replace(summary, active_units=units))
+    assert told.endswith(
+        "z2's 19 active units move along one direction, which is as a rule the contrast of the "
+        "patch."
+    )
+
+
 def test_units_that_all_have_a_filter_want_no_gap():
     full = dataclasses.replace(LEARNED, units=450, localised=400, above_gap=None)
     full = dataclasses.replace(full, localised_above_gap=None)
