@@ -41,7 +41,8 @@ def samples(model, data: Dataset, seed: int = 0) -> Figure:
             data.preprocessing.images(part) for part in (rows, drawn)
         ]
     figure, axes = panels(2 * len(both), (6, 4.3), per_row=2)
-    names = f"{len(rows)} test patches", f"{len(drawn)} samples, E[x | z] at z ~ p(z)"
+    cut = "patches" if data.preprocessing.kind == "patches" else "images"
+    names = f"{len(rows)} test {cut}", f"{len(drawn)} samples, E[x | z] at z ~ p(z)"
     for place, (unit, images) in enumerate(both.items()):
         plot_beside(axes[2 * place :][:2], images, names, unit, _scale(images[0], data))
     return figure
