@@ -15,6 +15,7 @@ from analysis.probes.fields import projective_fields
 from analysis.probes.image_rows import as_effects, as_images, first_rows, grey_limit
 from analysis.probes.textures import Traversals, family, traverse_z2
 from pyro_vae.datasets import Dataset
+from pyro_vae.datasets.patch_preprocessing import PatchPreprocessing
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
 from pyro_vae.torch_state import own_generators
@@ -36,12 +37,12 @@ def samples(model, data: Dataset, seed: int = 0) -> Figure:
         torch.manual_seed(seed)
         drawn, _ = simulate(model, COUNT)
     both = {_unit(data): [as_images(part, data) for part in (rows, drawn)]}
-    if data.preprocessing.kind == "patches":
+    if isinstance(data.preprocessing, PatchPreprocessing):
         both["photograph units (grey levels)"] = [
             data.preprocessing.images(part) for part in (rows, drawn)
         ]
     figure, axes = panels(2 * len(both), (6, 4.3), per_row=2)
-    cut = "patches" if data.preprocessing.kind == "patches" else "images"
+    cut = "patches" if isinstance(data.preprocessing, PatchPreprocessing) else "images"
     names = f"{len(rows)} test {cut}", f"{len(drawn)} samples, E[x | z] at z ~ p(z)"
     for place, (unit, images) in enumerate(both.items()):
         plot_beside(axes[2 * place :][:2], images, names, unit, _scale(images[0], data))

@@ -1,6 +1,5 @@
 """What is made of classified filters: counts, selections, correlations, pictures, the section."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +21,6 @@ from analysis.pictures import filters as pictures
 from analysis.reporting.sections import filters as section
 from pyro_vae import Dataset
 from pyro_vae.errors import InputError
-from pyro_vae.evaluation.filters.decoder_filters import noise_filters
 from pyro_vae.evaluation.filters.gabor import fit_gabors, gabor_images
 from tests.analysis.test_gabor import SMALL, planted
 
@@ -171,7 +169,7 @@ def subject(filters, active, seed=0, label="vanilla"):
 
 
 def test_the_section(monkeypatch):
-    monkeypatch.setattr(section, "noise_filters", partial(noise_filters, count=5))
+    monkeypatch.setattr(section, "NULL_FILTERS", 5)
     rng = np.random.default_rng(0)
     size = 0.15 * 12 / np.array([1, 1, 2])  # the last is too small for the rule
     planned = pd.DataFrame(

@@ -117,8 +117,9 @@ def test_families_stand_in_groups_with_their_factors():
     np.testing.assert_allclose(first, 0.5 + 0.5 * filters[0] / np.abs(filters[0]).max())
 
 
-def test_samples_and_data_share_one_scale_in_both_units(model):
-    data = natural()
+@pytest.mark.parametrize("whiten", ["zca", "radial"])
+def test_samples_and_data_share_one_scale_in_both_units(model, whiten):
+    data = natural(whiten)
     figure = generated.samples(model, data)
     names = [ax.get_title() for ax in figure.axes]
     assert [name.splitlines()[0] for name in names] == [
