@@ -15,7 +15,7 @@ from pyro_vae.objectives.estimators import ESTIMATORS
 from pyro_vae.options import option
 from pyro_vae.training.optimisation import GRADIENTS, OptimiserSettings
 from pyro_vae.training.recipes import RECIPES
-from pyro_vae.training.schedules import LinearWarmUp, Stages, stages
+from pyro_vae.training.schedules import Cosine, LinearWarmUp, Stages, shaped, stages
 
 PATCH_SETTINGS = ("patch_size", "intensity", "whiten", "components", "num_train")
 
@@ -64,12 +64,17 @@ class DataConfig:
     )
     components: int | None = option(
         None,
-        "principal components that whitening keeps, a low-pass cut (default: 128; after radial "
-        "pi / 4 of the pixels, which the filter leaves)",
+        "principal components that whitening keeps, a low-pass cut (default: 128, or 250 for "
+        "--init data; after radial pi / 4 of the pixels, which the filter leaves)",
         kind=int,
         metavar="N",
     )
-    num_train: int | None = option(10_000, "training patches to cut (default: 10000)", metavar="N")
+    num_train: int | None = option(
+        None,
+        "training patches to cut (default: 10000, or 20000 for --init data)",
+        kind=int,
+        metavar="N",
+    )
     data_seed: int | None = option(
         None,
         "seed of patches, splits and binarised test images (default: --seed)",
@@ -168,9 +173,15 @@ class TrainingConfig:
     batch_size: int | None = option(None, "default: the recipe's", kind=int, metavar="B")
     lr: float | None = option(
         None,
-        "Adam's learning rate, constant: it overrides the stages of a recipe (default: the "
-        "recipe's)",
+        "Adam's learning rate, or the largest one of a cosine: it overrides the stages of a recipe "
+        "(default: the recipe's)",
         kind=float,
+    )
+    lr_shape: str | None = option(
+        None,
+        "how the learning rate moves: constant, or cosine:SHARE, which rises from 0 over a SHARE "
+        "of training and falls back to 0 along half a cosine (default: the recipe's)",
+        metavar="SHAPE",
     )
     lr_stages: tuple[float, ...] | None = option(None, "learning rates of the stages", hidden=True)
     adam_beta1: float | None = option(
@@ -222,9 +233,11 @@ class TrainingConfig:
         )
 
     @property
-    def lr_schedule(self) -> Stages | None:
-        """The stages of the learning rate over the epochs; None where it is constant."""
-        return None if self.lr_stages is None else stages(self.epochs, self.lr_stages)
+    def lr_schedule(self) -> Stages | Cosine | None:
+        """The learning rate over the epochs; None where it is constant."""
+        if self.lr_stages is None:
+            return shaped(self.lr_shape, self.lr)
+        return stages(self.epochs, self.lr_stages)
 
     @property
     def schedules(self) -> dict[str, LinearWarmUp]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_choice, check_positive
-from pyro_vae.training.schedules import LrSchedule, Stages
+from pyro_vae.training.schedules import Cosine, LrSchedule, Stages
 
 GRADIENTS = ("mean", "sum")
 # What checkpoints of version 0.1.0 do not say about their optimiser.
@@ -192,13 +192,14 @@ class GradientStep:
     def plan(self) -> dict[str, object]:
         """What an exact resume must find as it was.
 
-        Of stages it is the rates: their ends move with the length of the training, as annealing
-        does. Of another schedule it is that there is one.
+        Of stages it is the rates, of a cosine its words: both move with the length of the training,
+        as annealing does. Of another schedule it is that there is one.
         """
         settings, lr = self.settings, self.settings.lr
-        if self.lr_schedule is not None:
-            staged = isinstance(self.lr_schedule, Stages)
-            lr = self.lr_schedule.rates if staged else "a schedule"
+        if isinstance(self.lr_schedule, Stages):
+            lr = self.lr_schedule.rates
+        elif self.lr_schedule is not None:
+            lr = str(self.lr_schedule) if isinstance(self.lr_schedule, Cosine) else "a schedule"
         return {
             "lr": lr,
             "betas": tuple(settings.betas),

@@ -6,12 +6,20 @@ docs/references.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pyro_vae.errors import check_choice
 from pyro_vae.programs import MODELS, PRESETS
 from pyro_vae.training.optimisation import OptimiserSettings
-from pyro_vae.training.schedules import BURDA_RATES, MLMI4_RATES, Stages, stages
+from pyro_vae.training.schedules import (
+    BURDA_RATES,
+    MLMI4_RATES,
+    Cosine,
+    Stages,
+    shaped,
+    stages,
+)
 
 
 @dataclass(frozen=True)
@@ -21,19 +29,23 @@ class Recipe:
     Attributes:
         epochs: of the whole recipe; a shorter training keeps the stages, see :meth:`lr_schedule`.
         batch_size, optimiser: data of a step, and what is done with their gradient.
-        stages: learning rates of the stages that training goes through; none for the constant
-            one of the optimiser.
+        stages: learning rates of the stages that training goes through; none for the one of the
+            optimiser.
+        lr_shape: how that one learning rate moves, in the words of ``schedules.shaped``.
+        annealing: level -> start, end and share of its beta; None for ``default_annealing``.
     """
 
     epochs: int
     batch_size: int
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     stages: tuple[float, ...] | None = None
+    lr_shape: str = "constant"
+    annealing: Mapping[str, tuple[float, float, float]] | None = None
 
-    def lr_schedule(self, epochs: int | None = None) -> Stages | None:
+    def lr_schedule(self, epochs: int | None = None) -> Stages | Cosine | None:
         """What :func:`pyro_vae.fit` wants as ``lr_schedule`` for so many epochs, default all."""
         if self.stages is None:
-            return None
+            return shaped(self.lr_shape, self.optimiser.lr)
         return stages(self.epochs if epochs is None else epochs, self.stages)
 
 
@@ -53,7 +65,15 @@ RECIPES = {
     "mlmi4": Recipe(3_280, 100, OptimiserSettings(lr=MLMI4_RATES[0], eps=1e-4), MLMI4_RATES),
     # Vas 2024, section 5.1; clipping and skipping as its authors run it.
     "vas": Recipe(5_000, 400, OptimiserSettings(lr=1e-4, skip_norm=1100.0)),
-    # Minutes on a CPU.
+    # Minutes on a CPU: from weights that the data gave (experiments/README.md compares), and from
+    # random ones.
+    "minutes-from-data": Recipe(
+        5,
+        50,
+        OptimiserSettings(lr=3e-4),
+        lr_shape="cosine:0.1",
+        annealing={"z2": (0.5, 1.0, 0.5)},
+    ),
     "minutes-patches": Recipe(10, 50, OptimiserSettings(lr=1e-3)),
     "minutes-digits": Recipe(30, 100, OptimiserSettings(lr=1e-3)),
 }
@@ -61,6 +81,7 @@ RECIPES = {
 _ONCE_CALLED = {"s0": "vas"}  # up to version 0.4
 
 _PATCHES = {"small": "minutes-patches", "paper": "vas"}
+_FROM_DATA = {"small": "minutes-from-data", "paper": "vas"}
 _DIGITS = {"small": "minutes-digits", "paper": "mlmi4"}
 _OF_MODEL = {
     "td": _PATCHES,
@@ -71,10 +92,13 @@ _OF_MODEL = {
 }
 
 
-def recipe_name(model: str, preset: str = "small") -> str:
-    """The name of the recipe of a named model, one of ``RECIPES``."""
+def recipe_name(model: str, preset: str = "small", init: str = "random") -> str:
+    """The name of the recipe of a named model that starts so, one of ``RECIPES``."""
     check_choice("model", model, MODELS)
-    return _OF_MODEL[model][check_choice("preset", preset, PRESETS)]
+    recipes = _OF_MODEL[model]
+    if recipes is _PATCHES and init == "data":
+        recipes = _FROM_DATA
+    return recipes[check_choice("preset", preset, PRESETS)]
 
 
 def named_recipe(name: str) -> Recipe:

@@ -20,6 +20,7 @@ from pyro_vae.weights.handlers import anneal
 __all__ = [
     "BURDA_RATES",
     "MLMI4_RATES",
+    "Cosine",
     "LinearWarmUp",
     "LrSchedule",
     "Schedule",
@@ -100,6 +101,62 @@ class Stages:
     def __call__(self, progress: float) -> float:
         stage = bisect_right(self.ends, progress + ROUNDING)
         return self.rates[min(stage, len(self.rates) - 1)]
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Learning rate that rises linearly from 0, and falls back to 0 along half a cosine.
+
+        rate * p / w                                     for p < w
+        rate * (1 + cos(pi (p - w) / (1 - w))) / 2       from there on
+
+    Called with the share p of training that is done, in [0, 1] (Loshchilov and Hutter 2017,
+    https://arxiv.org/abs/1608.03983, without restarts).
+
+    Attributes:
+        rate: the largest learning rate.
+        warm_up: w, the share of training over which it is reached.
+
+    Raises:
+        InputError: a rate that is not positive, or a share outside [0, 1).
+    """
+
+    rate: float
+    warm_up: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive("learning rate", self.rate)
+        if not 0 <= self.warm_up < 1:
+            raise InputError(f"warm-up wants a share in [0, 1), got {self.warm_up}")
+
+    def __call__(self, progress: float) -> float:
+        if progress < self.warm_up:
+            return self.rate * progress / self.warm_up
+        falling = (progress - self.warm_up) / (1 - self.warm_up)
+        return self.rate * (1 + math.cos(math.pi * min(falling, 1.0))) / 2
+
+    def __str__(self) -> str:
+        return f"{self.rate:g} along cosine:{self.warm_up:g}"
+
+
+LR_SHAPES = "constant, cosine or cosine:SHARE"
+
+
+def shaped(shape: str | None, rate: float) -> Cosine | None:
+    """The schedule that ``constant``, ``cosine`` or ``cosine:SHARE`` names; None for a constant.
+
+    Raises:
+        InputError: another word, or a share that is none.
+    """
+    name, colon, share = (shape or "constant").partition(":")
+    try:
+        if name == "constant" and not colon:
+            return None
+        if name == "cosine":
+            return Cosine(rate, float(share) if colon else 0.0)
+    except ValueError as error:
+        raise InputError(f"--lr-shape {shape}: {error}; allowed: {LR_SHAPES}") from error
+    raise InputError(f"unknown --lr-shape {shape!r}; allowed: {LR_SHAPES}")
 
 
 def stages(num_epochs: int, rates: Sequence[float] = BURDA_RATES) -> Stages:
