@@ -154,6 +154,7 @@ def _training(config: Any, found: _Estimates) -> list[str]:
             "epochs": _ended(training.epochs, found),
             "batch size": training.batch_size,
             "learning rate": _listed(training.lr_stages) or training.lr,
+            "its course": training.lr_shape,
             "annealing, beta from, to, share of training": _listed(training.annealing or {}),
             "seed": config.seed,
             "command": f"`{command}`" if command else None,

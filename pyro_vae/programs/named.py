@@ -81,7 +81,8 @@ class PairConfig:
     init: str = option(
         "random",
         f"{', '.join(STARTS)}: what training starts from; data: ICA for a linear decoder, factors "
-        "of the sources' magnitudes for z2 (default: random)",
+        "of the sources' magnitudes for z2 (default: data for td and sparse in the preset small, "
+        "else random)",
         metavar="NAME",
     )
 

@@ -9,13 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from pyro_vae.datasets import DATASETS, PATCH_DATASETS
-from pyro_vae.datasets.load import PATCH_SIZE
-from pyro_vae.datasets.whitening import default_components
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import CATALOGUE, OBJECTIVES, SETTINGS
 from pyro_vae.objectives.thinning import default_kept
 from pyro_vae.programs import PairConfig
 from pyro_vae.runs.config import OPTIONS, RunConfig
+from pyro_vae.runs.defaults import default_init, patch_defaults
 from pyro_vae.runs.settings import PATCH_SETTINGS
 from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import GRADIENTS
@@ -49,25 +48,30 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
         check_choice("objective", given["objective"], OBJECTIVES)
     kept = {} if base is None else _kept(base, given)
     values = SimpleNamespace(**RunConfig().settings | kept | dict(given))
+    if "init" not in kept | dict(given):
+        values.init = default_init(RunConfig.from_settings(vars(values)).pair)
     pair = RunConfig.from_settings(vars(values)).pair
     arch = pair.architecture
     if values.recipe is None:
-        values.recipe = recipe_name(pair.model, pair.preset)
+        values.recipe = recipe_name(pair.model, pair.preset, pair.init)
     plan = named_recipe(values.recipe)
-    if values.lr is None and values.lr_stages is None and plan.stages:
+    if values.lr is None and values.lr_stages is None and values.lr_shape is None and plan.stages:
         values.lr_stages = tuple(plan.stages)
     for name, value in _entries_of(plan).items():
-        if getattr(values, name) is None and not (name == "lr" and values.lr_stages):
+        staged = name in ("lr", "lr_shape") and values.lr_stages
+        if getattr(values, name) is None and not staged:
             setattr(values, name, value)
     values.thin = _thin(values, values.thin)
+    if values.annealing is None and len(arch.units) > 1:
+        values.annealing = plan.annealing
     values.annealing = _annealing(values.annealing, len(arch.units))
     if not cuts_patches(values.dataset, values.patch_size):
         _refuse_patch_settings(given, values.dataset)
         vars(values).update(dict.fromkeys(PATCH_SETTINGS))
     else:
-        values.patch_size = PATCH_SIZE if values.patch_size is None else values.patch_size
-        if values.components is None:
-            values.components = default_components(values.whiten, values.patch_size)
+        for name, value in patch_defaults(values.init, values.whiten, values.patch_size).items():
+            if getattr(values, name) is None:
+                setattr(values, name, value)
     if values.binarise is not None and not arch.pixels.drawn:
         raise InputError(
             f"--binarise is for models with Bernoulli pixels; {pair.model} has a "
@@ -84,9 +88,11 @@ def _kept(base: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     dropped: set[str] = set()
     if given.keys() & {"model", "preset"}:
         dropped |= {"recipe", "annealing", *(one.name for one in dataclasses.fields(PairConfig))}
+    if "init" in given:
+        dropped |= {"recipe", "annealing", "components", "num_train"}
     if given.keys() & {"recipe"} or "recipe" in dropped:
         dropped |= {"lr_stages", "recipe", *_entries_of(named_recipe("burda"))}
-    if "lr" in given:
+    if given.keys() & {"lr", "lr_shape"}:
         dropped.add("lr_stages")
     if "dataset" in given:
         dropped |= {*PATCH_SETTINGS, "binarise"}
@@ -105,7 +111,8 @@ def _entries_of(plan: Recipe) -> dict[str, Any]:
     return {
         "epochs": plan.epochs,
         "batch_size": plan.batch_size,
-        "lr": None if plan.stages else adam.lr,
+        "lr": adam.lr,
+        "lr_shape": plan.lr_shape,
         "adam_beta1": adam.betas[0],
         "adam_eps": adam.eps,
         "gradient": adam.gradient,

@@ -70,10 +70,7 @@ class DataConfig:
         metavar="N",
     )
     num_train: int | None = option(
-        None,
-        "training patches to cut (default: 10000, or 20000 for --init data)",
-        kind=int,
-        metavar="N",
+        None, "training patches (10000, or 20000 for --init data)", kind=int, metavar="N"
     )
     data_seed: int | None = option(
         None,
@@ -179,8 +176,8 @@ class TrainingConfig:
     )
     lr_shape: str | None = option(
         None,
-        "how the learning rate moves: constant, or cosine:SHARE, which rises from 0 over a SHARE "
-        "of training and falls back to 0 along half a cosine (default: the recipe's)",
+        "constant, or cosine:SHARE: the rate rises from 0 over a SHARE of training and falls back "
+        "to 0 along half a cosine (default: the recipe's)",
         metavar="SHAPE",
     )
     lr_stages: tuple[float, ...] | None = option(None, "learning rates of the stages", hidden=True)
