@@ -62,8 +62,16 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
         action="store_true",
         help="train seed 0 of every model once more with beta 1 throughout (Vas 2024, figure 5.2)",
     )
+    p.add_argument(
+        "--also-from-random",
+        action="store_true",
+        help="train seed 0 of every model once more from random weights, the twin that tells what "
+        "a start from the data gave",
+    )
     shared = p.add_argument_group("settings of all cells, with the defaults of pyro-vae fit")
     shared.add_argument("--preset", metavar="NAME", help="small or paper")
+    shared.add_argument("--init", metavar="NAME", help="random or data: what training starts from")
+    shared.add_argument("--recipe", metavar="NAME", help="of pyro-vae fit")
     shared.add_argument("--dataset", metavar="NAME|FILE", help="natural, bsds, ...")
     shared.add_argument("--batch-size", type=int, metavar="B", help="data of a step")
     shared.add_argument("--lr", type=float, help="Adam's learning rate")

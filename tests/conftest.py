@@ -41,7 +41,7 @@ QUICK = [
     "--quiet",
 ]
 # A pair of few units, where the flags do not say what the pair is made of.
-FEW_UNITS = {"--latent": ["12", "4"], "--hidden": ["16"]}
+FEW_UNITS = {"--latent": ["12", "4"], "--hidden": ["16"], "--init": ["random"]}
 OTHER_PAIR = {"--model", "--preset", "--config", "--resume"}
 
 

@@ -139,11 +139,14 @@ def read_plan(path: Path, selection: type) -> Plan:
 
 
 def _of_0_4(content: dict[str, Any]) -> dict[str, Any]:
-    """Tables of 0.4 had the settings that cells share beside the others."""
+    """Tables of 0.4 had the settings that cells share beside the others; all weights were random."""
     if "table" in content and "shared" not in content:
         names = {"recipe": "recipe", "test_size": "test_size", "particles": "eval_particles"}
         content |= {"shared": {new: content.pop(old) for old, new in names.items()}}
         content |= {"data_dir": None}
+    if "models" in content:
+        content = {"from_random": False} | content
+        content["shared"] = {"init": "random", "recipe": None} | content["shared"]
     return content
 
 

@@ -31,6 +31,8 @@ class StudyCampaign(Campaign):
     room = "runs"
     shared = (
         "preset",
+        "init",
+        "recipe",
         "dataset",
         "batch_size",
         "lr",
@@ -44,7 +46,9 @@ class StudyCampaign(Campaign):
     fewer = "fewer --models, --seeds or --num-train"
 
     def selected(self, flags: argparse.Namespace) -> Models:
-        return Models(checked_models(flags.models), flags.also_without_annealing)
+        return Models(
+            checked_models(flags.models), flags.also_without_annealing, flags.also_from_random
+        )
 
     def complete(self, asked: Models) -> Models:
         return asked if asked.models else dataclasses.replace(asked, models=MODELS)

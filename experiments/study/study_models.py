@@ -20,19 +20,24 @@ class Models:
     Attributes:
         models: "vanilla" (TDVAE, analytic KL), or the number of particles of a TD-IWAE.
         without_annealing: train seed 0 of every model once more without it.
+        from_random: train seed 0 of every model once more from random weights.
     """
 
     models: tuple[str, ...] | None = None
     without_annealing: bool = False
+    from_random: bool = False
 
     @property
     def cells(self) -> list[Cell]:
-        annealed = [cell_of(model) for model in self.models]
-        others = [cell_of(model, annealed=False) for model in self.models]
-        return annealed + (others if self.without_annealing else [])
+        cells = [cell_of(model) for model in self.models]
+        if self.without_annealing:
+            cells += [cell_of(model, annealed=False) for model in self.models]
+        if self.from_random:
+            cells += [cell_of(model, from_random=True) for model in self.models]
+        return cells
 
     def extended(self, asked: Models, folder: Path) -> Models:
-        """With more models, or runs without annealing; InputError where models are left out."""
+        """With more models or twins; InputError where models are left out."""
         models = self.models
         if asked.models is not None:
             left_out = [model for model in models if model not in asked.models]
@@ -42,20 +47,26 @@ class Models:
                     f"not leave out {' '.join(left_out)}"
                 )
             models = (*models, *(model for model in asked.models if model not in models))
-        return Models(models, self.without_annealing or asked.without_annealing)
+        return Models(
+            models,
+            self.without_annealing or asked.without_annealing,
+            self.from_random or asked.from_random,
+        )
 
 
-def cell_of(model: str, annealed: bool = True) -> Cell:
-    """The cell of a model, one of :attr:`Models.models`."""
+def cell_of(model: str, annealed: bool = True, from_random: bool = False) -> Cell:
+    """The cell of a model, one of :attr:`Models.models`, or of one of its twins."""
     vanilla = model == VANILLA
+    settings = ({} if annealed else {"annealing": ()}) | ({"init": "random"} if from_random else {})
+    twin = ("" if annealed else "-noanneal") + ("-random" if from_random else "")
     return Cell(
-        name=f"{model if vanilla else f'k{model}'}{'' if annealed else '-noanneal'}",
+        name=f"{model if vanilla else f'k{model}'}{twin}",
         label=model if vanilla else f"k = {model}",
         levels=2,
         objective="elbo-analytic" if vanilla else "iwae",
         num_particles=1 if vanilla else int(model),
-        settings={} if annealed else {"annealing": ()},
-        most_seeds=None if annealed else 1,
+        settings=settings,
+        most_seeds=1 if twin else None,
     )
 
 

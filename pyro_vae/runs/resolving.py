@@ -88,7 +88,7 @@ def _kept(base: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     dropped: set[str] = set()
     if given.keys() & {"model", "preset"}:
         dropped |= {"recipe", "annealing", *(one.name for one in dataclasses.fields(PairConfig))}
-    if "init" in given:
+    if given.get("init", base.pair.init) != base.pair.init:
         dropped |= {"recipe", "annealing", "components", "num_train"}
     if given.keys() & {"recipe"} or "recipe" in dropped:
         dropped |= {"lr_stages", "recipe", *_entries_of(named_recipe("burda"))}

@@ -70,7 +70,7 @@ class DataConfig:
         metavar="N",
     )
     num_train: int | None = option(
-        None, "training patches (10000, or 20000 for --init data)", kind=int, metavar="N"
+        None, "training patches (10000; 20000 for --init data)", kind=int, metavar="N"
     )
     data_seed: int | None = option(
         None,
@@ -218,9 +218,8 @@ class TrainingConfig:
     def optimiser(self) -> OptimiserSettings:
         """The optimiser's settings; the learning rate is the first one where there are stages."""
         beta2 = OptimiserSettings().betas[1]  # that of every recipe
-        rates = self.lr_stages or [self.lr]
         return OptimiserSettings(
-            lr=rates[0],
+            lr=self.lr_stages[0] if self.lr_stages else self.lr,
             betas=(self.adam_beta1, beta2),
             eps=self.adam_eps,
             gradient=self.gradient,

@@ -17,7 +17,18 @@ from tests.conftest import QUICK, bare_runs, run_fit
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 12
 # Forty steps in an epoch, long enough for a signal to arrive in the middle of one.
-FLAGS = ["--model", "td", "--batch-size", "2", "--num-particles", "5", "--epochs", str(EPOCHS)]
+FLAGS = [
+    "--model",
+    "td",
+    "--init",
+    "random",
+    "--batch-size",
+    "2",
+    "--num-particles",
+    "5",
+    "--epochs",
+    str(EPOCHS),
+]
 
 
 def command(*flags):

@@ -29,7 +29,7 @@ from pyro_vae.runs import RunConfig, RunDirectory, job, load_run
 from tests.conftest import bare_runs, few_units
 
 SMALL = ["--models", "vanilla", "1", "2", "--epochs", "2", "--batch-size", "10"]
-COMMON = ["--test-size", "5", "--eval-particles", "20"]
+COMMON = ["--test-size", "5", "--eval-particles", "20", "--init", "random"]
 
 
 @pytest.fixture(scope="module")
