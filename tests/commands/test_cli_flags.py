@@ -144,6 +144,8 @@ CASES = {
     # Its fourth and last step, three quarters through the eight stages.
     "--recipe": Case(["--recipe", "burda"], metric("lr"), IMAGES, 1.4e-4),
     "--lr": Case(["--lr", "0.002"], metric("lr"), [*IMAGES, "--recipe", "burda"], 0.002),
+    # Its second and last step, half-way down the cosine.
+    "--lr-shape": Case(["--lr-shape", "cosine"], metric("lr"), IMAGES, 5e-4),
     "--adam-beta1": Case(["--adam-beta1", "0.5"], metric("elbo"), IMAGES),
     "--adam-eps": Case(["--adam-eps", "1e-2"], metric("elbo"), IMAGES),
     "--gradient": Case(["--gradient", "sum"], metric("elbo"), [*IMAGES, "--adam-eps", "1e-2"]),
@@ -404,12 +406,37 @@ def test_defaults_resolve(model, preset):
     assert resolved["batch_size"] > 0
     digits = model in ("burda1", "burda2", "planar")
     staged = digits and preset == "paper"
-    assert resolved["lr"] == (None if staged else 1e-4 if preset == "paper" else 1e-3)
+    from_data = not digits and preset == "small"
+    assert resolved["init"] == ("data" if from_data else "random")
+    rate = 1e-4 if preset == "paper" else 3e-4 if from_data else 1e-3
+    assert resolved["lr"] == (None if staged else rate)
+    assert resolved["lr_shape"] == (None if staged else "cosine:0.1" if from_data else "constant")
     assert (resolved["lr_stages"] is not None) == staged
+    one_level = model in ("sparse", "burda1", "planar")
     assert resolved["annealing"] == (
-        {} if model in ("sparse", "burda1", "planar") else {"z2": (0.1, 1, 0.5)}
+        {} if one_level else {"z2": (0.5 if from_data else 0.1, 1, 0.5)}
     )
-    assert config.training.optimiser.lr == (1e-4 if preset == "paper" else 1e-3)
+    assert config.training.optimiser.lr == rate
+
+
+def test_random_weights_have_the_defaults_of_before():
+    """What follows from the start stays beside it: with --init random the run is that of 0.4."""
+    given = vars(parser().parse_args(["--init", "random"]))
+    found = new_config(given)
+    assert (found.training.recipe, found.training.annealing) == (
+        "minutes-patches",
+        {"z2": (0.1, 1.0, 0.5)},
+    )
+    assert (found.data.components, found.data.num_train, found.training.lr) == (128, 10_000, 1e-3)
+    assert found.training.lr_schedule is None
+    from_data = new_config({})
+    assert (from_data.data.components, from_data.data.num_train) == (250, 20_000)
+    # Given back with another start, what followed from the first one is decided anew.
+    assert new_config(given, from_data).settings == found.settings
+    assert new_config({"components": 9}).data.components == 9
+    assert new_config({"whiten": "radial"}).data.components == 314
+    assert new_config({"patch_size": 8}).data.components == 50  # pi / 4 of 64
+    assert new_config({"hidden": ("decoder=50",)}).pair.init == "random"  # no linear decoder
     assert config.data_arguments["pixels"] == ("binary" if digits else "standardised")
     json.dumps(resolved)
     # Every default is a flag, and every flag that lasts has a default.

@@ -100,7 +100,7 @@ def test_the_start_is_told_once_and_the_noise_of_training_is_that_of_before(
     said, metrics = [], []
     config = new_config(
         {"dataset": str(images), "epochs": 1, "num_particles": 2, "eval_particles": 50}
-        | {"latent": (20, 4), "test_size": 10, "posterior_data": 3}
+        | {"latent": (20, 4), "test_size": 10, "posterior_data": 3, "init": "random"}
     )
     for name in ("looked at", "not looked at"):
         if name == "not looked at":

@@ -25,7 +25,7 @@ from experiments.study import study_campaign
 from experiments.study.study_campaign import StudyCampaign
 from experiments.study.study_models import Models, cell_of
 from pyro_vae.errors import InputError
-from pyro_vae.runs import RunConfig, RunDirectory, job, load_run
+from pyro_vae.runs import RunDirectory, job, load_run
 from tests.conftest import bare_runs, few_units
 
 SMALL = ["--models", "vanilla", "1", "2", "--epochs", "2", "--batch-size", "10"]
@@ -379,7 +379,7 @@ def test_the_budget_decides_the_epochs_of_all_cells_alike():
     flags = ["--models", "vanilla", "1", "10", "--seeds", "2", "--budget", "60", *COMMON]
     asked = campaign.request(td_iwae.parser().parse_args(flags))
     made = campaign.new_plan(asked, "cpu", 2, None)
-    assert made.shared["num_train"] == RunConfig().data.num_train  # written down
+    assert (made.shared["num_train"], made.shared["recipe"]) == (10_000, "minutes-patches")
     vanilla, one, ten = (cell.kind for cell in made.cells)
     times = budget.Times({vanilla: 1.0, one: 2.0, ten: 10.0}, {2: 0.4})
     kept = campaign.config(made, made.cells[0], 0).evaluation

@@ -21,7 +21,7 @@ EPOCHS = 6
 # 96 training images in batches of 19: the last batch of an epoch has fewer rows than processes.
 STEPS = 6
 FLAGS = ["--model", "td", "--epochs", str(EPOCHS), "--num-particles", "5", "--batch-size", "19"]
-FLAGS += ["--no-compile"]
+FLAGS += ["--no-compile", "--init", "random"]
 
 
 def torchrun(*command):

@@ -17,7 +17,7 @@ from pyro_vae.runs.migrations import read_config
 from pyro_vae.runs.resolving import resumed_config
 from pyro_vae.storage import load_checkpoint, save_checkpoint
 from pyro_vae.training.recipes import RECIPES, named_recipe, recipe, recipe_name
-from pyro_vae.training.schedules import BURDA_RATES, MLMI4_RATES, Stages, stages
+from pyro_vae.training.schedules import BURDA_RATES, MLMI4_RATES, Cosine, Stages, shaped, stages
 from tests.conftest import tiny_pair
 from tests.statistics import double_precision, z_scores
 
@@ -298,7 +298,10 @@ def test_flags_change_a_recipe_one_by_one():
     constant = resolved("--recipe", "burda", "--lr", "0.003")
     assert constant.training.lr_schedule is None
     assert constant.training.optimiser == OptimiserSettings(3e-3, eps=1e-4, gradient="sum")
-    assert resolved()["recipe"] == "minutes-patches"
+    assert resolved()["recipe"] == "minutes-from-data"
+    assert resolved("--init", "random")["recipe"] == "minutes-patches"
+    falling = resolved("--recipe", "burda", "--lr-shape", "cosine:0.2").training
+    assert (falling.lr_stages, falling.lr_schedule) == (None, Cosine(1e-3, 0.2))
     assert resolved("--model", "burda2", "--preset", "paper")["recipe"] == "mlmi4"
 
 
@@ -310,6 +313,38 @@ def test_runs_of_older_versions_keep_their_constant_learning_rate(tmp_path):
     config = resumed_config(read_config(entries, tmp_path), {"epochs": 7}, 1)
     assert config.training.optimiser == OptimiserSettings(lr=1e-4, eps=1e-4)
     assert config.training.lr_schedule is None
+
+
+def test_a_cosine_rises_over_its_share_and_falls_to_zero():
+    schedule = Cosine(2.0, 0.2)
+    assert [schedule(share) for share in (0.0, 0.1, 0.2)] == [0.0, 1.0, 2.0]
+    assert schedule(0.6) == pytest.approx(1.0)  # half-way down
+    assert schedule(0.8) == pytest.approx(1 - math.cos(math.pi / 4))
+    assert schedule(1.0) == pytest.approx(0.0, abs=1e-15)
+    assert Cosine(2.0)(0.0) == 2.0
+    assert shaped("cosine:0.2", 2.0) == schedule
+    assert shaped("constant", 2.0) is shaped(None, 2.0) is None
+
+
+@pytest.mark.parametrize(
+    "shape", ["linear", "cosine:1", "cosine:-0.1", "cosine:half", "constant:1"]
+)
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(InputError, match="allowed: constant, cosine or cosine:SHARE"):
+        shaped(shape, 1e-3)
+
+
+def test_a_cosine_is_part_of_the_plan_that_a_resume_must_find(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    whole = fit(lr_schedule=Cosine(1e-2, 0.1)).history
+    fit(checkpoint=path, lr_schedule=Cosine(1e-2, 0.1), max_minutes=1e-9)
+    with pytest.raises(InputError, match="lr = 0.01 along cosine:0.1"):
+        fit(checkpoint=path, lr_schedule=Cosine(1e-2, 0.2), resume=True)
+    again = fit(checkpoint=path, lr_schedule=Cosine(1e-2, 0.1), resume=True).history
+    drop = {"seconds", "minutes"}
+    assert [{name: value for name, value in row.items() if name not in drop} for row in again] == [
+        {name: value for name, value in row.items() if name not in drop} for row in whole
+    ]
 
 
 def test_a_constant_learning_rate_cannot_replace_the_stages_of_a_run():
