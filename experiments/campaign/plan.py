@@ -139,7 +139,7 @@ def read_plan(path: Path, selection: type) -> Plan:
 
 
 def _of_0_4(content: dict[str, Any]) -> dict[str, Any]:
-    """Up to 0.4 a table had the settings that cells share beside the others, and a study one start."""
+    """Up to 0.4 tables had shared settings beside the others, and studies had one start."""
     if "table" in content and "shared" not in content:
         names = {"recipe": "recipe", "test_size": "test_size", "particles": "eval_particles"}
         content |= {"shared": {new: content.pop(old) for old, new in names.items()}}

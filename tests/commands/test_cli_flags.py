@@ -417,6 +417,11 @@ def test_defaults_resolve(model, preset):
         {} if one_level else {"z2": (0.5 if from_data else 0.1, 1, 0.5)}
     )
     assert config.training.optimiser.lr == rate
+    assert config.data_arguments["pixels"] == ("binary" if digits else "standardised")
+    json.dumps(resolved)
+    # Every default is a flag, and every flag that lasts has a default.
+    lasting = {action.dest for action in parser()._actions}
+    assert config.settings.keys() - {"lr_stages"} == lasting - {*fit.NO_SETTINGS, "help"}
 
 
 def test_random_weights_have_the_defaults_of_before():
@@ -437,11 +442,6 @@ def test_random_weights_have_the_defaults_of_before():
     assert new_config({"whiten": "radial"}).data.components == 314
     assert new_config({"patch_size": 8}).data.components == 50  # pi / 4 of 64
     assert new_config({"hidden": ("decoder=50",)}).pair.init == "random"  # no linear decoder
-    assert config.data_arguments["pixels"] == ("binary" if digits else "standardised")
-    json.dumps(resolved)
-    # Every default is a flag, and every flag that lasts has a default.
-    lasting = {action.dest for action in parser()._actions}
-    assert config.settings.keys() - {"lr_stages"} == lasting - {*fit.NO_SETTINGS, "help"}
 
 
 def test_the_default_run_directory_says_what_is_in_it():

@@ -338,7 +338,7 @@ def test_a_cosine_is_part_of_the_plan_that_a_resume_must_find(tmp_path):
     path = tmp_path / "checkpoint.pt"
     whole = fit(lr_schedule=Cosine(1e-2, 0.1)).history
     fit(checkpoint=path, lr_schedule=Cosine(1e-2, 0.1), max_minutes=1e-9)
-    with pytest.raises(InputError, match="lr = 0.01 along cosine:0.1"):
+    with pytest.raises(InputError, match=r"lr = 0\.01 along cosine:0\.1"):
         fit(checkpoint=path, lr_schedule=Cosine(1e-2, 0.2), resume=True)
     again = fit(checkpoint=path, lr_schedule=Cosine(1e-2, 0.1), resume=True).history
     drop = {"seconds", "minutes"}
