@@ -19,6 +19,7 @@ from torch import Tensor
 
 from analysis.measures.by_name import Named
 from analysis.measures.illusion import CONDITIONS, ILLUSORY, ROTATED, render, units_with_room
+from analysis.probes.draws import WEIGHTED_CHUNK_SIZE
 from analysis.probes.inpainting import refusals
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError, check_count
@@ -180,6 +181,7 @@ def _weighted(subject: Subject, x: Tensor, blank: Tensor, own: Callable) -> Name
                 subject.proposals,
                 groups,
                 seed=subject.settings.seed + len(found),
+                chunk_size=WEIGHTED_CHUNK_SIZE,
             )
         )
         found.append(own(moments.z1_mean).astype(float))

@@ -11,6 +11,7 @@ from analysis.measures import units
 from analysis.measures.by_name import Named
 from analysis.probes.correlation_summary import correlate
 from analysis.probes.decoding import decode_subject
+from analysis.probes.draws import WEIGHTED_CHUNK_SIZE
 from analysis.probes.fields import noise_basis, projective_fields, receptive_fields
 from analysis.probes.image_rows import as_effects, first_rows
 from analysis.probes.inpainting import inpaint
@@ -74,6 +75,7 @@ def _weighted_moments(which: str, subject: Subject) -> Named:
         k=subject.proposals,
         num_samples=settings.weighted_groups,
         seed=settings.seed,
+        chunk_size=WEIGHTED_CHUNK_SIZE,
     )
 
 

@@ -28,7 +28,7 @@ from pyro_vae.torch_state import evaluating, flushed_denormals, own_generators
 from pyro_vae.weights import bounds
 from pyro_vae.weights.levels import guide_levels
 from pyro_vae.weights.log_weights import log_weights
-from pyro_vae.weights.passes import passes
+from pyro_vae.weights.passes import checked_once, passes
 from pyro_vae.weights.preconditions import check_all_rows
 from pyro_vae.weights.resampling import choose, grouped
 
@@ -137,13 +137,15 @@ def posterior_parts(
     Args:
         k: particles of q_EW; 1 is q, for which the model is not run.
     """
+    checks = checked_once()
     for rows, _ in passes(x, k * number, chunk_size):
         runs = []
         for size in pieces(number, max(1, chunk_size // (k * count_rows(rows)))):
-            if k == 1:
-                runs.append(_conditionals(guide, rows, size))
-            else:
-                runs.append(_weighted_groups(model, guide, rows, k, size))
+            with next(checks):
+                if k == 1:
+                    runs.append(_conditionals(guide, rows, size))
+                else:
+                    runs.append(_weighted_groups(model, guide, rows, k, size))
         yield {name: _joined([found[name] for found in runs]) for name in runs[0]}
 
 

@@ -14,7 +14,7 @@ from pyro_vae.rows import Data, as_data, count_rows, pieces
 from pyro_vae.torch_state import evaluating
 from pyro_vae.weights.diagnostics import rows_named
 from pyro_vae.weights.log_weights import log_weights
-from pyro_vae.weights.passes import passes
+from pyro_vae.weights.passes import checked_once, passes
 from pyro_vae.weights.preconditions import check_all_rows
 
 
@@ -63,13 +63,13 @@ def sir(
     x = as_data(x, model, guide)
     check_positive("num_particles", num_particles)
     check_positive("num_draws", num_draws)
-    columns = []
+    columns, checks = [], checked_once()
     for rows, _ in passes(x, num_particles, chunk_size):
         per_run = max(1, chunk_size // (num_particles * count_rows(rows)))
-        runs = [
-            _resample(model, guide, rows, num_particles, size)
-            for size in pieces(num_draws, per_run)
-        ]
+        runs = []
+        for size in pieces(num_draws, per_run):
+            with next(checks):
+                runs.append(_resample(model, guide, rows, num_particles, size))
         columns.append(_concatenate(runs, dim=0))
     draws = _concatenate(columns, dim=1)
     if num_particles > 1:
