@@ -28,14 +28,19 @@ import torch
 from joblib import Parallel, delayed
 
 import pyro_vae
+from analysis.reporting.effects import KINDS, effects
+from analysis.reporting.findings import findings
 from analysis.reporting.finished import read_run
+from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.page import Page, add_entries
 from analysis.reporting.sections import SECTIONS
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, Study, Subject, load_study
+from analysis.reporting.titles import PAPERS
 from pyro_vae.errors import InputError, check_count
 
+LARGEST = 6  # effects of a kind that the summary lists
 PROG = "python -m analysis.report"
 HELP = {
     "test_size": "natural test rows behind bounds and posterior moments",
@@ -103,12 +108,14 @@ def build_report(
     (folder / "figures").mkdir(parents=True, exist_ok=True)  # a bad --out shows before the work
     _measure(study, jobs, say)
     page = Page(folder, "What the representation learned")
+    failures = _summary(page, study)
     _front(page, study, command)
-    failures = []
     for title, entries in SECTIONS:
         say(f"drawing: {title}")
         page.section(title)
         failures += add_entries(page, entries(study), missing=(InputError,))
+    page.section("Papers")
+    page.papers(PAPERS)
     for entry, error in failures:
         say("".join(traceback.format_exception(error)))
         say(f"failed: {entry.name}")
@@ -161,6 +168,23 @@ def _measure_run(
     finally:
         torch.set_num_threads(before)
     return subject.name
+
+
+def _summary(page: Page, study: Study) -> list[tuple[Entry, Exception]]:
+    """What the runs show, before all else; what failed of it does not take the page along."""
+    page.section("What these runs show")
+    try:
+        found = effects(study)
+        page.findings(findings(study, found))
+        for kind in KINDS:
+            largest = [(one.sentence, one.entry) for one in found if one.kind == kind]
+            if largest:
+                page.paragraph(f"The largest effects beyond chance, by size: {kind}")
+                page.findings(largest[:LARGEST], numbered=True)
+    except Exception as error:  # a measurement that failed, and says so where its item would stand
+        page.paragraph(f"The summary failed: {type(error).__name__}: {error}")
+        return [(Entry("summary", BEYOND, lambda: Item("")), error)]
+    return []
 
 
 def _front(page: Page, study: Study, command: str) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.reporting.item import Entry, Item
+from analysis.reporting.titles import title_of
 from pyro_vae.storage import write_text, write_whole
 
 SHOWN_ROWS = 40  # of a table; its CSV has all
@@ -31,7 +32,10 @@ th { background: #f4f4f4; } td:first-child, th:first-child { text-align: left; }
 .scroll { overflow-x: auto; } .links { font-size: 0.85em; }
 .missing { background: #fff3e0; border-left: 4px solid #e69138; padding: 0.5em 1em; }
 .failed { background: #fdecea; border-left: 4px solid #c0392b; padding: 0.5em 1em; }
-nav { columns: 2; font-size: 0.9em; } nav ul { margin: 0; } code { background: #f4f4f4; }
+nav { columns: 2; font-size: 0.85em; } nav ul { margin: 0 0 0.4em; padding-left: 1.2em; }
+nav > ul { list-style: none; padding: 0; } nav > ul > li > a { font-weight: bold; }
+.found { background: #eef5fb; border-left: 4px solid #2b6ca3; padding: 0.5em 1em 0.5em 2.2em; }
+.found li { margin: 0.4em 0; } code { background: #f4f4f4; }
 """
 
 
@@ -49,18 +53,36 @@ class Page:
     folder: Path
     title: str
     _body: list[str] = field(default_factory=list)
-    _contents: list[str] = field(default_factory=list)
+    _contents: list[list[str]] = field(default_factory=list)
     not_shown: list[str] = field(default_factory=list)
 
     def section(self, title: str) -> None:
         """Start a section."""
         anchor = f"section-{len(self._contents)}"
-        self._contents.append(f'<li><a href="#{anchor}">{html.escape(title)}</a></li>')
+        self._contents.append([_link(anchor, title)])
         self._body.append(f'<h2 id="{anchor}">{html.escape(title)}</h2>')
 
     def paragraph(self, text: str) -> None:
         """A paragraph of plain text."""
         self._body.append(f"<p>{html.escape(text)}</p>")
+
+    def findings(self, lines: Iterable[tuple[str, str]], *, numbered: bool = False) -> None:
+        """Sentences, each with the name of the entry whose picture or table it is from."""
+        kind = "ol" if numbered else "ul"
+        shown = [
+            f"<li>{html.escape(text)} ({_link(name, title_of(name))})</li>" for text, name in lines
+        ]
+        self._body.append(f'<{kind} class="found">{"".join(shown)}</{kind}>')
+
+    def papers(self, papers: Iterable[tuple[str, str, str]]) -> None:
+        """References: how a paper is called on the page, its authors and title, its address."""
+        shown = []
+        for name, what, address in papers:
+            link = html.escape(what)
+            if address:
+                link = f'<a href="{html.escape(address, quote=True)}">{link}</a>'
+            shown.append(f"<li><b>{html.escape(name)}</b>: {link}</li>")
+        self._body.append(f"<ul>{''.join(shown)}</ul>")
 
     def table(self, table: pd.DataFrame) -> None:
         """A table that is none of the study's."""
@@ -102,7 +124,7 @@ class Page:
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width">\n'
             f"<title>{html.escape(self.title)}</title><style>{STYLE}</style></head><body>\n"
-            f"<h1>{html.escape(self.title)}</h1>\n<nav><ul>{''.join(self._contents)}</ul></nav>\n"
+            f"<h1>{html.escape(self.title)}</h1>\n<nav><ul>{self._table_of_contents()}</ul></nav>\n"
             + "\n".join(self._body)
             + "\n</body></html>\n"
         )
@@ -110,15 +132,25 @@ class Page:
         write_text(path, text)
         return path
 
+    def _table_of_contents(self) -> str:
+        """Sections with their items below them."""
+        lines = []
+        for section, *items in self._contents:
+            below = "".join(f"<li>{item}</li>" for item in items)
+            lines.append(f"<li>{section}{below and f'<ul>{below}</ul>'}</li>")
+        return "".join(lines)
+
     def _forget(self, entry: Entry) -> None:
         """Remove the files that a former report has of an entry: this one may have fewer."""
         for kind in ("figures/{}.png", "figures/{}.svg", "tables/{}.csv"):
             (self.folder / kind.format(entry.name)).unlink(missing_ok=True)
 
     def _heading(self, entry: Entry) -> str:
-        words = html.escape(entry.name.replace("-", " "))
-        source = html.escape(entry.source)
-        return f'<h3 id="{html.escape(entry.name)}">{words} <small>({source})</small></h3>'
+        title = title_of(entry.name)
+        if self._contents:
+            self._contents[-1].append(_link(entry.name, title))
+        words = f"{html.escape(title)} <small>({html.escape(entry.source)})</small>"
+        return f'<h3 id="{html.escape(entry.name)}">{words}</h3>'
 
     def _path(self, *parts: str) -> Path:
         path = self.folder.joinpath(*parts)
@@ -153,7 +185,26 @@ def add_entries(
     return failures
 
 
+def _link(anchor: str, words: str) -> str:
+    return f'<a href="#{html.escape(anchor, quote=True)}">{html.escape(words)}</a>'
+
+
+def _told(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without columns that say nothing: empty in all rows, or, with one seed, of seeds.
+
+    One seed has no spread, no test and no interval; its number n = 1, and the note that there is no
+    test, say so in every row again. The CSV file has them all.
+    """
+    empty = [
+        name for name in table if len(table) and (table[name].isna() | (table[name] == "")).all()
+    ]
+    alone = "n" in table and (table["n"] <= 1).all()
+    of_seeds = [name for name in ("n", "note", "missing", "dropped") if alone and name in table]
+    return table.drop(columns=list(dict.fromkeys([*empty, *of_seeds])))
+
+
 def _table_html(table: pd.DataFrame) -> str:
+    table = _told(table)
     shown = table.head(SHOWN_ROWS).to_html(index=False, border=0, float_format=_number, na_rep="")
     more = len(table) - SHOWN_ROWS
     rest = f"<p class='links'>and {more} more rows in the file</p>" if more > 0 else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from analysis.measures.by_name import Named
 from analysis.reporting.finished import ChangedData, FinishedRun, check_comparable, read_run
+from analysis.reporting.naming import labels
 from analysis.reporting.store import Store
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.datasets.load import PATCH_DATASETS
@@ -188,7 +189,7 @@ def load_study(paths: Sequence[Path], settings: Settings, store: Store) -> Study
     if not runs:
         raise _nothing(left_out)
     subjects = []
-    for run, label in zip(runs, _labels(runs), strict=True):
+    for run, label in zip(runs, labels(runs), strict=True):
         subject = Subject(run, label, settings, store)
         try:
             _ = subject.natural
@@ -206,28 +207,3 @@ def load_study(paths: Sequence[Path], settings: Settings, store: Store) -> Study
 def _nothing(left_out: Mapping[str, str]) -> InputError:
     reasons = "; ".join(f"{path}: {reason}" for path, reason in left_out.items())
     return InputError(f"there is no run to report on ({reasons})")
-
-
-def _labels(runs: Sequence[FinishedRun]) -> list[str]:
-    """What sets the models apart; the folder too, where runs share label and seed."""
-    labels = [label(run) for run in runs]
-    keys = [(label, run.config.seed) for label, run in zip(labels, runs, strict=True)]
-    return [
-        name if keys.count((name, seed)) == 1 else f"{name} ({run.path.name})"
-        for (name, seed), run in zip(keys, runs, strict=True)
-    ]
-
-
-def label(run: FinishedRun) -> str:
-    """Vas 2024's names of models: vanilla (analytic KL), or k = ...; others by their objective."""
-    objective, k = run.config.objective.name, run.config.objective.num_particles
-    if objective == "elbo-analytic" and k == 1:
-        name = "vanilla"
-    elif objective == "iwae":
-        name = f"k = {k}"
-    else:
-        name = run.name
-    if run.config.pair.guide != "topdown":
-        name += f", {run.config.pair.guide}"
-    two_levels = run.model.num_levels > 1
-    return name + (", no annealing" if two_levels and not run.config.training.annealing else "")

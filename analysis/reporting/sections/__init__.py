@@ -7,6 +7,7 @@ from analysis.reporting.sections import (
     filters,
     information,
     samples,
+    start,
     stimuli,
     terms,
     training,
@@ -16,6 +17,7 @@ from analysis.reporting.sections import (
 SECTIONS = tuple(
     (section.TITLE, section.entries)
     for section in (
+        start,
         training,
         terms,
         units,

@@ -56,7 +56,7 @@ def _active(subject: Subject) -> np.ndarray:
     return np.asarray(subject.measured("activity").z1_active, dtype=bool)
 
 
-def _classified(subject: Subject) -> pd.DataFrame:
+def classified(subject: Subject) -> pd.DataFrame:
     """Fits and classes of the active units, with columns ``model`` and ``seed`` in front."""
     table = classify(pd.DataFrame(dict(subject.measured("gabor"))))
     return _in_front(subject, measure.only_active(table, _active(subject)))
@@ -64,7 +64,7 @@ def _classified(subject: Subject) -> pd.DataFrame:
 
 def _grids(study: Study) -> Item:
     def draw(ax: Axes, subject: Subject) -> pd.DataFrame:
-        table = _classified(subject)
+        table = classified(subject)
         images = _images(subject)[table.unit.to_numpy(int)]
         words = ", ".join(f"{(table[CLASS] == c).sum()} {c}" for c in CLASSES)
         pictures.plot_filter_grid(
@@ -98,7 +98,7 @@ def _count_active(subject: Subject) -> int:
 
 def _fits(study: Study, make_null: Callable[[], pd.DataFrame]) -> Item:
     def draw(ax: Axes, subject: Subject) -> pd.DataFrame:
-        table = _classified(subject).dropna(subset="r2").sort_values("r2", ascending=False)
+        table = classified(subject).dropna(subset="r2").sort_values("r2", ascending=False)
         if table.empty:
             raise InputError("no active unit has a filter that a Gabor function was fitted to")
         # From the best to the worst in even steps: a choice that flatters nobody.
@@ -135,7 +135,7 @@ def _null(study: Study) -> pd.DataFrame:
 
 def _count_table(study: Study) -> pd.DataFrame:
     def count(subject: Subject) -> dict:
-        return measure.class_counts(_classified(subject))
+        return measure.class_counts(classified(subject))
 
     return _tables(study.subjects, count)
 
@@ -162,7 +162,7 @@ def _counts_over_seeds(study: Study) -> Item:
 
 def _parameters(study: Study) -> Item:
     def localised(subject: Subject) -> pd.DataFrame:
-        table = _classified(subject)
+        table = classified(subject)
         table = table[table[CLASS] == "localised"]
         if table.empty:
             raise InputError("none of its active units is localised")
@@ -225,7 +225,7 @@ def _receptive(study: Study) -> Item:
 
 def _selection(study: Study) -> Item:
     def selected(subject: Subject) -> pd.DataFrame:
-        table = _classified(subject)
+        table = classified(subject)
         return table[measure.select_gabors(table, min(_images(subject).shape[1:3]))]
 
     def draw(ax: Axes, subject: Subject) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What the models generate: samples beside data, textures along z2, families of filters."""
+"""What the models generate: samples and reconstructions beside data, textures, families."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from analysis.measures.units import active_units
 from analysis.reporting import generated
 from analysis.reporting.item import BEYOND, Entry, Item
+from analysis.reporting.run_pictures import reconstructions
+from analysis.reporting.sections.arviz_plots import read_posterior
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity_gap import above_clear_gap
 
@@ -22,11 +24,12 @@ TITLE = "What the models generate"
 
 
 def entries(study: Study) -> list[Entry]:
-    """Of one seed of every model: samples beside data, textures along z2, families of filters."""
+    """Of one seed of every model: samples, reconstructions, textures along z2, families."""
     made = []
     for place, subject in enumerate(study.examples(), start=1):
         for name, build in (
             ("samples", _samples),
+            ("reconstructions", _reconstructions),
             ("textures", _textures),
             ("families", _families),
         ):
@@ -40,6 +43,14 @@ def _samples(subject: Subject) -> Item:
         "of the prior, on one grey scale, in the units of the rows and, for patches, with "
         "whitening and logarithm undone as far as the kept components hold them.",
         generated.samples(subject.run.model, subject.natural, subject.settings.seed),
+    )
+
+
+def _reconstructions(subject: Subject) -> Item:
+    return Item(
+        f"{subject.name}: test patches over the means of their posterior-predictive draws, from "
+        "the posterior that the run wrote at its end.",
+        reconstructions(read_posterior(subject), subject.natural),
     )
 
 

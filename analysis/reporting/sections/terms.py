@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.measures.seeds import in_words, paired, summary
+from analysis.measures.seeds import in_words, mean_and_spread, paired, spread, summary
 from analysis.pictures.panels import panels
 from analysis.pictures.training import plot_by_model
 from analysis.reporting.item import BEYOND, Entry, Item
@@ -91,19 +91,60 @@ def differences(table: pd.DataFrame, values: list[str], baseline: str) -> pd.Dat
     return found.assign(note=found.note.fillna("baseline"))
 
 
+def one_seed(study: Study) -> bool:
+    """Whether no model has a second seed: spreads and tests are over patches then."""
+    return len(study.subjects) == len(study.labels)
+
+
+def over_patches(study: Study, which: str, values: list[str]) -> pd.DataFrame:
+    """Means over test data with standard errors over them, and differences paired by datum.
+
+    Of the smallest seed of each model. A difference to the first model is taken datum by datum
+    where both runs have the same seed, and so the same test data.
+
+    Returns:
+        model, quantity, mean, standard_error, patches; difference and
+        standard_error_of_difference, NaN where there are none; in the quantity's unit.
+
+    Raises:
+        InputError: no run can be measured; with the reasons.
+    """
+    first: dict[str, tuple[int, np.ndarray]] = {}
+
+    def rows(subject: Subject) -> list[dict]:
+        found = subject.measured(f"terms_{which}")
+        return [row(subject, value, np.asarray(found[value], float)) for value in values]
+
+    def row(subject: Subject, value: str, own: np.ndarray) -> dict:
+        seed, base = first.setdefault(value, (subject.seed, own))
+        mean, _, error = spread(own)
+        paired_data = base is not own and seed == subject.seed and base.shape == own.shape
+        difference, _, its_error = spread(own - base if paired_data else np.array([]))
+        return {
+            "quantity": value,
+            "mean": mean,
+            "standard_error": error,
+            "patches": len(own),
+            "difference": difference,
+            "standard_error_of_difference": its_error,
+        }
+
+    return tables(study.examples(), rows)[0].drop(columns="seed")
+
+
 def _terms(study: Study, which: str) -> Item:
     table = per_run(study, which)
     levels = sorted(name for name in table if name.startswith("kl_z"))
     values = ["bound", "reconstruction", *levels]
     figure = _draw(study, table, values)
     baseline = table.model.iloc[0]
-    found = differences(table, values, baseline)
+    found = _found(study, which, table, values)
     return Item(
         f"Terms on {_data(table, which)} per model, in nats (dots: seeds; bars: mean and sd over "
         "seeds; Vas 2024 draws the negative bound and reconstruction as losses): bound at own k "
         f"{_in_words(found, 'bound')}. L_k rises with k for one and the same model too, so this "
         "panel confounds the bound with the model; the next entry compares at equal K. "
-        f"Differences in the table are to {baseline}, paired by seed (no effect: 0).",
+        f"Differences in the table are to {baseline}, paired by {_unit(study)} (no effect: 0).",
         figure,
         found,
     )
@@ -114,17 +155,28 @@ def _equal(study: Study, which: str) -> Item:
     values = ["log_likelihood", "elbo", "kl_to_posterior", "ess"]
     figure = _draw(study, table, values)
     baseline = table.model.iloc[0]
-    found = differences(table, values, baseline)
+    found = _found(study, which, table, values)
     return Item(
         f"The same K particles for all models on {_data(table, which)}: L_K with K = "
         f"{study.settings.eval_particles}, a lower estimate of log p(x): "
         f"{_in_words(found, 'log_likelihood')} nats; the ELBO; their difference, a low estimate of "
         "KL(q || posterior); and the effective sample size of the model's own k weights (k for a "
-        f"perfect guide). Differences in the table are to {baseline}, paired by seed (no effect: "
-        "0).",
+        f"perfect guide). Differences in the table are to {baseline}, paired by "
+        f"{_unit(study)} (no effect: 0).",
         figure,
         found,
     )
+
+
+def _found(study: Study, which: str, table: pd.DataFrame, values: list[str]) -> pd.DataFrame:
+    """What the table of an entry has: over seeds, or over patches where there is one of each."""
+    if one_seed(study):
+        return over_patches(study, which, values)
+    return differences(table, values, table.model.iloc[0])
+
+
+def _unit(study: Study) -> str:
+    return "patch" if one_seed(study) else "seed"
 
 
 def _draw(study: Study, table: pd.DataFrame, values: list[str]) -> Figure:
@@ -141,4 +193,13 @@ def _data(table: pd.DataFrame, which: str) -> str:
 
 
 def _in_words(found: pd.DataFrame, quantity: str) -> str:
-    return in_words(found[found.quantity == quantity], 2)
+    rows = found[found.quantity == quantity]
+    if "patches" not in rows:
+        return in_words(rows, 2)
+    return (
+        ", ".join(
+            f"{row.model} {mean_and_spread(row.mean, row.standard_error, digits=2)}"
+            for row in rows.itertuples(index=False)
+        )
+        + " (± standard error over patches)"
+    )

@@ -9,13 +9,13 @@ from analysis.measures.training import courses, ends
 from analysis.pictures.panels import panel, panels
 from analysis.pictures.training import plot_bound_curves, plot_kl_curves
 from analysis.reporting.item import BEYOND, Entry, Item
+from analysis.reporting.naming import NO_ANNEALING
 from analysis.reporting.study import Study, Subject
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunDirectory
 
 TITLE = "Training"
 KL = "kl_z2"
-PAIR_SUFFIX = ", no annealing"  # what the label of a run without annealing ends with
 
 
 def entries(study: Study) -> list[Entry]:
@@ -63,16 +63,16 @@ def _kl(study: Study, *, annealed: bool) -> Item:
 
 def _effect(study: Study) -> Item:
     """Models that were trained both with and without annealing, paired by seed."""
-    both = [label for label in study.labels if label + PAIR_SUFFIX in study.labels]
+    both = [label for label in study.labels if label + NO_ANNEALING in study.labels]
     if not both:
         raise InputError(
             "no model was trained both with and without annealing; train one with --no-anneal too"
         )
     rows = []
     for label in both:
-        runs = [*study.of(label), *study.of(label + PAIR_SUFFIX)]
+        runs = [*study.of(label), *study.of(label + NO_ANNEALING)]
         found = ends(_courses(runs, [KL]), KL)
-        rows.append(paired(found, "end", baseline=label + PAIR_SUFFIX))
+        rows.append(paired(found, "end", baseline=label + NO_ANNEALING))
     table = pd.concat(rows, ignore_index=True)
     told = "; ".join(
         f"{row.model}: {mean_and_spread(row.difference, row.sd, row.n, 2)} nats"

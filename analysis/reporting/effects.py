@@ -1,0 +1,134 @@
+"""What of the runs lies beyond chance, by how much, and in which item of the report it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.measures.by_name import Named
+from analysis.measures.correlation import chance_strongest, pairs, signal_noise
+from analysis.measures.illusion import contrasts
+from analysis.reporting.sections.correlation_panels import measured
+from pyro_vae.errors import InputError
+
+if TYPE_CHECKING:
+    from analysis.reporting.study import Study, Subject
+
+CORRELATION, ACCURACY, RESPONSE = "posterior correlation", "accuracy", "response"
+KINDS = (CORRELATION, ACCURACY, RESPONSE)  # one unit each; sizes are compared within a kind
+DECODERS = {
+    "z2": ("posterior means of z2", "z2-decoding"),
+    "z2_draw": ("draws of z2", "decoding-draws"),
+    "z1": ("posterior means of the active units of z1", "z1-decoding"),
+    "z1_draw": ("draws of the active units of z1", "decoding-draws"),
+}
+CONTRASTS = ("illusory - rotated", "illusory - both ends", "top-down, rotated")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A number of one run beside what chance gives.
+
+    Attributes:
+        kind: one of ``KINDS``. what: in words. run: its name. entry: of the report that shows it.
+        value, chance: in the same unit. error: standard deviation of the value where there is
+            chance alone; NaN where it is not known.
+    """
+
+    kind: str
+    what: str
+    run: str
+    entry: str
+    value: float
+    chance: float
+    error: float = float("nan")
+
+    @property
+    def beyond(self) -> float:
+        """Value less chance: the size of the effect."""
+        return self.value - self.chance
+
+    @property
+    def sentence(self) -> str:
+        """The run, the effect, what chance gives, and how far apart they are."""
+        told = f"{self.run}: {self.what} {self.value:.3f}; by chance {self.chance:.3f}"
+        if self.error > 0:
+            told += f" ± {self.error:.3f}, {abs(self.beyond) / self.error:.0f} sd away"
+        return told
+
+
+def effects(study: Study) -> list[Effect]:
+    """All effects of all runs, the largest of each kind first; what cannot be had is left out."""
+    found = []
+    for subject in study.subjects:
+        for read in (_correlations, _accuracies, _responses):
+            try:
+                found += read(subject)
+            except InputError:
+                continue  # said where the item would stand
+    return sorted(found, key=lambda one: (KINDS.index(one.kind), -abs(one.beyond)))
+
+
+def _correlations(subject: Subject) -> Iterator[Effect]:
+    for sampling in ("ew", "q") if subject.weighted else ("ew",):
+        found = measured(subject, sampling)
+        law = "q_EW" if sampling == "ew" and subject.weighted else "q"
+        ending = "" if sampling == "ew" else "-q"
+        for effect in (_signal, _strongest, _farthest):
+            try:
+                what, entry, numbers = effect(found)
+            except InputError:
+                continue
+            yield Effect(CORRELATION, f"{what} ({law})", subject.name, entry + ending, *numbers)
+
+
+def _signal(found: Named) -> tuple[str, str, tuple[float, ...]]:
+    row = signal_noise(
+        found.means, found.covariance, found.pair_average, int(found.num_draws)
+    ).iloc[0]
+    what = "similarity of the correlations of draws to those of posterior means"
+    return what, "correlation-signal-noise", (row.similarity, row.null_mean, row.null_sd)
+
+
+def _strongest(found: Named) -> tuple[str, str, tuple[float, ...]]:
+    """The five strongest of a patch against those of its shuffled draws."""
+    r, null = (np.abs(of[:, :5]).mean(1) for of in (found.strongest, found.shuffled))
+    error = float(null.std(ddof=1) / np.sqrt(len(null)))
+    what = "mean of the five strongest |r| of a patch"
+    return what, "correlation-strongest-patches", (float(r.mean()), float(null.mean()), error)
+
+
+def _farthest(found: Named) -> tuple[str, str, tuple[float, ...]]:
+    """The pair of greatest mean r over patches, against the greatest of as many pairs by chance."""
+    mean, patches = found.pair_average, len(found.rows)
+    pair = int(np.abs(mean).argmax())
+    units = [int(found.units[part[pair]]) for part in pairs(len(found.units))]
+    # The mean over patches has the error of one correlation of all their draws.
+    draws = int(found.num_draws) * patches
+    chance = float(chance_strongest(len(mean), draws, 1)[0]) * float(np.sign(mean[pair]))
+    what = (
+        f"r of units {units[0]} and {units[1]} of z1, the strongest pair on average over patches,"
+    )
+    return what, "correlation-signal-noise", (float(mean[pair]), chance, draws**-0.5)
+
+
+def _accuracies(subject: Subject) -> Iterator[Effect]:
+    found = subject.measured("decoding")
+    for name, (words, entry) in DECODERS.items():
+        if f"{name}_accuracy" in found:
+            value, null = (float(found[f"{name}_{key}"].mean()) for key in ("accuracy", "null"))
+            what = f"labels decoded from {words}"
+            error = float(found.chance_error)
+            yield Effect(ACCURACY, what, subject.name, entry, value, null, error)
+
+
+def _responses(subject: Subject) -> Iterator[Effect]:
+    table = contrasts(subject.measured("contours"))
+    for row in table[table.contrast.isin(CONTRASTS)].itertuples():
+        if np.isfinite(row.share):
+            what = f"response to an illusory contour ({row.contrast}), share of the full grating's,"
+            numbers = float(row.share), 0.0, float(row.standard_error)
+            yield Effect(RESPONSE, what, subject.name, "contour-contrasts", *numbers)
