@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CORRELATION, ACCURACY, RESPONSE = "posterior correlation", "accuracy", "response"
 KINDS = (CORRELATION, ACCURACY, RESPONSE)  # one unit each; sizes are compared within a kind
+CLEAR = 2.0  # errors
 DECODERS = {
     "z2": ("posterior means of z2", "z2-decoding"),
     "z2_draw": ("draws of z2", "decoding-draws"),
@@ -61,7 +62,10 @@ class Effect:
 
 
 def effects(study: Study) -> list[Effect]:
-    """All effects of all runs, the largest of each kind first; what cannot be had is left out."""
+    """What lies beyond chance by two errors or more, the largest of each kind first.
+
+    What cannot be measured is left out.
+    """
     found = []
     for subject in study.subjects:
         for read in (_correlations, _accuracies, _responses):
@@ -69,7 +73,8 @@ def effects(study: Study) -> list[Effect]:
                 found += read(subject)
             except InputError:
                 continue  # said where the item would stand
-    return sorted(found, key=lambda one: (KINDS.index(one.kind), -abs(one.beyond)))
+    clear = [one for one in found if not abs(one.beyond) < CLEAR * one.error]
+    return sorted(clear, key=lambda one: (KINDS.index(one.kind), -abs(one.beyond)))
 
 
 def _correlations(subject: Subject) -> Iterator[Effect]:

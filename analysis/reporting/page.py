@@ -158,7 +158,13 @@ class Page:
         return path
 
     def _save_figure(self, name: str, figure: Figure) -> bytes:
-        """Write PNG and SVG; the PNG."""
+        """Write PNG and SVG; the PNG.
+
+        The places of axes and legends are found once for both: that takes longer than drawing.
+        """
+        figure.set_dpi(DPI)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         with mpl.rc_context({"svg.hashsalt": name}):  # the same figure, the same file
             pictures = {}
             for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):

@@ -41,7 +41,8 @@ def stages(subject: Subject, study: Study) -> pd.DataFrame:
     Returns:
         ``stage``; ``elbo``, ``bound``, ``reconstruction`` and the KL of every level with their
         standard errors over the run's test data (``<name>_error``), nats per datum;
-        ``active_<level>`` units; ``localised`` filters, and of how many ``filters``; ``particles``, of the estimates.
+        ``active_<level>`` units; ``localised`` filters, and of how many
+        ``filters``; ``particles``, of the estimates.
 
     Raises:
         InputError: the run wrote down nothing of its start, and has no twin either.
@@ -94,9 +95,9 @@ def _stages(study: Study) -> Item:
     return Item(
         "Every run before its first step, as it is trained, and beside it the run that differs "
         "from it in nothing but a random start, where one was given; estimates of the runs' own on "
-        "their test data, whose standard errors over patches are in the columns that end in error (the "
-        "start has fewer particles, which the ELBO does not feel). What the start alone has is not "
-        f"training's. ELBO: {'. '.join(told)}.{without(left_out)}",
+        "their test data, whose standard errors over patches are in the columns that end in error "
+        "(the start has fewer particles, which the ELBO does not feel). What the start alone has "
+        f"is not training's. ELBO: {'. '.join(told)}.{without(left_out)}",
         table=table,
     )
 
