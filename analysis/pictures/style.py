@@ -23,7 +23,8 @@ def colours(labels: Sequence[str]) -> dict[str, tuple[float, float, float]]:
 def note(ax: Axes, text: str) -> Axes:
     """Words where a panel cannot be drawn."""
     ax.set_axis_off()
-    ax.text(0.5, 0.5, text, ha="center", va="center", wrap=True, transform=ax.transAxes)
+    words = ax.text(0.5, 0.5, text, ha="center", va="center", wrap=True, transform=ax.transAxes)
+    words.set_in_layout(False)  # a long reason would leave the other panels no room
     return ax
 
 

@@ -95,20 +95,28 @@ class FinishedRun:
             identity.pop(setting, None)
         return identity | {"counts": self.config.facts.data["counts"]}
 
-    def load_data(self, data_dir: str | None = None) -> Dataset:
+    def load_data(
+        self, data_dir: str | None = None, loaded: dict[str, Dataset] | None = None
+    ) -> Dataset:
         """The run's data; see :func:`load_data`."""
-        return load_data(self.config, self.path, data_dir)
+        return load_data(self.config, self.path, data_dir, loaded)
 
 
 class ChangedData(InputError):
     """The data of a run are not those that it was trained on."""
 
 
-def load_data(config: RunConfig, path: Path, data_dir: str | None = None) -> Dataset:
+def load_data(
+    config: RunConfig,
+    path: Path,
+    data_dir: str | None = None,
+    loaded: dict[str, Dataset] | None = None,
+) -> Dataset:
     """The data of the run in ``path``, refused where they are not those that it was trained on.
 
     Args:
         data_dir: where data files lie now, if elsewhere than when the run was trained.
+        loaded: data that were loaded for other runs, by their arguments; added to.
 
     Raises:
         InputError: the data cannot be loaded.
@@ -116,7 +124,7 @@ def load_data(config: RunConfig, path: Path, data_dir: str | None = None) -> Dat
             another processor explains.
     """
     moved = {} if data_dir is None else {"data_dir": data_dir}
-    data = load_dataset(**{**config.data_arguments, **moved})
+    data = loaded_once({**config.data_arguments, **moved}, {} if loaded is None else loaded)
     width, wanted = data.test.shape[1], config.facts.num_pixels
     if width != wanted:
         raise ChangedData(
@@ -127,6 +135,14 @@ def load_data(config: RunConfig, path: Path, data_dir: str | None = None) -> Dat
     except InputError as error:
         raise ChangedData(str(error)) from error
     return data
+
+
+def loaded_once(arguments: Mapping[str, Any], loaded: dict[str, Dataset]) -> Dataset:
+    """``load_dataset`` with these arguments, from ``loaded`` where it has been called with them."""
+    key = repr(sorted(arguments.items()))
+    if key not in loaded:
+        loaded[key] = load_dataset(**arguments)
+    return loaded[key]
 
 
 def add_image_shape(parser: argparse.ArgumentParser) -> None:

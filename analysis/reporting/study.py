@@ -8,7 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 from analysis.measures.by_name import Named
-from analysis.reporting.finished import ChangedData, FinishedRun, check_comparable, read_run
+from analysis.reporting.finished import (
+    ChangedData,
+    FinishedRun,
+    check_comparable,
+    loaded_once,
+    read_run,
+)
 from analysis.reporting.naming import labels
 from analysis.reporting.store import Store
 from pyro_vae.datasets import Dataset, load_dataset
@@ -66,10 +72,19 @@ class Subject:
     Args:
         run: the finished run. label: what pictures and tables call its model.
         settings: how much is measured. store: where measurements are kept.
+        loaded: data that the runs of a study share, by what they were loaded with; added to.
     """
 
-    def __init__(self, run: FinishedRun, label: str, settings: Settings, store: Store) -> None:
+    def __init__(
+        self,
+        run: FinishedRun,
+        label: str,
+        settings: Settings,
+        store: Store,
+        loaded: dict[str, Dataset] | None = None,
+    ) -> None:
         self.run, self.label, self.settings, self.store = run, label, settings, store
+        self._loaded = {} if loaded is None else loaded
 
     @property
     def seed(self) -> int:
@@ -99,7 +114,7 @@ class Subject:
     @cached_property
     def natural(self) -> Dataset:
         """The run's own data."""
-        return self.run.load_data(self.settings.data_dir)
+        return self.run.load_data(self.settings.data_dir, self._loaded)
 
     @cached_property
     def labelled(self) -> Dataset:
@@ -112,7 +127,7 @@ class Subject:
         elif self.natural.whitening is not None:
             own = self._data_settings()
             own |= {"fitted_on": self.run.config.data.dataset, "name": "textures"}
-            data = load_dataset(**own)
+            data = loaded_once(own, self._loaded)
         else:
             raise InputError(
                 f"the data of {self.run.path.name} ({self.natural.name}) have no labels; "
@@ -188,9 +203,10 @@ def load_study(paths: Sequence[Path], settings: Settings, store: Store) -> Study
             left_out[str(path)] = str(error)
     if not runs:
         raise _nothing(left_out)
-    subjects = []
+    subjects: list[Subject] = []
+    loaded: dict[str, Dataset] = {}
     for run, label in zip(runs, labels(runs), strict=True):
-        subject = Subject(run, label, settings, store)
+        subject = Subject(run, label, settings, store, loaded)
         try:
             _ = subject.natural
         except ChangedData as error:

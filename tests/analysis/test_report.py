@@ -137,7 +137,11 @@ def test_labels_name_the_folder_where_runs_share_model_and_seed(runs, tmp_path):
     plain = tmp_path / "plain"
     assert run_fit(*PATCHES, "--no-anneal", "--guide", "meanfield", "--run-dir", str(plain)) == 0
     study = study_of([runs["k3-seed0"], copy, plain], tmp_path)
-    assert study.labels == ["k = 3 (k3-seed0)", "k = 3 (copy)", "k = 2, meanfield, no annealing"]
+    assert study.labels == [
+        "top-down, k = 3 (k3-seed0)",
+        "top-down, k = 3 (copy)",
+        "mean-field, k = 2, no annealing",
+    ]
 
 
 def test_labelled_data_share_the_preprocessing_or_are_the_data_themselves(runs, images, tmp_path):
@@ -324,6 +328,16 @@ def test_the_command_builds_every_entry_for_models_with_seeds(runs, tmp_path, ca
         assert f'id="{name}"' in page, name
     for fact in ("k3-seed0", "z2: 0.1 to 1 in 50%", "draws 30", f"pyro_vae {pyro_vae.__version__}"):
         assert fact in page
+    # The summary comes first, and all that it and the contents link to is there.
+    lead = page[page.index("What these runs show</h2>") : page.index("Runs and settings</h2>")]
+    for words in (
+        "Bound with 4 particles, in nats: vanilla",
+        "Labels are decoded with an accuracy",
+    ):
+        assert words in lead
+    assert "Training adds to the ELBO of the start: vanilla" in lead
+    assert "The summary failed" not in page
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(re.findall(r'id="([^"]*)"', page))
     terms = pd.read_csv(out / "tables/terms-natural.csv")
     assert set(terms["model"]) == {"vanilla", "k = 3"}
 

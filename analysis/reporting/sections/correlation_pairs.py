@@ -6,6 +6,7 @@ Figures 5.28 to 5.30 and Table 5.8; signal against noise correlations go beyond 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from analysis.reporting.sections.correlation_panels import (
 from analysis.reporting.study import Study, Subject
 
 SHOWN_PAIRS = 3
+NAME_WIDTH = 24  # letters of a line along an axis
 
 
 def strongest_pairs(study: Study, sampling: str) -> Item:
@@ -47,7 +49,7 @@ def strongest_pairs(study: Study, sampling: str) -> Item:
                 fields[units],
             )
             if ax is axes[0]:
-                ax.set_ylabel(f"{subject.name}\n{ax.get_ylabel()}")
+                ax.set_ylabel(f"{fill(subject.name, NAME_WIDTH)}\n{ax.get_ylabel()}")
             mean = found.example_draws[:, both].mean(0)
             rows.append(
                 {

@@ -1,0 +1,172 @@
+"""What a reader of the report meets first: names, titles, the start, what lies beyond chance."""
+
+import re
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.measures.by_name import Named
+from analysis.measures.correlation import chance_strongest, pairs
+from analysis.reporting import effects, naming, page
+from analysis.reporting.item import Entry, Item
+from analysis.reporting.sections import SECTIONS, start, terms
+from analysis.reporting.store import Store
+from analysis.reporting.study import Settings, load_study
+from analysis.reporting.titles import TITLES, title_of
+from pyro_vae.cli import pictures as cli_pictures
+from tests.conftest import run_fit
+
+FLAGS = ("--patch-size", "6", "--components", "16", "--num-train", "200", "--batch-size", "50")
+FLAGS += ("--objective", "iwae", "--num-particles", "3", "--recipe", "minutes-patches")
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    """The same run from the data and from random weights."""
+    folder = tmp_path_factory.mktemp("twins")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli_pictures, "draw", lambda *args: None)
+        for init in ("data", "random"):
+            assert run_fit(*FLAGS, "--init", init, "--run-dir", str(folder / init)) == 0
+    return folder / "data", folder / "random"
+
+
+def study_of(paths, tmp_path, measurements=None, **settings):
+    store = Store(tmp_path / "measured", measurements or {})
+    return load_study([*paths], Settings(**settings), store)
+
+
+def test_runs_are_named_by_what_differs_and_a_twin_is_found(twins, tmp_path):
+    data, random = twins
+    study = study_of(twins, tmp_path)
+    assert study.labels == ["k = 3, start from the data", "k = 3, random start"]
+    first, second = study.subjects
+    assert naming.random_twin(first, study.subjects) is second
+    assert naming.random_twin(second, study.subjects) is None
+    # One run alone has nothing to be told apart from.
+    assert study_of([data], tmp_path).labels == ["k = 3"]
+    # Another learning rate is no twin, and stands in the name of runs that share all else.
+    other = tmp_path / "other"
+    shutil.copytree(random, other)
+    config = (other / "config.json").read_text()
+    (other / "config.json").write_text(re.sub(r'"lr": [^,]+,', '"lr": 0.125,', config))
+    study = study_of([data, other], tmp_path)
+    assert naming.random_twin(study.subjects[0], study.subjects) is None
+    labels = study_of([random, other], tmp_path).labels
+    assert labels[1] == "k = 3 (lr 0.125)"
+    assert labels[0].startswith("k = 3 (lr 0.0")
+
+
+def test_the_start_stands_beside_the_trained_run_and_its_twin(twins, tmp_path):
+    study = study_of(twins, tmp_path)
+    table = start.stages(study.subjects[0], study)
+    alone = f"{start.ALONE} (start from the data)"
+    assert table.stage.tolist() == [alone, start.TRAINED, start.TWIN]
+    for stage, run in zip(table.itertuples(), (0, 0, 1), strict=True):
+        own = start.summary_of(study.subjects[run])
+        found = own.start if stage.stage == alone else own
+        estimate = found.estimate("elbo")
+        assert (stage.elbo, stage.elbo_error) == (estimate.mean, estimate.standard_error)
+        assert stage.active_z1 == found.active_units["z1"].active
+    assert table.elbo.nunique() == 3
+
+
+def test_errors_are_over_patches_where_there_is_one_seed(tmp_path):
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=30), rng.normal(size=30), rng.normal(size=30)]
+    subjects = [
+        SimpleNamespace(label=name, name=name, seed=seed, measured=lambda _, v=value: Named(elbo=v))
+        for name, seed, value in zip("abc", (0, 0, 1), values, strict=True)
+    ]
+    study = SimpleNamespace(subjects=subjects, labels=[*"abc"], examples=lambda: subjects)
+    assert terms.one_seed(study)
+    table = terms.over_patches(study, "natural", ["elbo"])
+    for row, own in zip(table.itertuples(), values, strict=True):
+        assert row.mean == pytest.approx(own.mean())
+        assert row.standard_error == pytest.approx(own.std(ddof=1) / 30**0.5)
+    difference = values[1] - values[0]
+    assert table.difference[1] == pytest.approx(difference.mean())
+    error = difference.std(ddof=1) / 30**0.5
+    assert table.standard_error_of_difference[1] == pytest.approx(error)
+    # Not to itself, nor to a run of another seed, which has other patches.
+    assert table.difference.isna().tolist() == [True, False, True]
+    study.subjects = [*subjects, subjects[0]]
+    assert not terms.one_seed(study)
+
+
+def measured(draws, strongest=0.1):
+    """What the report keeps of correlations whose posterior means move as ``draws`` do."""
+    units = draws.shape[1]
+    pair_mean = np.corrcoef(draws.T)[pairs(units)]
+    rng = np.random.default_rng(1)
+    return Named(
+        units=np.arange(units),
+        rows=np.arange(20),
+        num_draws=np.array(100),
+        pair_average=pair_mean,
+        means=rng.normal(size=(20, units)),
+        covariance=np.eye(units) * 1e-3,
+        strongest=np.full((20, 10), strongest),
+        shuffled=rng.uniform(0.05, 0.15, (20, 10)),
+    )
+
+
+def test_the_effect_farthest_from_chance_comes_first_whatever_its_sign(monkeypatch):
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(4_000, 6))
+    draws[:, 4] -= draws[:, 1]  # r = -0.7, of units 1 and 4
+    found = measured(draws)
+    accuracies = Named(
+        z2_accuracy=np.array([0.5, 0.7]),
+        z2_null=np.array([0.2]),
+        z1_accuracy=np.array([0.21]),
+        z1_null=np.array([0.2]),
+        chance_error=np.array(0.01),
+    )
+
+    def no_contours(name):
+        if name == "decoding":
+            return accuracies
+        raise effects.InputError("none")
+
+    subject = SimpleNamespace(name="k = 1, seed 0", weighted=False, measured=no_contours)
+    monkeypatch.setattr(effects, "measured", lambda *args: found)
+    listed = effects.effects(SimpleNamespace(subjects=[subject]))
+    correlations = [one for one in listed if one.kind == effects.CORRELATION]
+    assert "units 1 and 4" in correlations[0].what
+    assert correlations[0].value == pytest.approx(-0.7, abs=0.03)
+    # 100 draws of each of 20 patches; the null has the sign of what it is compared with.
+    assert correlations[0].chance == pytest.approx(-chance_strongest(15, 2_000, 1)[0])
+    sizes = [abs(one.beyond) for one in correlations]
+    assert sizes == sorted(sizes, reverse=True)
+    assert listed[: len(correlations)] == correlations
+    # Labels from z1 lie one error from chance: no effect.
+    (accuracy,) = [one for one in listed if one.kind == effects.ACCURACY]
+    assert (accuracy.value, accuracy.chance) == (pytest.approx(0.6), 0.2)
+    assert accuracy.sentence.endswith("0.600; by chance 0.200 ± 0.010, 40 sd away")
+
+
+def test_columns_that_say_nothing_are_left_out_of_the_page_alone(tmp_path):
+    table = pd.DataFrame({"model": ["a", "b"], "mean": [1.5, 2.5], "sd": np.nan, "n": 1})
+    shown = page.Page(tmp_path, "A title")
+    shown.section("First")
+    shown.item(Entry("z2-decoding", "here", lambda: None), Item("It says so.", table=table))
+    text = shown.write().read_text(encoding="utf-8")
+    assert re.findall(r"<th>([^<]*)</th>", text) == ["model", "mean"]
+    assert list(pd.read_csv(tmp_path / "tables/z2-decoding.csv")) == ["model", "mean", "sd", "n"]
+    shown.item(Entry("z1-decoding", "here", lambda: None), Item("And.", table=table.assign(n=2)))
+    text = shown.write().read_text(encoding="utf-8")
+    assert re.findall(r"<th>([^<]*)</th>", text)[2:] == ["model", "mean", "n"]
+    contents = text[text.index("<nav>") : text.index("</nav>")]
+    assert '<a href="#z2-decoding">Labels decoded from z2</a>' in contents
+
+
+def test_every_item_has_a_title_in_words(twins, tmp_path):
+    names = [e.name for _, entries in SECTIONS for e in entries(study_of(twins, tmp_path))]
+    for name in names:
+        assert title_of(name).startswith(tuple(TITLES.values())), name
+    assert title_of("samples-2") == "Samples beside data (2)"
+    assert title_of("z2-moments-ew").endswith(", under q_EW")
