@@ -5,13 +5,11 @@ import shutil
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from analysis.measures.by_name import Named
 from analysis.measures.correlation import chance_strongest, pairs
-from analysis.reporting import effects, naming, page
-from analysis.reporting.item import Entry, Item
+from analysis.reporting import effects, naming
 from analysis.reporting.sections import SECTIONS, start, terms
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, load_study
@@ -147,21 +145,6 @@ def test_the_effect_farthest_from_chance_comes_first_whatever_its_sign(monkeypat
     (accuracy,) = [one for one in listed if one.kind == effects.ACCURACY]
     assert (accuracy.value, accuracy.chance) == (pytest.approx(0.6), 0.2)
     assert accuracy.sentence.endswith("0.600; by chance 0.200 ± 0.010, 40 sd away")
-
-
-def test_columns_that_say_nothing_are_left_out_of_the_page_alone(tmp_path):
-    table = pd.DataFrame({"model": ["a", "b"], "mean": [1.5, 2.5], "sd": np.nan, "n": 1})
-    shown = page.Page(tmp_path, "A title")
-    shown.section("First")
-    shown.item(Entry("z2-decoding", "here", lambda: None), Item("It says so.", table=table))
-    text = shown.write().read_text(encoding="utf-8")
-    assert re.findall(r"<th>([^<]*)</th>", text) == ["model", "mean"]
-    assert list(pd.read_csv(tmp_path / "tables/z2-decoding.csv")) == ["model", "mean", "sd", "n"]
-    shown.item(Entry("z1-decoding", "here", lambda: None), Item("And.", table=table.assign(n=2)))
-    text = shown.write().read_text(encoding="utf-8")
-    assert re.findall(r"<th>([^<]*)</th>", text)[2:] == ["model", "mean", "n"]
-    contents = text[text.index("<nav>") : text.index("</nav>")]
-    assert '<a href="#z2-decoding">Labels decoded from z2</a>' in contents
 
 
 def test_every_item_has_a_title_in_words(twins, tmp_path):
