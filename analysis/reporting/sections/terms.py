@@ -104,7 +104,8 @@ def over_patches(study: Study, which: str, values: list[str]) -> pd.DataFrame:
 
     Returns:
         model, quantity, mean, standard_error, patches; difference and
-        standard_error_of_difference, NaN where there are none; in the quantity's unit.
+        standard_error_of_difference where there are two models, NaN where the patches differ; in
+        the quantity's unit.
 
     Raises:
         InputError: no run can be measured; with the reasons.
@@ -129,7 +130,9 @@ def over_patches(study: Study, which: str, values: list[str]) -> pd.DataFrame:
             "standard_error_of_difference": its_error,
         }
 
-    return tables(study.examples(), rows)[0].drop(columns="seed")
+    found = tables(study.examples(), rows)[0].drop(columns="seed")
+    alone = found.model.nunique() < 2
+    return found.drop(columns=["difference", "standard_error_of_difference"]) if alone else found
 
 
 def _terms(study: Study, which: str) -> Item:
