@@ -44,7 +44,7 @@ def findings(study: Study, found: list[Effect]) -> list[Finding]:
 
 def _bound(study: Study) -> Finding:
     table = terms.per_run(study, "natural")
-    per_patch = terms.over_patches(study, "natural", ["log_likelihood"])
+    per_patch = terms.data_terms(study, "natural", ["log_likelihood"])
     told = [
         f"{model} {_spread(rows, 'log_likelihood', per_patch, 1)}"
         for model, rows in table.groupby("model", sort=False)

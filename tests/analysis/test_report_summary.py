@@ -9,8 +9,8 @@ import pytest
 
 from analysis.measures.by_name import Named
 from analysis.measures.correlation import chance_strongest, pairs
-from analysis.reporting import effects, naming
-from analysis.reporting.sections import SECTIONS, start, terms
+from analysis.reporting import effects, naming, over_patches
+from analysis.reporting.sections import SECTIONS, correlation, information, start, terms
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, load_study
 from analysis.reporting.titles import TITLES, title_of
@@ -80,8 +80,8 @@ def test_errors_are_over_patches_where_there_is_one_seed(tmp_path):
         for name, seed, value in zip("abc", (0, 0, 1), values, strict=True)
     ]
     study = SimpleNamespace(subjects=subjects, labels=[*"abc"], examples=lambda: subjects)
-    assert terms.one_seed(study)
-    table = terms.over_patches(study, "natural", ["elbo"])
+    assert over_patches.one_seed(study)
+    table = terms.data_terms(study, "natural", ["elbo"])
     for row, own in zip(table.itertuples(), values, strict=True):
         assert row.mean == pytest.approx(own.mean())
         assert row.standard_error == pytest.approx(own.std(ddof=1) / 30**0.5)
@@ -92,7 +92,7 @@ def test_errors_are_over_patches_where_there_is_one_seed(tmp_path):
     # Not to itself, nor to a run of another seed, which has other patches.
     assert table.difference.isna().tolist() == [True, False, True]
     study.subjects = [*subjects, subjects[0]]
-    assert not terms.one_seed(study)
+    assert not over_patches.one_seed(study)
 
 
 def measured(draws, strongest=0.1):
@@ -153,3 +153,60 @@ def test_every_item_has_a_title_in_words(twins, tmp_path):
         assert title_of(name).startswith(tuple(TITLES.values())), name
     assert title_of("samples-2") == "Samples beside data (2)"
     assert title_of("z2-moments-ew").endswith(", under q_EW")
+
+
+def one_seed_each(**found):
+    """A study of one run of every model, each with its own arrays of any measurement."""
+    runs = {
+        name: SimpleNamespace(
+            label=name, name=name, seed=0, weighted=False, measured=lambda _, own=own: own
+        )
+        for name, own in found.items()
+    }
+    return SimpleNamespace(
+        subjects=[*runs.values()],
+        labels=[*runs],
+        examples=lambda: [*runs.values()],
+        of=lambda name: [runs[name]],
+    )
+
+
+def test_with_one_seed_accuracies_have_binomial_errors():
+    def decoded(accuracy):
+        return Named(
+            z2_accuracy=np.full(5, accuracy),
+            z2_units=np.array(4),
+            chance=np.array(0.2),
+            num_test=np.array(400),
+        )
+
+    study = one_seed_each(a=decoded(0.5), b=decoded(0.8))
+    (row,) = entry(information, study, "decoding-models-paired").table.itertuples()
+    assert (row.model, row.baseline) == ("b", "a")
+    assert row.difference == pytest.approx(0.3)
+    assert row.standard_error == pytest.approx((0.25 / 400 + 0.16 / 400) ** 0.5)
+
+
+def test_with_one_seed_correlations_are_paired_by_patch():
+    rng = np.random.default_rng(0)
+    patches = rng.normal(size=(30, 1))  # what a patch has in every model
+
+    def found(more, count):
+        r = np.hstack([0.3 + more + 0.01 * patches[:count]] * 10)
+        return Named(strongest=-r, shuffled=np.full((count, 10), 0.1))
+
+    study = one_seed_each(a=found(0.0, 30), b=found(0.2, 20))  # the first 20 of the same patches
+    table = entry(correlation, study, "correlation-paired").table
+    assert table["mean"].to_numpy() == pytest.approx(
+        [0.2 + 0.01 * patches.mean(), 0.4 + 0.01 * patches[:20].mean()]
+    )
+    assert table.difference[1] == pytest.approx(0.2)
+    assert table.standard_error_of_difference[1] == pytest.approx(0.0, abs=1e-12)
+    with pytest.raises(effects.InputError, match="there is one model"):
+        entry(correlation, one_seed_each(a=found(0.0, 30)), "correlation-paired")
+
+
+def entry(section, study, name):
+    """An item of a section by its name."""
+    (found,) = [one for one in section.entries(study) if one.name == name]
+    return found.build()

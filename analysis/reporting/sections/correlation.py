@@ -31,11 +31,13 @@ from analysis.pictures.panels import panel
 from analysis.pictures.style import colours
 from analysis.probes.image_rows import as_images
 from analysis.reporting.item import BEYOND, Entry, Item
+from analysis.reporting.over_patches import one_seed, over_patches
 from analysis.reporting.sections.correlation_pairs import consistent, strongest_pairs, with_signal
 from analysis.reporting.sections.correlation_panels import (
     SAMPLINGS,
     by_run,
     gabors,
+    measured,
     panels,
     rows_of_test,
     words,
@@ -232,6 +234,8 @@ def _strength(found: Named) -> dict:
 
 
 def _paired(study: Study, sampling: str) -> Item:
+    if one_seed(study):
+        return _paired_by_patch(study, sampling)
     table, missing = by_run(study, sampling, _strength)
     # Of more pairs the strongest are larger by chance, and models differ in active units.
     table = table.assign(excess=table.mean_of_five - table.shuffled_of_five)
@@ -242,6 +246,24 @@ def _paired(study: Study, sampling: str) -> Item:
         f"many pairs there are, against {baseline}, paired by seed; "
         f"{SAMPLINGS[sampling]}.{missing}",
         table=found,
+    )
+
+
+def _paired_by_patch(study: Study, sampling: str) -> Item:
+    def excess(subject: Subject) -> dict[str, np.ndarray]:
+        found = measured(subject, sampling)
+        r, null = (np.abs(of[:, :5]).mean(1) for of in (found.strongest, found.shuffled))
+        return {"excess": r - null}
+
+    table = over_patches(study, excess)
+    if table.model.nunique() < 2:
+        raise InputError("there is one model, and nothing to compare it with")
+    return Item(
+        "Mean of the five strongest |r| of a patch less that of its shuffled draws, over patches, "
+        f"and its difference to {study.labels[0]}, patch by patch where both have one seed; "
+        f"{SAMPLINGS[sampling]}. With one seed of each model nothing tells how much another "
+        "training would change.",
+        table=table,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures.by_name import Named
+from analysis.measures.decoding import binomial_error
 from analysis.measures.seeds import paired, words
 from analysis.pictures import decoding as pictures
 from analysis.pictures.panels import panel
@@ -21,6 +22,7 @@ from analysis.reporting.decoders import (
     groups_of,
 )
 from analysis.reporting.item import BEYOND, Entry, Item
+from analysis.reporting.over_patches import one_seed
 from analysis.reporting.over_runs import without
 from pyro_vae.errors import InputError
 
@@ -95,6 +97,8 @@ def _draws(study: Study) -> Item:
 
 
 def _models_paired(study: Study) -> Item:
+    if one_seed(study) and len(study.labels) > 1:
+        return _models_apart(study)
     baseline, parts = study.labels[0], []
     for name in ("z2", "z1", "z1_above_gap"):
         try:
@@ -112,6 +116,41 @@ def _models_paired(study: Study) -> Item:
         "difference is 0."
     )
     return Item(sentence, table=pd.concat(parts, ignore_index=True))
+
+
+def _models_apart(study: Study) -> Item:
+    """With one seed each: differences with the binomial errors of both accuracies."""
+    names = {name: name for name in ("z2", "z1", "z1_above_gap")}
+
+    def rows(decoded: Named) -> list[dict]:
+        found = groups_of(decoded, names)
+        tested = int(decoded.num_test)
+        return [row | {"error": binomial_error(row["accuracy"], tested)} for row in found]
+
+    table, left_out = collect(study, rows)
+    parts = []
+    for name, group in table.groupby("group", sort=False):
+        first, others = group.iloc[0], group.iloc[1:]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "representation": name,
+                    "model": others.model,
+                    "baseline": first.model,
+                    "difference": others.accuracy - first.accuracy,
+                    "standard_error": np.hypot(others.error, first.error),
+                }
+            )
+        )
+    found = pd.concat(parts, ignore_index=True)
+    if found.empty:
+        raise InputError("no two models have a representation in common")
+    sentence = (
+        "Differences of accuracy from the first model that has the representation; standard errors "
+        "are binomial, of both models' test rows counted as independent. With one seed of each "
+        "model nothing tells how much another training would change; no difference is 0."
+    )
+    return Item(sentence + without(left_out), table=found)
 
 
 def _levels_paired(study: Study) -> Item:

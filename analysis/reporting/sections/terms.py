@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.measures.seeds import in_words, mean_and_spread, paired, spread, summary
+from analysis.measures.seeds import in_words, mean_and_spread, paired, summary
 from analysis.pictures.panels import panels
 from analysis.pictures.training import plot_by_model
 from analysis.reporting.item import BEYOND, Entry, Item
+from analysis.reporting.over_patches import one_seed, over_patches
 from analysis.reporting.over_runs import tables
 from analysis.reporting.study import Study, Subject
 
@@ -91,48 +92,14 @@ def differences(table: pd.DataFrame, values: list[str], baseline: str) -> pd.Dat
     return found.assign(note=found.note.fillna("baseline"))
 
 
-def one_seed(study: Study) -> bool:
-    """Whether no model has a second seed: spreads and tests are over patches then."""
-    return len(study.subjects) == len(study.labels)
+def data_terms(study: Study, which: str, values: list[str]) -> pd.DataFrame:
+    """Some of the terms, with errors and differences over test data: see :func:`over_patches`."""
 
-
-def over_patches(study: Study, which: str, values: list[str]) -> pd.DataFrame:
-    """Means over test data with standard errors over them, and differences paired by datum.
-
-    Of the smallest seed of each model. A difference to the first model is taken datum by datum
-    where both runs have the same seed, and so the same test data.
-
-    Returns:
-        model, quantity, mean, standard_error, patches; difference and
-        standard_error_of_difference where there are two models, NaN where the patches differ; in
-        the quantity's unit.
-
-    Raises:
-        InputError: no run can be measured; with the reasons.
-    """
-    first: dict[str, tuple[int, np.ndarray]] = {}
-
-    def rows(subject: Subject) -> list[dict]:
+    def of(subject: Subject) -> dict[str, np.ndarray]:
         found = subject.measured(f"terms_{which}")
-        return [row(subject, value, np.asarray(found[value], float)) for value in values]
+        return {name: found[name] for name in values}
 
-    def row(subject: Subject, value: str, own: np.ndarray) -> dict:
-        seed, base = first.setdefault(value, (subject.seed, own))
-        mean, _, error = spread(own)
-        paired_data = base is not own and seed == subject.seed and base.shape == own.shape
-        difference, _, its_error = spread(own - base if paired_data else np.array([]))
-        return {
-            "quantity": value,
-            "mean": mean,
-            "standard_error": error,
-            "patches": len(own),
-            "difference": difference,
-            "standard_error_of_difference": its_error,
-        }
-
-    found = tables(study.examples(), rows)[0].drop(columns="seed")
-    alone = found.model.nunique() < 2
-    return found.drop(columns=["difference", "standard_error_of_difference"]) if alone else found
+    return over_patches(study, of)
 
 
 def _terms(study: Study, which: str) -> Item:
@@ -174,7 +141,7 @@ def _equal(study: Study, which: str) -> Item:
 def _found(study: Study, which: str, table: pd.DataFrame, values: list[str]) -> pd.DataFrame:
     """What the table of an entry has: over seeds, or over patches where there is one of each."""
     if one_seed(study):
-        return over_patches(study, which, values)
+        return data_terms(study, which, values)
     return differences(table, values, table.model.iloc[0])
 
 
