@@ -18,6 +18,7 @@ from pyro_vae.weights.bounds import normalised_weights
 from pyro_vae.weights.diagnostics import effective_sample_size
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import read
+from pyro_vae.weights.passes import checked_once
 
 PARTICLES, GROUPS = 256, 4
 
@@ -49,11 +50,14 @@ def weighted_fill(
     check_count("num_particles", num_particles, minimum=2)
     check_count("groups", groups, minimum=2)
     mask = torch.as_tensor(check_mask(hidden, x.shape[1]))
-    columns, sizes = [], []
+    columns, sizes, checks = [], [], checked_once()
     with own_generators(), flushed_denormals():
         torch.manual_seed(seed)
         for rows in x.split(max(1, CHUNK_SIZE // num_particles)):
-            found = [_weighted(model, guide, rows, mask, num_particles) for _ in range(groups)]
+            found = []
+            for _ in range(groups):
+                with next(checks):
+                    found.append(_weighted(model, guide, rows, mask, num_particles))
             columns.append(torch.stack([mean for mean, _ in found]))
             sizes.append(torch.stack([size for _, size in found]).mean(0))
     return torch.cat(columns, 1), torch.cat(sizes)
