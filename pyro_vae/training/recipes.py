@@ -68,7 +68,7 @@ RECIPES = {
     # Minutes on a CPU: from weights that the data gave (experiments/README.md compares), and from
     # random ones.
     "minutes-from-data": Recipe(
-        5,
+        4,
         50,
         OptimiserSettings(lr=3e-4),
         lr_shape="cosine:0.1",
