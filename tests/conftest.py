@@ -8,9 +8,11 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from torch import nn
 
+import pyro_vae
 from pyro_vae.cli import pictures
-from pyro_vae.objectives import make_objective
+from pyro_vae.objectives import make_objective, thinning
 from pyro_vae.programs import Architecture, build_guide, build_model
 from pyro_vae.runs import RunDirectory
 
@@ -94,6 +96,40 @@ def objective_named(name, num_particles, **settings):
         "free-bits": {"free_bits": 0.01},
     }
     return make_objective(name, num_particles, **(wanted.get(name, {}) | settings))
+
+
+class Foreign(nn.Module):
+    """A model of this library as a module of somebody else's."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x)
+
+
+def keep_every_particle(patch) -> None:
+    """Let thinning choose all particles, whose gradient is then that of no thinning."""
+
+    def keep(weights, number):
+        index = torch.arange(number)[:, None].expand_as(weights)
+        return thinning.Kept(index, torch.ones_like(weights), torch.ones_like(weights))
+
+    patch.setattr(thinning, "keep", keep)
+
+
+def small_patches(whiten="zca", num_test=50):
+    """Few patches of 6 x 6 pixels of the bundled photographs, nine components of them."""
+    return pyro_vae.load_dataset(
+        "natural",
+        patch_size=6,
+        whiten=whiten,
+        components=9,
+        num_train=60,
+        num_valid=10,
+        num_test=num_test,
+    )
 
 
 def write_images(path: Path, rows=100, side=4, seed=0) -> Path:

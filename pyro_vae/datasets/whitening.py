@@ -120,15 +120,19 @@ class Whitening:
         return rows + self.mean
 
 
+def below_nyquist(patch_size: int) -> int:
+    """Dimensions of a patch below the Nyquist frequency: pi / 4 of its pixels, 314 of 400."""
+    return round(math.pi / 4 * check_count("patch_size", patch_size) ** 2)
+
+
 def default_components(kind: str, patch_size: int) -> int:
     """Components that are kept unless the user says how many.
 
-    After the radial filter those are pi / 4 of the pixels, as many dimensions as there are
-    frequencies below the Nyquist frequency (314 of 400): on BSDS500 they hold 0.999 of the
-    variance, and the components left out are all of higher frequencies.
+    After the radial filter those are as many as there are frequencies below the Nyquist frequency:
+    on BSDS500 they hold 0.999 of the variance, and the components left out are all of higher
+    frequencies.
     """
-    pixels = check_count("patch_size", patch_size) ** 2
-    return round(math.pi / 4 * pixels) if kind == "radial" else COMPONENTS
+    return below_nyquist(patch_size) if kind == "radial" else COMPONENTS
 
 
 def check_whitening(kind: str, components: int, patch_size: int) -> None:

@@ -6,17 +6,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 from pyro_vae.datasets.load import PATCH_SIZE
-from pyro_vae.datasets.whitening import default_components
+from pyro_vae.datasets.whitening import below_nyquist, default_components
 from pyro_vae.errors import InputError
 from pyro_vae.programs import PairConfig
 from pyro_vae.programs.start import STARTS
 
 STARTED_FROM_DATA = ("td", "sparse")
-# A low-pass at the Nyquist frequency leaves pi / 4 of the dimensions of a patch, 314 of 400. The
-# preset's encoder of 500 hidden units carries 250 sources, two units each.
+# The preset's encoder of 500 hidden units carries 250 sources, two units each.
 MOST_COMPONENTS = 250
 STARTING_ROWS = 20_000  # enough for the sources of 250 components
 NUM_TRAIN = 10_000  # where weights are random
@@ -43,7 +41,7 @@ def patch_defaults(init: str, whiten: str | None, patch_size: int | None) -> dic
     starting = init == "data"
     components = default_components(whiten, size)
     if starting and whiten in ("zca", "pca"):
-        components = min(MOST_COMPONENTS, round(math.pi / 4 * size**2))
+        components = min(MOST_COMPONENTS, below_nyquist(size))
     return {
         "patch_size": size,
         "components": components,

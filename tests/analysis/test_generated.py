@@ -16,7 +16,7 @@ from pyro_vae.evaluation.filters.decoder_filters import decoder_filters
 from pyro_vae.programs import HierarchicalVAE
 from pyro_vae.programs.likelihoods import FixedNoiseGaussian
 from pyro_vae.programs.priors import StandardPrior
-from tests.conftest import tiny_pair
+from tests.conftest import small_patches, tiny_pair
 
 SLOPES = torch.tensor([[0.5, 0.0], [-0.25, 0.0], [0.0, 0.1], [0.0, 0.0]])  # of log scale, by unit
 
@@ -35,18 +35,6 @@ class Scales(nn.Module):
 def model():
     torch.manual_seed(1)
     return HierarchicalVAE(StandardPrior(2), [Scales()], FixedNoiseGaussian(4, (), 36))
-
-
-def natural(whiten="zca"):
-    return pyro_vae.load_dataset(
-        "natural",
-        patch_size=6,
-        whiten=whiten,
-        components=9,
-        num_train=60,
-        num_valid=10,
-        num_test=50,
-    )
 
 
 def sheet(ax):
@@ -83,9 +71,9 @@ def test_models_without_an_active_z2_are_told_of(model):
     with pytest.raises(InputError, match="one level"):
         traverse_z2(flat, [0])
     with pytest.raises(InputError, match="one level"):
-        generated.textures(flat, natural(), None)
+        generated.textures(flat, small_patches(), None)
     with pytest.raises(InputError, match="no unit of z2 is active"):
-        generated.textures(model, natural(), np.array([0.001, 0.0]))
+        generated.textures(model, small_patches(), np.array([0.001, 0.0]))
 
 
 def test_families():
@@ -119,7 +107,7 @@ def test_families_stand_in_groups_with_their_factors():
 
 @pytest.mark.parametrize("whiten", ["zca", "radial"])
 def test_samples_and_data_share_one_scale_in_both_units(model, whiten):
-    data = natural(whiten)
+    data = small_patches(whiten)
     figure = generated.samples(model, data)
     names = [ax.get_title() for ax in figure.axes]
     assert [name.splitlines()[0] for name in names] == [
@@ -149,11 +137,13 @@ def test_samples_of_rows_that_have_one_unit_only(model):
 
 def test_the_figures_of_z2(model):
     activity = np.array([0.02, 0.9])
-    figure = generated.textures(model, natural(), activity)
+    figure = generated.textures(model, small_patches(), activity)
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert [name.split("\n")[0] for name in names] == ["z2[1]", "z2[0]"]  # most active first
     assert "whitened units" in figure.axes[0].get_title()
-    figure = generated.families(model, natural(), activity, np.array([True, True, False, True]))
+    figure = generated.families(
+        model, small_patches(), activity, np.array([True, True, False, True])
+    )
     # Unit 1 of z2 changes unit 2 of z1 alone, which is not above the gap; unit 0 changes 0 and 1.
     factors = [text.get_text() for text in figure.axes[0].texts]
     assert factors == [f"× {np.exp(3):.2g}", f"÷ {np.exp(1.5):.2g}"]

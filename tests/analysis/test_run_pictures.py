@@ -22,7 +22,7 @@ from pyro_vae.runs import RunDirectory, load_run
 from pyro_vae.runs.judging import filters_of
 from pyro_vae.runs.reading import reading
 from pyro_vae.runs.summary import Summary
-from tests.conftest import run_fit, tiny_pair
+from tests.conftest import run_fit, small_patches, tiny_pair
 
 
 @pytest.fixture
@@ -77,28 +77,16 @@ def test_effects_of_a_bernoulli_decoder_are_differences_of_probabilities():
     assert effects.abs().max() <= 1
 
 
-def patches(whiten):
-    return pyro_vae.load_dataset(
-        "natural",
-        patch_size=6,
-        whiten=whiten,
-        components=9,
-        num_train=60,
-        num_valid=10,
-        num_test=10,
-    )
-
-
 @pytest.mark.parametrize("whiten", ["zca", "none"])
 def test_rows_that_are_pixels_become_images_unchanged(whiten):
-    data = patches(whiten)
+    data = small_patches(whiten, 10)
     images = as_images(data.test.numpy(), data)
     assert images.shape == (10, 6, 6)
     np.testing.assert_array_equal(images.reshape(10, 36), data.test.numpy())
 
 
 def test_coefficients_of_pca_become_the_whitened_pixels():
-    coefficients, pixels = patches("pca"), patches("zca")
+    coefficients, pixels = small_patches("pca", 10), small_patches("zca", 10)
     assert coefficients.test.shape == (10, 9)
     images = as_images(coefficients.test.numpy(), coefficients)
     assert images.shape == (10, 6, 6)

@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from torch import nn
 
 import pyro_vae
 from pyro_vae.evaluation import evaluate, log_likelihood
 from pyro_vae.weights import replayed
 from pyro_vae.weights.passes import count_runs, passes
 from pyro_vae.weights.replayed import WeightRuns
-from tests.conftest import tiny_pair
+from tests.conftest import Foreign, tiny_pair
 
 X = torch.randn(7, 6, generator=torch.Generator().manual_seed(0))
 
@@ -71,15 +70,6 @@ def test_draws_differ_from_run_to_run_and_rows_are_an_input(calls):
     assert not torch.equal(first.log_w, again.log_w)
     assert (first.log_w.mean() - other.log_w.mean()).abs() > 0.1
     assert torch.equal(mine, expected)
-
-
-class Foreign(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x):
-        return self.model(x)
 
 
 def test_foreign_programs_and_few_runs_are_not_recorded(calls, monkeypatch):

@@ -21,7 +21,7 @@ from pyro_vae.training.bfloat16 import (
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.probe import choose
 from pyro_vae.weights import bounds
-from tests.conftest import tiny_pair
+from tests.conftest import Foreign, tiny_pair
 
 X = torch.randn(50, 6, generator=torch.Generator().manual_seed(2))
 DATA = torch.randn(26, 6, generator=torch.Generator().manual_seed(1))
@@ -166,15 +166,6 @@ def test_the_two_precisions_are_really_timed(machine, monkeypatch):
     assert (first, second) == ("bf16", "float32")
     off = (rounded.gradient - exact.gradient).norm() / exact.gradient.norm()
     assert 1e-4 < off < 0.1  # the same noise, products of another precision
-
-
-class Foreign(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x):
-        return self.model(x)
 
 
 def with_a_plain_layer(pair):

@@ -17,6 +17,7 @@ from torch import nn
 from pyro_vae import objectives
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import activity
+from tests.conftest import keep_every_particle
 from tests.statistics import double_precision
 
 D, K, ROWS = 3, 6, 4
@@ -246,12 +247,7 @@ def test_flows_are_not_thinned():
 @pytest.mark.parametrize("loss", [objectives.IWAE, objectives.DReG])
 def test_thinning_runs_late_priors_again(loss, prior, monkeypatch):
     """With every particle kept, thinning has the gradient of no thinning."""
-
-    def keep_all(weights, number):
-        index = torch.arange(number)[:, None].expand_as(weights)
-        return objectives.thinning.Kept(index, torch.ones_like(weights), torch.ones_like(weights))
-
-    monkeypatch.setattr(objectives.thinning, "keep", keep_all)
+    keep_every_particle(monkeypatch)
     found = []
     for thin in (None, K):
         model, guide, x = pair("none", prior)

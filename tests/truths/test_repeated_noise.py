@@ -12,6 +12,7 @@ from torch import nn
 
 from pyro_vae import objectives
 from pyro_vae.errors import InputError
+from tests.conftest import keep_every_particle
 from tests.statistics import double_precision
 
 K, ROWS = 5, 4
@@ -174,12 +175,7 @@ def test_every_run_of_a_step_has_the_noise_of_the_first(name, noise):
 @pytest.mark.parametrize("loss", [objectives.IWAE, objectives.DReG, objectives.STL])
 def test_kept_particles_meet_the_noise_that_all_of_them_met(loss, noise, monkeypatch):
     """With every particle kept, thinning has the gradient of no thinning."""
-
-    def keep_all(weights, number):
-        index = torch.arange(number)[:, None].expand_as(weights)
-        return objectives.thinning.Kept(index, torch.ones_like(weights), torch.ones_like(weights))
-
-    monkeypatch.setattr(objectives.thinning, "keep", keep_all)
+    keep_every_particle(monkeypatch)
     found = []
     for thin in (None, K):
         model, guide, x = pair(noise)
