@@ -9,7 +9,7 @@ import torch
 from pyro_vae.errors import InputError
 from pyro_vae.programs import LocScale, PairConfig
 from pyro_vae.programs.guides import Guide
-from pyro_vae.programs.start import STARTS, DataStart, from_data, ica
+from pyro_vae.programs.start import STARTS, DataStart, from_data, rotation
 
 PIXELS = 9
 WIDE = ("encoders=20/10", "feedback=5", "priors=12")
@@ -83,7 +83,8 @@ def test_few_rows_and_constant_pixels_are_told_of(rows):
 
 
 def test_an_ica_that_does_not_settle_is_told_of(rows, monkeypatch):
-    monkeypatch.setattr(ica, "MAX_ITERATIONS", 1)
+    monkeypatch.setattr(rotation, "STEPS", 1)
+    monkeypatch.setattr(rotation, "WHOLE_STEPS", 1)
     assert any("ICA had not settled" in line for line in notices(rows))
 
 

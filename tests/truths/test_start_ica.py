@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pyro_vae.errors import InputError
-from pyro_vae.programs.start import ica
+from pyro_vae.programs.start import ica, rotation
 from pyro_vae.programs.start.ica import Sources, independent_components, worth_modelling
 
 SOURCES, PIXELS, ROWS = 6, 9, 4_000
@@ -22,6 +22,10 @@ def laplace(rng, shape):
     return rng.laplace(size=shape) / np.sqrt(2)
 
 
+def uniform(rng, shape):
+    return rng.uniform(-np.sqrt(3), np.sqrt(3), size=shape)
+
+
 def normal(rng, shape):
     return rng.normal(size=shape)
 
@@ -36,8 +40,9 @@ def agreement(found, columns):
     return cosines.max(axis=1), best
 
 
-def test_planted_laplace_sources_are_recovered_up_to_order_and_sign():
-    rows, columns, centre = planted(laplace)
+@pytest.mark.parametrize("draw", [laplace, uniform])  # more and less peaked than a normal source
+def test_planted_sources_are_recovered_up_to_order_and_sign(draw):
+    rows, columns, centre = planted(draw)
     found = independent_components(rows)
     assert found.columns.shape == (PIXELS, SOURCES)  # the rank of the rows, not their width
     cosine, best = agreement(found.columns, columns)
@@ -74,6 +79,25 @@ def test_the_same_seed_gives_the_same_bits_and_another_the_same_sources():
     np.testing.assert_allclose(other.columns[:, order], first.columns, atol=0.05)  # signs too
 
 
+@pytest.mark.parametrize("draw", [laplace, uniform])
+def test_the_rotation_is_a_fixed_point_of_all_rows(draw):
+    """At independent sources s_i E[f(y_i) y_j] is symmetric: the gradient vanishes."""
+    white = draw(np.random.default_rng(0), (ROWS, SOURCES))
+    white = (white - white.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(white.T))).T
+    turn, settled = rotation.independent_rotation(white, seed=1)
+    np.testing.assert_allclose(turn @ turn.T, np.eye(SOURCES), atol=1e-12)
+
+    def largest_gradient(rotation):
+        sources = white @ rotation.T
+        products = np.tanh(sources).T @ sources / ROWS
+        return np.abs(products - products.T).max()
+
+    assert settled
+    assert largest_gradient(turn) < 1e-4
+    elsewhere = np.linalg.qr(np.random.default_rng(2).normal(size=turn.shape))[0]
+    assert largest_gradient(elsewhere) > 1e-2
+
+
 def test_of_many_rows_some_are_looked_at(monkeypatch):
     rows, columns, _ = planted(laplace)
     monkeypatch.setattr(ica, "MAX_ROWS", 1_500)
@@ -108,7 +132,8 @@ def test_what_a_unit_is_worth():
 
 
 def test_iterations_that_end_too_early_are_told_of(monkeypatch):
-    monkeypatch.setattr(ica, "MAX_ITERATIONS", 1)
+    monkeypatch.setattr(rotation, "STEPS", 1)
+    monkeypatch.setattr(rotation, "WHOLE_STEPS", 1)
     rows, _, _ = planted(laplace)
     found = independent_components(rows)
     assert not found.converged

@@ -9,22 +9,18 @@ https://doi.org/10.1016/S0893-6080(00)00026-5).
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from pyro_vae.datasets.moments import covariance
 from pyro_vae.errors import InputError, check_count
+from pyro_vae.programs.start.rotation import independent_rotation
 
 # Directions of less than this share of the largest variance are rounding: rows are float32, and
 # what a low-pass cut removed comes back with some 1e-13 of it.
 RANK_TOLERANCE = 1e-9
-MAX_ROWS = 20_000  # that the rotation is found from, drawn at random
-# Of 1 - |cosine| between a source's weights before and after an iteration: the iterations end where
-# all sources are below the first, and the rotation has settled where nine in ten are below the
-# second. A few sources next to normal go round for long.
-MAX_ITERATIONS, TOLERANCE, SETTLED = 100, 1e-4, 1e-3
+MAX_ROWS = 30_000  # that the rotation is found from, drawn at random
 # Of a standard normal u: E[log cosh u], and half the inverse of the variance that log cosh u has
 # beside its projection on 1, u and u^2.
 _NORMAL_LOG_COSH, _SCALE = 0.374567, 79.0156
@@ -49,21 +45,21 @@ class Sources:
 
 
 def independent_components(rows: np.ndarray, *, seed: int = 0) -> Sources:
-    """All sources of rows (N, D): FastICA in the space that the rows span.
+    """All sources of rows (N, D), in the space that the rows span.
 
     With principal directions V (D, r) and standard deviations d, rows are whitened,
     z = V' (x - centre) / d, and the rotation W of y = W z maximises the negentropies
 
         J(y_i) = 79.02 ( E[log cosh y_i] - E[log cosh u] )^2,  u standard normal
 
-    all together (Hyvarinen and Oja 2000, sections 4.3 and 6), from a random orthogonal W in
-    float64. The columns are V diag(d) W'. The order of the sources does not depend on the start
-    where the rotation is unique, and neither do their signs.
+    all together (Hyvarinen and Oja 2000, section 4.3), see :func:`~.rotation.independent_rotation`.
+    The columns are V diag(d) W'. The order of the sources does not depend on the start where the
+    rotation is unique, and neither do their signs.
 
     Args:
         rows: (N, D), at least two.
         seed: of the start, and of the rows that the rotation is found from, where there are more
-            than 20,000.
+            than 30,000.
 
     Raises:
         InputError: the rows are no table of numbers, or do not vary.
@@ -81,11 +77,12 @@ def independent_components(rows: np.ndarray, *, seed: int = 0) -> Sources:
     used = rows
     if len(rows) > MAX_ROWS:
         used = rows[rng.choice(len(rows), MAX_ROWS, replace=False)]
-    rotation, converged = _rotation((used - centre) @ (directions / deviations), rng)
+    white = (used - centre) @ (directions / deviations)
+    rotation, converged = independent_rotation(white, seed=seed)
     columns = (directions * deviations) @ rotation.T
     largest = np.take_along_axis(columns, np.abs(columns).argmax(axis=0)[None], axis=0)
     columns, rotation = columns * np.sign(largest), rotation * np.sign(largest).T
-    negentropy = _negentropy((used - centre) @ (directions / deviations) @ rotation.T)
+    negentropy = _negentropy(white @ rotation.T)
     return Sources(columns, centre, negentropy, converged)
 
 
@@ -99,30 +96,6 @@ def worth_modelling(sources: Sources, noise: float) -> np.ndarray:
     """
     energy = np.square(sources.columns).sum(axis=0) / noise**2
     return (energy - np.log1p(energy)) / 2 + sources.negentropy
-
-
-def _rotation(white: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
-    """The orthogonal (r, r) that turns white rows (N, r) into sources, and whether it settled."""
-    from sklearn.decomposition import FastICA
-    from sklearn.exceptions import ConvergenceWarning
-
-    def orthogonal(start: np.ndarray, iterations: int) -> np.ndarray:
-        found = FastICA(
-            whiten=False, fun="logcosh", w_init=start, max_iter=iterations, tol=TOLERANCE
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            found.fit(white)
-        # A subset of the rows is white up to sampling only: the nearest orthogonal matrix.
-        left, _, right = np.linalg.svd(found.components_)
-        return left @ right
-
-    size = white.shape[1]
-    start, triangle = np.linalg.qr(rng.standard_normal((size, size)))
-    start *= np.sign(np.diag(triangle))  # uniform over the orthogonal matrices
-    rotation = orthogonal(start, MAX_ITERATIONS)
-    moved = 1 - np.abs((orthogonal(rotation, 1) * rotation).sum(axis=1))
-    return rotation, bool(np.quantile(moved, 0.9) < SETTLED)
 
 
 def _negentropy(sources: np.ndarray) -> np.ndarray:
