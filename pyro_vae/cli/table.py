@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pyro_vae.runs import Summary
 from pyro_vae.runs.reading import reading
+from pyro_vae.runs.summary import LevelActivity
 
 _LABELS = {
     "elbo": "ELBO",
@@ -23,10 +24,9 @@ def print_table(summary: Summary) -> None:
     chosen = summary.settings
     print_estimates(summary.test, chosen.test_data, chosen.particles, chosen.bound_particles)
     for name, level in summary.active_units.items():
-        gap = "no clear gap" if level.above_gap is None else f"{level.above_gap} above a clear gap"
         print(
             f"active units of {name}: {level.active} of {level.units} (PCA {level.pca_active}; "
-            f"{gap})"
+            f"{_gap(level)})"
         )
     if summary.filters is not None:
         counts = summary.filters
@@ -37,6 +37,15 @@ def print_table(summary: Summary) -> None:
     sentence = reading(summary)
     if sentence:
         print(sentence)
+
+
+def _gap(level: LevelActivity) -> str:
+    if level.above_gap is None:
+        return "no clear gap"
+    told = f"{level.above_gap} above a clear gap"
+    if level.gap_low is None:  # of a version that did not keep it
+        return told
+    return f"{told}, from {level.gap_low:.2g} to {level.gap_high:.2g}"
 
 
 def print_estimates(

@@ -11,7 +11,8 @@ from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD
 
 FLOOR = 1e-4  # activities below are counted as equal: an sd over the data of 0.01, mostly noise
 NEAR = 3.0  # factor within which an activity is close to the threshold
-CLEAR = 3.0  # ratio of neighbours from which a gap can be clear
+CLEAR = 3.0  # ratio of neighbours from which a gap around the threshold can be clear
+CLEAR_ABOVE = 10.0  # the same, of a gap that lies above the threshold
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class ActivityGap:
         second_ratio: the second largest ratio, of two units NaN.
         above_gap: units on its upper side. near_threshold: units within a factor of 3 of it.
         threshold_in_gap: whether the threshold lies between the gap's ends.
+        active_above: whether it lies there or below, so that all above the gap are active.
     """
 
     units: int
@@ -36,15 +38,20 @@ class ActivityGap:
     above_gap: int
     near_threshold: int
     threshold_in_gap: bool
+    active_above: bool
 
     @property
     def clear(self) -> bool:
-        """Whether two groups stand apart: the threshold lies in the gap, which is wide.
+        """Whether two groups stand apart: a wide gap, with all active units above it, or some.
 
-        Wide is a ratio of 3 or more, and twice the second largest ratio or more.
+        Wide is twice the second largest ratio or more, and a ratio of 3 or more where the threshold
+        lies in the gap. Of a gap above the threshold it is 10: noisy gradients, as those of
+        importance-weighted bounds, leave units that carry nothing with activities of 0.01 to 0.03,
+        so that the threshold calls all units active.
         """
         runner_up = 1.0 if np.isnan(self.second_ratio) else self.second_ratio
-        return self.threshold_in_gap and self.gap_ratio >= max(CLEAR, 2 * runner_up)
+        wide = CLEAR if self.threshold_in_gap else CLEAR_ABOVE
+        return self.active_above and self.gap_ratio >= max(wide, 2 * runner_up)
 
 
 def activity_gap(
@@ -55,7 +62,7 @@ def activity_gap(
     Activities are sorted and those below ``floor`` count as ``floor``. The gap is the largest ratio
     of neighbours; it lies between ``gap_low`` and ``gap_high``. A gap is found in any list, so the
     second largest ratio is returned beside it: two groups stand apart where the first is far above
-    the second and the threshold lies within the gap.
+    the second and its upper side is active, see :attr:`ActivityGap.clear`.
 
     Args:
         activities: (U,), noise removed; entries at or below 0 are noise around none.
@@ -78,6 +85,7 @@ def activity_gap(
         above_gap=int((values >= high).sum()),
         near_threshold=int(close.sum()),
         threshold_in_gap=bool(low <= threshold < high),
+        active_above=bool(threshold < high),
     )
 
 
@@ -86,11 +94,15 @@ def above_gap(activities: np.ndarray) -> np.ndarray:
     return np.asarray(activities, float) >= activity_gap(activities).gap_high
 
 
+def clear_gap(activities: np.ndarray) -> ActivityGap | None:
+    """The gap of activities (U,), where it is clear; None where it is not, or U < 2."""
+    gap = activity_gap(activities) if len(activities) > 1 else None
+    return gap if gap is not None and gap.clear else None
+
+
 def above_clear_gap(activities: np.ndarray) -> np.ndarray | None:
     """Which units (U,) are above the gap, where it is clear; None where it is not, or U < 2."""
-    if len(activities) < 2 or not activity_gap(activities).clear:
-        return None
-    return above_gap(activities)
+    return None if clear_gap(activities) is None else above_gap(activities)
 
 
 def largest_gap(values: np.ndarray, floor: float, what: str) -> tuple[float, float, float, float]:

@@ -136,7 +136,7 @@ def _judged(trained: Trained, start: Start | None, hooks: Hooks) -> Summary:
         hooks.progress,
     )
     trained.directory.write_posterior(judged.posterior)
-    summary = dataclasses.replace(judged.summary(RunSummary.of(trained.fitted)), start=start)
+    summary = judged.summary(RunSummary.of(trained.fitted), start)
     hooks.on_finish(
         Finished(
             **vars(trained),

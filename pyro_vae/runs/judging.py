@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,13 @@ from pyro_vae.evaluation.activity import (
     pca_active_units,
     posterior_means,
 )
-from pyro_vae.evaluation.activity_gap import above_clear_gap
+from pyro_vae.evaluation.activity_gap import clear_gap
+from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.export import to_inference_data
 from pyro_vae.objectives import num_proposals
 from pyro_vae.programs import Guide, HierarchicalVAE
 from pyro_vae.runs.config import RunConfig
-from pyro_vae.runs.summary import Judged, LevelActivity, RunSummary, Summary
+from pyro_vae.runs.summary import Judged, LevelActivity, RunSummary, Start, Summary
 from pyro_vae.torch_state import own_generators
 
 if TYPE_CHECKING:
@@ -51,10 +53,17 @@ class Judgement:
     settings: Judged
     filters: DecoderFilters | str
 
-    def summary(self, run: RunSummary) -> Summary:
+    def elbo_gain(self, start: Start) -> Mean | None:
+        """What training added to the ELBO; None where the start was judged on other data."""
+        before, after = np.array(start.elbo_of_data, float), self.estimates.elbo
+        return mean_and_error(after - before) if before.shape == after.shape else None
+
+    def summary(self, run: RunSummary, start: Start | None = None) -> Summary:
         """The content of ``summary.json``."""
         filters = self.filters
         return Summary(
+            start=start,
+            elbo_gain=None if start is None else self.elbo_gain(start),
             filters=None if isinstance(filters, str) else filters.counts(),
             filters_missing=filters if isinstance(filters, str) else None,
             test=self.estimates.summary(),
@@ -67,19 +76,21 @@ class Judgement:
 
 def activity_of(means: Mapping[str, PosteriorMeans]) -> dict[str, LevelActivity]:
     """Active units of every level, as ``summary.json`` has them."""
-    return {
-        name: LevelActivity(
-            active=int(active_units(level).sum()),
-            pca_active=pca_active_units(level),
-            units=level.mean.shape[1],
-            above_gap=_count(above_clear_gap(level.activity.cpu().numpy())),
-        )
-        for name, level in sorted(means.items())
-    }
+    return {name: _level_activity(level) for name, level in sorted(means.items())}
 
 
-def _count(chosen: np.ndarray | None) -> int | None:
-    return None if chosen is None else int(chosen.sum())
+def _level_activity(level: PosteriorMeans) -> LevelActivity:
+    found = LevelActivity(
+        active=int(active_units(level).sum()),
+        pca_active=pca_active_units(level),
+        units=level.mean.shape[1],
+    )
+    gap = clear_gap(level.activity.cpu().numpy())
+    if gap is None:
+        return found
+    return dataclasses.replace(
+        found, above_gap=gap.above_gap, gap_low=gap.gap_low, gap_high=gap.gap_high
+    )
 
 
 def filters_of(

@@ -53,7 +53,7 @@ def judge_start(
             num_particles=particles,
             bound_particles=num_particles,
             khat=False,
-        ).summary()
+        )
         means = posterior_means(guide, test[:ACTIVITY_DATA], num_samples=SAMPLES)
         # Random columns are the noise that a trained run's filters are compared with anyway.
         random = config.pair.init == "random"
@@ -61,7 +61,8 @@ def judge_start(
     return Start(
         init=config.pair.init,
         notices=tuple(notices),
-        test={name: row for name, row in found.items() if name.startswith(_ESTIMATES)},
+        elbo_of_data=tuple(found.elbo.tolist()),
+        test={name: row for name, row in found.summary().items() if name.startswith(_ESTIMATES)},
         active_units=activity_of(means),
         particles=particles,
         filters=None if filters is None or isinstance(filters, str) else filters.counts(),

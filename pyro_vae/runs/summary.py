@@ -19,6 +19,10 @@ def read_mean(entries: Mapping[str, float | None]) -> Mean:
     return Mean(**{n: math.nan if value is None else value for n, value in entries.items()})
 
 
+def _without_monte_carlo_error(entries: Mapping[str, float | None]) -> Mean:
+    return dataclasses.replace(read_mean(entries), monte_carlo_error=None)
+
+
 @dataclass(frozen=True)
 class LevelActivity:
     """Active units of one level: by unit, by principal direction, and how many there are.
@@ -26,12 +30,15 @@ class LevelActivity:
     Attributes:
         above_gap: units above the gap of activity, where it is clear; None where it is not (see
             :class:`pyro_vae.evaluation.activity_gap.ActivityGap`), or was not looked for.
+        gap_low, gap_high: the ends of that gap, activities; None likewise.
     """
 
     active: int
     pca_active: int
     units: int
     above_gap: int | None = None
+    gap_low: float | None = None
+    gap_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class Start:
     Attributes:
         init: what it started from, one of ``pyro_vae.programs.start.STARTS``.
         notices: what the start did instead where something did not fit, a line each.
+        elbo_of_data: of each test datum, nats, in their order.
         test: as in :class:`Summary`; empty where whoever trained judges runs in another way.
         active_units: level -> its active units.
         particles: of the estimates.
@@ -95,6 +103,7 @@ class Start:
     active_units: Mapping[str, LevelActivity] = field(default_factory=dict)
     particles: int | None = None
     filters: FilterCounts | None = None
+    elbo_of_data: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Start:
@@ -103,7 +112,8 @@ class Start:
         filters = rest.pop("filters", None)
         rest["filters"] = None if filters is None else FilterCounts(**filters)
         units = {name: LevelActivity(**one) for name, one in rest.pop("active_units", {}).items()}
-        return cls(active_units=units, notices=tuple(rest.pop("notices", ())), **rest)
+        listed = {name: tuple(rest.pop(name, ())) for name in ("notices", "elbo_of_data")}
+        return cls(active_units=units, **listed, **rest)
 
     def estimate(self, name: str) -> Mean:
         """An estimate on the test data by its name; KeyError where it was not made."""
@@ -121,6 +131,8 @@ class Summary:
         settings: how much was judged.
         run: how training ended.
         start: the pair before its first step; None for runs of versions that did not look.
+        elbo_gain: ELBO of the trained pair less that of the start, its standard error over the same
+            test data; None where the start was not judged on them.
         filters: of the decoder, by class; None where they are not counted.
         filters_missing: why they are not.
         extra: further entries of the file, of whoever judged the run.
@@ -132,6 +144,7 @@ class Summary:
     settings: Judged
     run: RunSummary
     start: Start | None = None
+    elbo_gain: Mean | None = None
     filters: FilterCounts | None = None
     filters_missing: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -160,6 +173,8 @@ class Summary:
             test, warning = rest.pop("test"), rest.pop("warning", None)
             start = rest.pop("start", None)
             made |= {"start": None if start is None else Start.of(start)}
+            gain = rest.pop("elbo_gain", None)
+            made |= {"elbo_gain": None if gain is None else _without_monte_carlo_error(gain)}
             filters = rest.pop("filters", None)
             made |= {"filters": None if filters is None else FilterCounts(**filters)}
             made |= {"filters_missing": rest.pop("filters_missing", None)}

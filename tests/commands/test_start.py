@@ -1,6 +1,7 @@
 """What a run keeps of its start, and when it is made: once, by one process, never on a resume."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -44,6 +45,12 @@ def test_the_summary_holds_the_start_alone(unbroken):
     assert abs(alone["mean"] - before) < 8 * alone["standard_error"] + 1
     assert alone != content["test"]["elbo"]
     assert json.loads(unbroken.config.read_text())["start"] == content["start"]
+    # The gain is paired over the test data: its error is below that of a difference of two means.
+    gain = content["elbo_gain"]
+    after = content["test"]["elbo"]
+    assert gain["mean"] == pytest.approx(after["mean"] - alone["mean"], rel=1e-4, abs=1e-3)
+    apart = math.hypot(alone["standard_error"], after["standard_error"])
+    assert 0 < gain["standard_error"] < apart
 
 
 def test_a_random_start_is_judged_too_and_an_older_summary_has_none(finished_run):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.statistics import Mean
 from pyro_vae.runs.reading import reading
 from pyro_vae.runs.summary import FilterCounts, Judged, LevelActivity, RunSummary, Start, Summary
 
@@ -35,7 +36,8 @@ def summary_with(filters=NOISE, z1=(449, None), z2=4, start=None, **settings):
     )
 
 
-DATA = Start("data", (), estimate(-450.5), filters=ICA)
+DATA = Start("data", (), estimate(-450.5), filters=ICA, elbo_of_data=(-450.0, -451.0))
+FEW = dataclasses.replace(DATA, filters=dataclasses.replace(ICA, localised=120))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,12 @@ DATA = Start("data", (), estimate(-450.5), filters=ICA)
             "The filters come from the start (ICA of the training rows), not from training: 240 "
             "localised at the start, 250 after training; training changed the ELBO by +150.5 nats; "
             "z2 uses 20 of its 20 units.",
+        ),
+        (
+            summary_with(LEARNED, (314, 314), 20, FEW, elbo_gain=Mean(150.5, 2.25)),
+            "Filters were started by ICA of the training rows and trained: 120 localised at the "
+            "start, 250 after training; training changed the ELBO by +150.5 ± 2.2 nats; z2 uses 20 "
+            "of its 20 units.",
         ),
         (
             summary_with(LEARNED, (314, 314), 1, Start("random", (), estimate(-900.0))),
@@ -86,14 +94,16 @@ def test_units_that_all_have_a_filter_want_no_gap():
     assert "gap" in reading(summary_with(NOISE, (450, None)))
 
 
-@pytest.mark.parametrize("summary", [summary_with(LEARNED, start=DATA), summary_with(None)])
+@pytest.mark.parametrize(
+    "summary", [summary_with(start=DATA, elbo_gain=Mean(1, 0.1)), summary_with(None)]
+)
 def test_summaries_survive_the_file(summary):
     content = json.loads(json.dumps(summary.entries()))
     assert Summary.of(content, "summary.json") == dataclasses.replace(
         summary,
         start=None if summary.start is None else dataclasses.replace(DATA, notices=()),
     )
-    for name in ("filters", "filters_missing", "start"):
+    for name in ("filters", "filters_missing", "start", "elbo_gain"):
         content.pop(name)  # as versions before did
     assert Summary.of(content, "summary.json").filters is None
 

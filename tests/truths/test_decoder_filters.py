@@ -107,9 +107,13 @@ def test_noise_fills_the_space_of_the_data_and_nothing_else():
     [
         ([0.5, 0.4, 1e-5], True),
         ([0.5, 0.4, 0.004], True),
-        ([0.5, 0.4, 0.3], False),  # the threshold is not in the gap
+        ([0.5, 0.4, 0.3], False),  # the threshold is not in the gap, which is narrow
+        ([0.5, 0.4, 0.06, 0.05], False),  # wide enough around the threshold only
+        ([0.5, 0.4, 0.02, 0.015], True),
+        ([0.5, 0.4, 0.02, 0.001], False),
+        ([0.005, 0.004, 0.0002], False),  # no active unit
         ([0.03, 0.02, 0.009], False),  # hardly a gap
-        ([0.5, 0.02, 0.003, 0.0005], False),  # the gap above is as wide
+        ([0.5, 0.02, 0.003, 0.0005], True),  # active by the threshold, and apart from the first
         ([0.5, 1e-6], True),
     ],
 )
@@ -118,7 +122,7 @@ def test_clear_gaps(activities, clear):
     above = above_clear_gap(np.array(activities))
     assert (above is not None) == clear
     if clear:
-        assert above.tolist() == [value > 0.01 for value in activities]
+        assert above.tolist() == [value > 0.03 for value in activities]
 
 
 def test_one_unit_has_no_gap():
