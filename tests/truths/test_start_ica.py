@@ -79,9 +79,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_the_same_sources():
     np.testing.assert_allclose(other.columns[:, order], first.columns, atol=0.05)  # signs too
 
 
+@pytest.mark.parametrize("whole_steps", [1, rotation.WHOLE_STEPS])
 @pytest.mark.parametrize("draw", [laplace, uniform])
-def test_the_rotation_is_a_fixed_point_of_all_rows(draw):
-    """At independent sources s_i E[f(y_i) y_j] is symmetric: the gradient vanishes."""
+def test_the_rotation_is_a_fixed_point_of_all_rows(draw, whole_steps, monkeypatch):
+    """At independent sources s_i E[f(y_i) y_j] is symmetric: the gradient vanishes.
+
+    One step on all rows does not come there from elsewhere: the batches do.
+    """
+    monkeypatch.setattr(rotation, "WHOLE_STEPS", whole_steps)
     white = draw(np.random.default_rng(0), (ROWS, SOURCES))
     white = (white - white.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(white.T))).T
     turn, settled = rotation.independent_rotation(white, seed=1)
