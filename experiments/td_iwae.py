@@ -27,7 +27,7 @@ if __name__ == "__main__":
 from experiments.campaign.command import Call, Done, add_flags, carry_out
 from experiments.campaign.runner import ending, waiting_for
 from experiments.study.study_campaign import StudyCampaign
-from experiments.study.study_models import MODELS, SEEDS
+from experiments.study.study_models import MODELS, SEEDS, SWEPT
 from pyro_vae.cli.common import Parser, exit_code
 
 PROG = "td_iwae.py"
@@ -43,6 +43,9 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
         epilog=f"""examples:
   {prog} --budget 120 --preset paper --dataset bsds
   {prog} --models vanilla 1 10 --seeds 3 --epochs 20 --num-train 80000
+  {prog} --epochs 20 --seeds 5 --preset paper --dataset bsds --components 314 \\
+      --hidden encoders=640/400,250,100 --init data --recipe minutes-from-data \\
+      --also-from-random --also-lr 1e-4 1e-3
   {prog} --run-dir runs/td-iwae-paper-bsds --resume --models vanilla 1 4 10 50""",
     )
     p.add_argument(
@@ -65,13 +68,29 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
     p.add_argument(
         "--also-from-random",
         action="store_true",
-        help="train seed 0 of every model once more from random weights, the twin that tells what "
-        "a start from the data gave",
+        help="train seed 0 of every model once more from random weights, for as many steps of the "
+        "same recipe: the twin that tells what a start from the data gave. Steps of both cost the "
+        "same; the start itself, some seconds of one core, is extra and not made up for",
+    )
+    p.add_argument(
+        "--also-lr",
+        type=float,
+        nargs="+",
+        metavar="RATE",
+        help=f"train {' and '.join(SWEPT)}, where they are among the models, once more with each "
+        "of these learning rates, all seeds",
     )
     shared = p.add_argument_group("settings of all cells, with the defaults of pyro-vae fit")
     shared.add_argument("--preset", metavar="NAME", help="small or paper")
     shared.add_argument("--init", metavar="NAME", help="random or data: what training starts from")
     shared.add_argument("--recipe", metavar="NAME", help="of pyro-vae fit")
+    shared.add_argument(
+        "--hidden",
+        nargs="+",
+        metavar="[PART=]W,W",
+        help="hidden layers, as encoders=640/400,250,100 (the preset's 500 carry the sources of "
+        "250 components)",
+    )
     shared.add_argument("--dataset", metavar="NAME|FILE", help="natural, bsds, ...")
     shared.add_argument("--batch-size", type=int, metavar="B", help="data of a step")
     shared.add_argument("--lr", type=float, help="Adam's learning rate")

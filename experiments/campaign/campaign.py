@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from experiments.campaign.cell import Cell, Place
-from experiments.campaign.plan import Plan, Request, Selection, read_plan
+from experiments.campaign.plan import Plan, Request, Selection, frozen, read_plan
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.runs import Hooks, RunConfig, new_config
 
@@ -94,7 +94,7 @@ class Campaign(ABC):
         """What the flags ask for."""
         return Request(
             selection=self.selected(flags),
-            shared={name: getattr(flags, name) for name in self.shared},
+            shared={name: frozen(getattr(flags, name)) for name in self.shared},
             seeds=None if flags.seeds is None else check_count("--seeds", flags.seeds),
             epochs=flags.epochs,
             budget_minutes=flags.budget,

@@ -128,8 +128,9 @@ def read_plan(path: Path, selection: type) -> Plan:
     try:
         content = _of_0_4(json.loads(path.read_text(encoding="utf-8")))
         names = [one.name for one in dataclasses.fields(selection)]
-        chosen = {name: _frozen(content.pop(name)) for name in names}
-        plan = Plan(selection=selection(**chosen), **content)
+        chosen = {name: frozen(content.pop(name)) for name in names}
+        shared = {name: frozen(value) for name, value in content.pop("shared").items()}
+        plan = Plan(selection=selection(**chosen), shared=shared, **content)
         _ = plan.cells
         return plan
     except InputError:
@@ -139,16 +140,18 @@ def read_plan(path: Path, selection: type) -> Plan:
 
 
 def _of_0_4(content: dict[str, Any]) -> dict[str, Any]:
-    """Up to 0.4 tables had shared settings beside the others, and studies had one start."""
+    """Up to 0.4 tables had shared settings beside the others, studies one start and one rate."""
     if "table" in content and "shared" not in content:
         names = {"recipe": "recipe", "test_size": "test_size", "particles": "eval_particles"}
         content |= {"shared": {new: content.pop(old) for old, new in names.items()}}
         content |= {"data_dir": None}
     if "models" in content:
-        content = {"from_random": False} | content
-        content["shared"] = {"init": "random", "recipe": None} | content["shared"]
+        content = {"from_random": False, "rates": ()} | content
+        first = {"init": "random", "recipe": None, "hidden": None}
+        content["shared"] = first | content["shared"]
     return content
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
+    """Lists, of JSON and of the command line, as tuples."""
     return tuple(value) if isinstance(value, list) else value

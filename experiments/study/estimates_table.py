@@ -3,88 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from analysis.measures import seeds
 from experiments.campaign.cell import Place
 from experiments.campaign.plan import Plan
+from experiments.study.starts_table import starts
 from experiments.study.study_models import VANILLA
-from pyro_vae.runs import Summary
+from experiments.study.sweep_table import sweep
+from experiments.study.trained import QUANTITIES, Trained, pipes, read_trained
 from pyro_vae.storage import write_text
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
-
-# Columns of the table, as a reader names them; nats per test datum.
-QUANTITIES = {
-    "bound": "L_k at own k",
-    "log_likelihood": "log p(x)",
-    "reconstruction": "reconstruction",
-    "kl_z1": "KL(z1)",
-    "kl_z2": "KL(z2)",
-}
-KHAT = "khat_above_0.7"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One seed of a cell.
-
-    Attributes:
-        summary: of its run, or None until it is finished. version: of pyro_vae, which trained it.
-    """
-
-    place: Place
-    epochs: int
-    summary: Summary | None
-    version: str | None
-
-    @property
-    def annealed(self) -> bool:
-        return "annealing" not in self.place.cell.settings
-
-    @property
-    def khat_share(self) -> float | None:
-        """Share of the data whose k-hat is above the limit; None where particles are too few."""
-        return self.summary.estimate(KHAT).mean if KHAT in self.summary.test else None
-
-    @property
-    def minutes(self) -> float:
-        """Of training, in the call that finished it."""
-        return self.summary.run.training_minutes_of_this_call
-
-    def columns(self) -> dict[str, Any]:
-        """Of ``study.csv``: means over test data, nats; absent until it is done."""
-        cell = self.place.cell
-        row = {
-            "model": cell.label,
-            "seed": self.place.seed,
-            "annealed": self.annealed,
-            "objective": cell.objective,
-            "num_particles": cell.num_particles,
-            "epochs": self.epochs,
-            "status": self.place.status,
-        }
-        if self.summary is None:
-            return row
-        for name in QUANTITIES:
-            found = self.summary.estimate(name)
-            row |= {name: found.mean, f"{name}_error_over_data": found.standard_error}
-        for level, units in self.summary.active_units.items():
-            row[f"active_{level}"] = units.active
-        if self.khat_share is not None:
-            row[KHAT] = self.khat_share
-        return row | {"minutes_of_last_call": self.minutes, "version": self.version}
-
-
-def read_trained(plan: Plan, place: Place) -> Trained:
-    """What is known of one seed of a cell."""
-    summary, version = place.read_summary(), None
-    if summary is not None:
-        version = place.directory.read_config().facts.versions.get("pyro_vae")
-    return Trained(place, place.cell.epochs(plan.epochs), summary, version)
 
 
 def write_study(
@@ -103,7 +34,7 @@ def write_study(
 
 def _markdown(found: Sequence[Trained], plan: Plan, facts: Sequence[str]) -> list[str]:
     get = plan.shared.get
-    done = [one for one in found if one.annealed and one.summary is not None]
+    done = [one for one in found if one.main and one.summary is not None]
     lines = [
         f"# TDVAE and TD-IWAE on {Path(get('dataset')).name} ({get('preset')})",
         "",
@@ -117,8 +48,10 @@ def _markdown(found: Sequence[Trained], plan: Plan, facts: Sequence[str]) -> lis
         lines += [*_means(table), "", *_differences(table), ""]
     else:
         lines += ["No model is finished.", ""]
+    lines += [*starts(found), *sweep(found, plan)]
+    lines += ["## How it was made", ""]
     lines += [f"- {fact}" for fact in facts]
-    lines += [_unfinished(one) for one in found if one.summary is None]
+    lines += [f"- {one.name}: {one.place.status}" for one in found if one.summary is None]
     if not all(one.annealed for one in found):
         lines.append("- runs without annealing are in study.csv, for their training curves only")
     shares = [one.khat_share for one in done if one.khat_share is not None]
@@ -139,14 +72,6 @@ def _markdown(found: Sequence[Trained], plan: Plan, facts: Sequence[str]) -> lis
     return lines
 
 
-def _unfinished(one: Trained) -> str:
-    place = one.place
-    return (
-        f"- {place.cell.label}, seed {place.seed}{'' if one.annealed else ', not annealed'}: "
-        f"{place.status}"
-    )
-
-
 def _means(table: pd.DataFrame) -> list[str]:
     counts = table.model.value_counts()
     rows: dict[str, list[str]] = {
@@ -154,7 +79,7 @@ def _means(table: pd.DataFrame) -> list[str]:
     }
     for found in seeds.summary(table, list(QUANTITIES)).itertuples():
         rows.get(found.model).append(seeds.mean_and_spread(found.mean, found.sd, digits=2))
-    return _pipes(["model", "seeds", *QUANTITIES.values()], rows.values())
+    return pipes(["model", "seeds", *QUANTITIES.values()], rows.values())
 
 
 def _differences(table: pd.DataFrame) -> list[str]:
@@ -179,9 +104,5 @@ def _differences(table: pd.DataFrame) -> list[str]:
         f"Differences to {VANILLA}, paired over seeds (models of one seed share their data); "
         "two-sided t-tests, p adjusted over the models of each estimate.",
         "",
-        *_pipes(head, rows),
+        *pipes(head, rows),
     ]
-
-
-def _pipes(head: Sequence[str], rows) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.campaign.campaign import Campaign
-from experiments.campaign.cell import Place
+from experiments.campaign.cell import Cell, Place
 from experiments.campaign.plan import Plan
 from experiments.study.estimates_table import write_study
-from experiments.study.study_models import MODELS, Models, checked_models
+from experiments.study.study_models import MODELS, Models, checked_models, checked_rates
 from pyro_vae.cli import pictures
 from pyro_vae.errors import InputError
-from pyro_vae.runs import Finished, Hooks
+from pyro_vae.runs import Finished, Hooks, RunConfig
 from pyro_vae.training.recipes import named_recipe
 
 MOST_EPOCHS = named_recipe("s0").epochs  # of Vas 2024, whatever the preset
@@ -33,6 +33,7 @@ class StudyCampaign(Campaign):
         "preset",
         "init",
         "recipe",
+        "hidden",
         "dataset",
         "batch_size",
         "lr",
@@ -47,7 +48,10 @@ class StudyCampaign(Campaign):
 
     def selected(self, flags: argparse.Namespace) -> Models:
         return Models(
-            checked_models(flags.models), flags.also_without_annealing, flags.also_from_random
+            checked_models(flags.models),
+            flags.also_without_annealing,
+            flags.also_from_random,
+            checked_rates(flags.also_lr),
         )
 
     def complete(self, asked: Models) -> Models:
@@ -67,6 +71,21 @@ class StudyCampaign(Campaign):
     def most_epochs(self, plan: Plan) -> int:
         return MOST_EPOCHS
 
+    def config(self, plan: Plan, cell: Cell, seed: int) -> RunConfig:
+        """As every campaign; InputError where a swept learning rate has none to be compared with.
+
+        That of the study is trained already, and a recipe with stages has no single one.
+        """
+        rate, of_all = cell.settings.get("lr"), plan.shared.get("lr")
+        if rate is not None and of_all is None:
+            raise InputError(
+                f"--also-lr {rate:g} has no learning rate to be compared with: recipe "
+                f"{plan.shared.get('recipe')} goes through stages; give --lr or another --recipe"
+            )
+        if rate is not None and rate == of_all:
+            raise InputError(f"--also-lr {rate:g} is the learning rate of all models already")
+        return super().config(plan, cell, seed)
+
     def hooks(self, plan: Plan, place: Place) -> Hooks:
         return Hooks(on_finish=_draw)
 
@@ -79,9 +98,7 @@ class StudyCampaign(Campaign):
 
     def facts(self, plan: Plan, places: Sequence[Place]) -> list[str]:
         settings = ", ".join(
-            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in plan.shared.items()
-            if value is not None
+            f"{name} {_word(value)}" for name, value in plan.shared.items() if value is not None
         )
         return [
             f"settings: {settings}; seeds 0 to {plan.seeds - 1}, which choose patches, weights and "
@@ -90,6 +107,12 @@ class StudyCampaign(Campaign):
 
     def write(self, folder: Path, plan: Plan, facts: Sequence[str]) -> tuple[Path, Path]:
         return write_study(folder, plan, plan.places(folder / self.room), facts)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _draw(finished: Finished) -> None:
