@@ -70,7 +70,7 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
         action="store_true",
         help="train seed 0 of every model once more from random weights, for as many steps of the "
         "same recipe: the twin that tells what a start from the data gave. Steps of both cost the "
-        "same; the start itself, some seconds of one core, is extra and not made up for",
+        "same; the start itself, up to half a minute of one core, is extra and not made up for",
     )
     p.add_argument(
         "--also-lr",
@@ -134,7 +134,9 @@ def _report(prog: str, done: Done, extra: list[str], say: Callable[[str], None])
     if elsewhere:
         say(f"no report yet: another process is at {', '.join(elsewhere)}, and builds it")
         return True
-    runs = [str(place.directory.path) for place in done.places if place.finished]
+    # Of other learning rates the table tells what there is to tell.
+    told = [place for place in done.places if place.finished and "lr" not in place.cell.settings]
+    runs = [str(place.directory.path) for place in told]
     if not runs:
         print(f"{prog}: no cell is finished, so there is nothing to report", file=sys.stderr)
         return False

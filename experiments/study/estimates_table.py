@@ -13,7 +13,7 @@ from experiments.campaign.plan import Plan
 from experiments.study.starts_table import starts
 from experiments.study.study_models import VANILLA
 from experiments.study.sweep_table import sweep
-from experiments.study.trained import QUANTITIES, Trained, pipes, read_trained
+from experiments.study.trained import ALWAYS, QUANTITIES, Trained, pipes, read_trained
 from pyro_vae.storage import write_text
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
 
@@ -25,7 +25,7 @@ def write_study(
     found = [read_trained(plan, place) for place in places]
     rows = [one.columns() for one in found]
     names = dict.fromkeys(name for row in rows for name in row)
-    table = pd.DataFrame(rows).reindex(columns=list(names | dict.fromkeys(QUANTITIES)))
+    table = pd.DataFrame(rows).reindex(columns=list(names | dict.fromkeys(ALWAYS)))
     markdown, comma = folder / "study.md", folder / "study.csv"
     write_text(comma, table.to_csv(index=False, lineterminator="\n"))
     write_text(markdown, "\n".join(_markdown(found, plan, facts)) + "\n")

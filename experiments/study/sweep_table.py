@@ -45,7 +45,7 @@ def sweep(found: Sequence[Trained], plan: Plan) -> list[str]:
         "## Learning rates",
         "",
         "Mean ± standard deviation over seeds; the other tables are at "
-        f"{written(plan.shared['lr'])}. Each model has the same {len(rates)} rates, and its best is "
+        f"{written(plan.shared['lr'])}. Each model has the same {len(rates)} rates, its best "
         "in bold: chosen on the test data that it is judged on, among rates of which all "
         f"{plan.seeds} seeds are finished.",
         "",

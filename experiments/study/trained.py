@@ -27,6 +27,8 @@ KHAT = "khat_above_0.7"
 # Of a trained pair, and after ``START`` of the pair before its first step.
 FILTERS, ABOVE_GAP = "localised_filters", "z1_above_gap"
 START = "start_"
+# Columns of study.csv even where no run has a value.
+ALWAYS = (*QUANTITIES, FILTERS, ABOVE_GAP, f"{START}{FILTERS}", f"{START}{ABOVE_GAP}")
 
 
 @dataclass(frozen=True)

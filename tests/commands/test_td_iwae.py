@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import json
 import math
-import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +25,8 @@ from experiments.study.study_campaign import StudyCampaign
 from experiments.study.study_models import Models, cell_of
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunDirectory, job, load_run
-from tests.conftest import bare_runs, few_units
+from tests.commands.studies import cheap_studies, command, rows_of, same_training
+from tests.conftest import few_units
 
 SMALL = ["--models", "vanilla", "1", "2", "--epochs", "2", "--batch-size", "10"]
 COMMON = ["--test-size", "5", "--eval-particles", "20", "--init", "random"]
@@ -35,12 +35,8 @@ COMMON = ["--test-size", "5", "--eval-particles", "20", "--init", "random"]
 @pytest.fixture(scope="module")
 def small():
     """Cheap evaluation, no compiler and no pictures, in all runs of this file."""
-    cheap = {"valid_size": 5, "posterior_data": 2, "posterior_draws": 3, "compile": False}
-    cheap |= {"latent": (12, 4), "hidden": ("16",)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StudyCampaign, "settings", lambda campaign, made: cheap)
-        bare_runs(patch)
-        patch.setattr(os, "sched_getaffinity", lambda pid: {0})  # one thread
+        cheap_studies(patch, latent=(12, 4), hidden=("16",))
         yield
 
 
@@ -51,14 +47,6 @@ def reported(monkeypatch):
     stub = SimpleNamespace(main=lambda arguments: calls.append(arguments) or 0)
     monkeypatch.setattr(analysis, "report", stub, raising=False)
     return calls
-
-
-def command(*flags):
-    threads = torch.get_num_threads()
-    try:
-        return td_iwae.main([*map(str, flags), "--jobs", "1"])
-    finally:
-        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -83,21 +71,6 @@ def run(images, small, tmp_path, capsys, reported):
     call.folder = tmp_path / "study"
     yield call
     torch.set_num_threads(threads)
-
-
-def rows_of(folder):
-    with (folder / "study.csv").open() as stream:
-        return list(csv.DictReader(stream))
-
-
-def same_training(one, two):
-    first, second = (RunDirectory(path) for path in (one, two))
-    states = [torch.load(d.checkpoint, weights_only=True) for d in (first, second)]
-    for part in ("model", "guide"):
-        for name, tensor in states[0][part].items():
-            assert torch.equal(tensor, states[1][part][name]), name
-    assert first.metrics.read_bytes() == second.metrics.read_bytes()
-    assert first.read_summary()["test"] == second.read_summary()["test"]
 
 
 def test_a_study_is_trained_and_its_table_is_that_of_its_runs(whole):
