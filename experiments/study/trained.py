@@ -108,7 +108,9 @@ class Trained:
         row |= {"elbo": self.summary.estimate("elbo").mean, **_learned(self.summary)}
         if self.khat_share is not None:
             row[KHAT] = self.khat_share
-        start = self.summary.start
+        gain, start = self.summary.elbo_gain, self.summary.start
+        if gain is not None:
+            row |= {"elbo_gain": gain.mean, "elbo_gain_error_over_data": gain.standard_error}
         if start is not None and start.test:
             row |= {f"{START}{name}": start.estimate(name).mean for name in ("elbo", "bound")}
             row |= {f"{START}{name}": value for name, value in _learned(start).items()}

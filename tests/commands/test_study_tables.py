@@ -77,6 +77,7 @@ def test_the_rows_have_filters_and_units_of_the_run_and_of_its_start(swept):
     assert len(rows) == len(summaries) == 10
     for row, summary in zip(rows, summaries, strict=True):
         assert float(row["bound"]) == summary["test"]["bound"]["mean"]  # the same run
+        assert float(row["elbo_gain"]) == summary["elbo_gain"]["mean"]
         for prefix, part in (("", summary), ("start_", summary["start"])):
             assert float(row[f"{prefix}elbo"]) == part["test"]["elbo"]["mean"]
             assert int(row[f"{prefix}active_z2"]) == part["active_units"]["z2"]["active"]
