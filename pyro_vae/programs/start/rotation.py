@@ -32,8 +32,8 @@ def independent_rotation(white: np.ndarray, *, seed: int) -> tuple[np.ndarray, b
     after each step (Cardoso and Laheld 1996, https://doi.org/10.1109/78.553476; the scaling is the
     Hessian's at independent sources, Ablin, Cardoso and Gramfort 2018,
     https://arxiv.org/abs/1711.10873). Five steps of FastICA on all rows follow, which share the
-    fixed points (Hyvarinen and Oja 2000, section 6). Products are float32, W float64 at the end. The same seed gives the same bits with the
-    same number of threads.
+    fixed points (Hyvarinen and Oja 2000, section 6). Products are float32, W float64 at the end.
+    The same seed gives the same bits with the same number of threads.
 
     Args:
         white: (N, r), of covariance 1.
