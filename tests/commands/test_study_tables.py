@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+import analysis
 from experiments import td_iwae
 from experiments.campaign.plan import Request
 from experiments.study.estimates_table import write_study
@@ -171,6 +174,19 @@ def test_a_resume_adds_a_rate_and_trains_no_more(swept, images, small, capsys, m
         assert json.loads((swept / "plan.json").read_text())["rates"] == [1e-2, 1e-4]
     finally:
         (swept / "plan.json").write_text(plan)
+
+
+def test_the_report_is_of_the_models_and_their_twins(swept, small, monkeypatch):
+    calls = []
+    stub = SimpleNamespace(main=lambda arguments: calls.append(arguments) or 0)
+    monkeypatch.setattr(analysis, "report", stub, raising=False)
+    assert command("--run-dir", swept, "--resume", "--quiet") == 0
+    (arguments,) = calls
+    reported = [Path(path).name for path in arguments[: arguments.index("--out")]]
+    assert reported == [
+        *("vanilla-seed0", "vanilla-seed1", "k1-seed0", "k1-seed1"),
+        *("vanilla-random-seed0", "k1-random-seed0"),
+    ]
 
 
 def test_a_resume_refuses_other_hidden_layers(swept, capsys):
