@@ -19,8 +19,7 @@ _COLUMNS = {
     "bound": ("L_k at own k", 2),
     "log_likelihood": ("log p(x)", 2),
 }
-
-Rows = Sequence[dict[str, Any]]
+_HEAD = ["model", "starts from", "seeds", "", *(title for title, _ in _COLUMNS.values())]
 
 
 def starts(found: Sequence[Trained]) -> list[str]:
@@ -36,7 +35,7 @@ def starts(found: Sequence[Trained]) -> list[str]:
         "not estimated. A seed is left out where activity has no clear gap or filters were not "
         "counted (those of random weights are noise); n counts those that are there.",
         "",
-        *pipes(_head("seeds"), _pairs(mains)),
+        *pipes(_HEAD, _pairs(mains)),
         "",
     ]
     return lines + (_twins(mains, twins) if twins else [])
@@ -52,17 +51,13 @@ def _twins(mains: Sequence[Trained], twins: Sequence[Trained]) -> list[str]:
         "cost the same. The start from the data is extra, which no run writes down and the twin "
         "was not given: half a minute of one core for 80000 patches of 314 components.",
         "",
-        *pipes(_head("seeds"), rows),
+        *pipes(_HEAD, rows),
         "",
     ]
 
 
 def _order(label: str, twins: Sequence[Trained]) -> int:
     return [one.place.cell.label for one in twins].index(label)
-
-
-def _head(count: str) -> list[str]:
-    return ["model", "starts from", count, "", *(title for title, _ in _COLUMNS.values())]
 
 
 def _pairs(chosen: Sequence[Trained]) -> Iterator[list[str]]:

@@ -102,7 +102,8 @@ def clear_gap(activities: np.ndarray) -> ActivityGap | None:
 
 def above_clear_gap(activities: np.ndarray) -> np.ndarray | None:
     """Which units (U,) are above the gap, where it is clear; None where it is not, or U < 2."""
-    return None if clear_gap(activities) is None else above_gap(activities)
+    gap = clear_gap(activities)
+    return None if gap is None else np.asarray(activities, float) >= gap.gap_high
 
 
 def largest_gap(values: np.ndarray, floor: float, what: str) -> tuple[float, float, float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,16 +79,14 @@ def activity_of(means: Mapping[str, PosteriorMeans]) -> dict[str, LevelActivity]
 
 
 def _level_activity(level: PosteriorMeans) -> LevelActivity:
-    found = LevelActivity(
+    gap = clear_gap(level.activity.cpu().numpy())
+    return LevelActivity(
         active=int(active_units(level).sum()),
         pca_active=pca_active_units(level),
         units=level.mean.shape[1],
-    )
-    gap = clear_gap(level.activity.cpu().numpy())
-    if gap is None:
-        return found
-    return dataclasses.replace(
-        found, above_gap=gap.above_gap, gap_low=gap.gap_low, gap_high=gap.gap_high
+        above_gap=None if gap is None else gap.above_gap,
+        gap_low=None if gap is None else gap.gap_low,
+        gap_high=None if gap is None else gap.gap_high,
     )
 
 

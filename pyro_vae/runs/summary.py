@@ -19,10 +19,6 @@ def read_mean(entries: Mapping[str, float | None]) -> Mean:
     return Mean(**{n: math.nan if value is None else value for n, value in entries.items()})
 
 
-def _without_monte_carlo_error(entries: Mapping[str, float | None]) -> Mean:
-    return dataclasses.replace(read_mean(entries), monte_carlo_error=None)
-
-
 @dataclass(frozen=True)
 class LevelActivity:
     """Active units of one level: by unit, by principal direction, and how many there are.
@@ -156,6 +152,8 @@ class Summary:
     def entries(self) -> dict[str, Any]:
         """The content, as JSON has it."""
         content = dataclasses.asdict(self)
+        if self.elbo_gain is not None:
+            content["elbo_gain"] = self.elbo_gain.as_dict()
         return content | content.pop("extra")
 
     @classmethod
@@ -174,7 +172,7 @@ class Summary:
             start = rest.pop("start", None)
             made |= {"start": None if start is None else Start.of(start)}
             gain = rest.pop("elbo_gain", None)
-            made |= {"elbo_gain": None if gain is None else _without_monte_carlo_error(gain)}
+            made |= {"elbo_gain": None if gain is None else read_mean(gain)}
             filters = rest.pop("filters", None)
             made |= {"filters": None if filters is None else FilterCounts(**filters)}
             made |= {"filters_missing": rest.pop("filters_missing", None)}

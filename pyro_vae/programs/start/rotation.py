@@ -1,7 +1,7 @@
 """The orthogonal rotation of white rows into independent sources, by small batches.
 
-All rows at every step, as in FastICA, need some 400 steps for 314 sources of photographs; batches
-of 1000 come as far in a fifth of the time.
+All rows at every step, as in FastICA, need some 200 steps for 314 sources of photographs (BSDS500);
+batches of 1000 come about as far in a fifth of the time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _by_batches(rows: Tensor, rotation: Tensor, generator: torch.Generator) -> T
         chosen, order = order[:batch], order[batch:]
         products, curvature = _moments(rows[chosen], rotation)
         kappa = curvature if kappa is None else torch.lerp(kappa, curvature, 0.1)
-        gradient = torch.where(kappa < 0, -1.0, 1.0)[:, None] * (products @ rotation.T)
+        gradient = _signs(kappa) * (products @ rotation.T)
         scale = (kappa.abs()[:, None] + kappa.abs()).clamp_min(2 * MIN_CURVATURE)
         eta = FIRST * (LAST / FIRST) ** (step / STEPS)
         velocity = MOMENTUM * velocity - eta * (gradient - gradient.T) / scale
@@ -82,13 +82,17 @@ def _fixed_point_step(rows: Tensor, rotation: Tensor) -> Tensor:
     products, kappa = _moments(rows, rotation.float())
     products, kappa = products.double(), kappa.double()
     weights = (products @ rotation.T).diagonal() + kappa  # E[f'(y_i)]
-    moved = weights[:, None] * rotation - products
-    moved = torch.where(kappa < 0, -1.0, 1.0)[:, None] * moved
+    moved = _signs(kappa) * (weights[:, None] * rotation - products)
     # No singular value decomposition: those of matrices with all singular values close to one do
     # not converge under some multithreaded builds of LAPACK (OpenBLAS 0.3.30, AVX-512).
     values, vectors = torch.linalg.eigh(moved @ moved.T)
     smallest = torch.finfo(values.dtype).eps * values[-1]
     return (vectors * values.clamp_min(smallest).rsqrt()) @ (vectors.T @ moved)
+
+
+def _signs(kappa: Tensor) -> Tensor:
+    """s, (r, 1)."""
+    return torch.where(kappa < 0, -1.0, 1.0)[:, None]
 
 
 def _moments(rows: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
