@@ -15,6 +15,7 @@ from pyro_vae.evaluation.gradient_noise import (
     SignalToNoise,
     gradient_signal_to_noise,
 )
+from pyro_vae.evaluation.likelihood_change import LikelihoodChange, likelihood_change
 from pyro_vae.evaluation.pruned_likelihood import pruned_log_likelihood
 from pyro_vae.evaluation.surgery import ElboSurgery, elbo_surgery, kl_per_unit
 from pyro_vae.weights.simulation import simulate
@@ -27,6 +28,7 @@ __all__ = [
     "ElboSurgery",
     "Evaluation",
     "GradientNoise",
+    "LikelihoodChange",
     "SignalToNoise",
     "activity",
     "ais",
@@ -36,6 +38,7 @@ __all__ = [
     "evaluate",
     "gradient_signal_to_noise",
     "kl_per_unit",
+    "likelihood_change",
     "log_likelihood",
     "pruned_log_likelihood",
     "simulate",
