@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyro_vae.datasets.pixel_space import PixelSpace
 from pyro_vae.objectives import SETTINGS
 from pyro_vae.options import Named, option, options_of
 from pyro_vae.programs import PairConfig
@@ -40,6 +41,7 @@ class Facts:
         start: the figures of the pair before its first step, see ``pyro_vae.runs.summary.Start``;
             they are copied to ``summary.json`` when the run ends.
         earlier_objectives: until which epoch another objective trained.
+        refit: the run that this one is with another prior, and how that was fitted.
         other: entries of the file that this version does not know.
     """
 
@@ -52,6 +54,7 @@ class Facts:
     command: str | None = None
     start: Mapping[str, Any] = field(default_factory=dict)
     earlier_objectives: tuple[Mapping[str, Any], ...] = ()
+    refit: Mapping[str, Any] = field(default_factory=dict)
     other: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -80,6 +83,10 @@ class RunConfig:
     def data_arguments(self) -> dict[str, Any]:
         """What :func:`pyro_vae.load_dataset` is called with to load the run's data."""
         return self.data.arguments(self.pair.architecture.pixels, self.seed)
+
+    def binarisation(self, pixels: PixelSpace) -> str | None:
+        """How 0/1 pixels are drawn from training rows; None where they are what they are."""
+        return (self.data.binarise or "access") if pixels.drawn else None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -116,8 +123,9 @@ class RunConfig:
         settings = self.settings
         facts = {one.name: getattr(self.facts, one.name) for one in dataclasses.fields(Facts)}
         other = facts.pop("other")
-        if not facts["earlier_objectives"]:
-            del facts["earlier_objectives"]
+        for name in ("earlier_objectives", "refit"):
+            if not facts[name]:
+                del facts[name]
         loaded = {"data_settings": self.data_arguments}
         return {"format": FORMAT, **settings, **facts, **loaded, **other}
 

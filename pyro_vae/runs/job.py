@@ -198,7 +198,7 @@ def fit_pair(
         batch_size=config.training.batch_size,
         optimiser=config.training.optimiser,
         lr_schedule=config.training.lr_schedule,
-        binarise=(config.data.binarise or "access") if data.pixels.drawn else None,
+        binarise=config.binarisation(data.pixels),
         annealing=config.training.schedules,
         seed=config.seed,
         compile=config.speed.compile,
