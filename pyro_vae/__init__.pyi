@@ -39,7 +39,7 @@ from .programs.likelihoods import Bernoulli, FixedNoiseGaussian
 from .programs.priors import StandardPrior
 from .runs import Run, RunConfig, load_run, new_config, train
 from .training import FitResult, OptimiserSettings, annealing, fit
-from .training.refit import Refit, refit_prior
+from .training.prior_refit import Refit, refit_prior
 from .training.schedules import LinearWarmUp
 from .weights import bounds, diagnostics, resampling
 from .weights.handlers import anneal

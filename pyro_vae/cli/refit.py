@@ -16,7 +16,7 @@ from pyro_vae.programs.priors import PRIORS
 from pyro_vae.runs import Hooks, RunDirectory
 from pyro_vae.runs.job import device_named
 from pyro_vae.runs.refitting import RefitSettings, RefittedRun, refit_run
-from pyro_vae.training.refit import RATE, STEPS
+from pyro_vae.training.prior_refit import RATE, STEPS
 
 PROG = "pyro-vae refit"
 

@@ -26,7 +26,7 @@ from pyro_vae.runs.summary import Start, Summary
 from pyro_vae.storage import load_checkpoint, save_checkpoint, write_whole
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training import GradientStep
-from pyro_vae.training.refit import RATE, STEPS, Refit, refit_prior
+from pyro_vae.training.prior_refit import RATE, STEPS, Refit, refit_prior
 
 
 @dataclass(frozen=True)

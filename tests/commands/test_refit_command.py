@@ -10,7 +10,7 @@ from pyro_vae import cli
 from pyro_vae.datasets import load_dataset
 from pyro_vae.programs.priors import LearnedPrior, StandardPrior
 from pyro_vae.runs import RunDirectory
-from pyro_vae.training.refit import refit_prior
+from pyro_vae.training.prior_refit import refit_prior
 from tests.conftest import run_fit
 
 SETTINGS = ["--prior", "learned:scale=1.5", "--steps", "60", "--quiet"]

@@ -16,7 +16,7 @@ from pyro_vae.evaluation import likelihood_change
 from pyro_vae.programs import HierarchicalVAE
 from pyro_vae.programs.likelihoods import FixedNoiseGaussian
 from pyro_vae.programs.priors import LearnedPrior, StandardPrior
-from pyro_vae.training.refit import refit_prior, with_prior
+from pyro_vae.training.prior_refit import refit_prior, with_prior
 from tests.statistics import double_precision
 
 UNITS, PIXELS, ROWS = 2, 3, 3_000
