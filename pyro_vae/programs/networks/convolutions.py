@@ -1,0 +1,117 @@
+"""Convolutions with normalised weights that start from data: plain, halving, doubling and gated."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+# Below it the outputs of a channel are one number, which nothing can be divided by.
+CONSTANT = 1e-6
+
+
+class WeightNormConv(nn.Module):
+    """``y = g (v / |v|) * x + b`` for images (N, C, H, W); one g, b and direction v per channel.
+
+    Weight normalisation (Salimans and Kingma 2016, section 2,
+    https://arxiv.org/abs/1602.07868) tells the length of a weight from its direction without
+    looking at a batch. Height and width stay (``kernel_size`` is odd, borders are zeros) unless
+    ``stride`` divides them. v is drawn as by He et al. 2015 (https://arxiv.org/abs/1502.01852), and
+    g is its length until :func:`start_` sets g and b from data.
+
+    The output is in the precision of the input, under autocast too.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1
+    ) -> None:
+        super().__init__()
+        padding = kernel_size // 2
+        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding)
+        self.conv = _normalised(conv, dim=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).to(x.dtype)
+
+
+class Down(WeightNormConv):
+    """Half the height and width, by a convolution of stride 2: (N, C, H, W) -> (N, D, H/2, W/2).
+
+    Odd sides are rounded up. Gatopoulos 2020 (section 5.3) has it in the place of pooling.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, stride=2)
+
+
+class Up(WeightNormConv):
+    """Twice the height and width, by a transposed convolution: (N, C, H, W) -> (N, D, 2H, 2W)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        nn.Module.__init__(self)
+        conv = nn.ConvTranspose2d(
+            in_channels, out_channels, 3, stride=2, padding=1, output_padding=1
+        )
+        self.conv = _normalised(conv, dim=1)
+
+
+class GatedConv(nn.Module):
+    """``y = (A * x) sigmoid(B * x)``, both convolutions of normalised weights.
+
+    Dauphin et al. 2017 (https://arxiv.org/abs/1612.08083); the VAEs of Tomczak and Welling 2018
+    (https://arxiv.org/abs/1705.07120) have it in the place of an activation. Arguments as for
+    :class:`WeightNormConv`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.both = WeightNormConv(in_channels, 2 * out_channels, kernel_size, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        values, gates = self.both(x).chunk(2, dim=1)
+        return values * torch.sigmoid(gates)
+
+
+def _normalised(conv: nn.Module, dim: int) -> nn.Module:
+    nn.init.kaiming_normal_(conv.weight.movedim(dim, 0))
+    nn.init.zeros_(conv.bias)
+    return weight_norm(conv, dim=dim)
+
+
+@torch.no_grad()
+def start_(net: nn.Module, *inputs: Tensor) -> Tensor:
+    """Let the convolutions of ``net`` start from data: unit variance and mean zero per channel.
+
+    In the order in which they are run each :class:`WeightNormConv` divides g and b by the standard
+    deviation of its outputs over data and places, and takes their mean off b, so that those after
+    it meet outputs of mean 0 and variance 1 (Salimans and Kingma 2016, section 3). A pass of its
+    own, before training: nothing of it is left in the modules, and what is loaded is never started
+    anew. Channels that are constant over the data keep their g.
+
+    Args:
+        net: any module. inputs: what it is called with.
+
+    Returns:
+        What the started net gives for the inputs.
+    """
+    hooks = [
+        layer.register_forward_hook(_standardise_)
+        for layer in net.modules()
+        if isinstance(layer, WeightNormConv)
+    ]
+    try:
+        return net(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _standardise_(layer: WeightNormConv, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    spread, mean = torch.std_mean(output, dim=(0, 2, 3), correction=0)
+    spread = torch.where(spread > CONSTANT, spread, torch.ones_like(spread))
+    lengths = layer.conv.parametrizations.weight.original0
+    lengths /= spread.reshape([-1 if size > 1 else 1 for size in lengths.shape])
+    layer.conv.bias.sub_(mean).div_(spread)
+    return (output - mean[:, None, None]) / spread[:, None, None]

@@ -1,0 +1,225 @@
+"""Encoders and decoders of images: stacks of convolutions between an image and its latent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.errors import InputError, check_count
+from pyro_vae.programs.networks.convolutions import Down, GatedConv, Up, WeightNormConv, start_
+from pyro_vae.programs.networks.dense_blocks import DenseBlock
+from pyro_vae.programs.networks.folding import Folded, Shape
+from pyro_vae.programs.networks.mlp import ACTIVATIONS
+
+STARTING_ROWS = 128  # what convolutions start from: enough for means over their places
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Layers of one network of images, named from the image's own side downward.
+
+    Attributes:
+        widths: channels of a first convolution and after each change of the side; empty for the
+            channels that blocks make, doubled where the side is halved and halved where it is
+            doubled, without a first convolution (Gatopoulos 2020).
+        steps: convolutions of 3x3 at every side, or steps of a DenseNet block.
+        growth: channels that a step of a block adds; doubled and halved as channels are where
+            ``widths`` is empty. 0 for plain convolutions.
+        gated: plain convolutions are gated instead of being followed by the activation.
+    """
+
+    widths: tuple[int, ...] = ()
+    steps: int = 0
+    growth: int = 0
+    gated: bool = False
+
+    def __post_init__(self) -> None:
+        for width in self.widths:
+            check_count("a width of a network of images", width)
+        if not self.widths and not (self.growth and self.steps):
+            raise InputError("a network of images without widths wants blocks: growth and steps")
+
+
+@dataclass(frozen=True)
+class ImageLayers:
+    """What the networks between images and z1 are made of.
+
+    Attributes:
+        encoder, decoder: their layers.
+        halvings: how often the side is halved between an image and z1.
+        channels: of z1 at every place of the smallest map, whose location and scale are read by
+            convolutions of 1x1; None for a z1 without places, read and written by linear layers.
+    """
+
+    encoder: Stack
+    decoder: Stack
+    halvings: int = 2
+    channels: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count("halvings", self.halvings, 0)
+        if self.channels is not None:
+            check_count("channels of z1", self.channels)
+        for what in ("encoder", "decoder"):
+            widths = getattr(self, what).widths
+            if widths and len(widths) != self.halvings + 1:
+                raise InputError(
+                    f"{self.halvings} halvings want {self.halvings + 1} widths of the {what}, got "
+                    f"{len(widths)}"
+                )
+
+    def places(self, image: Shape) -> tuple[int, int]:
+        """Height and width of the smallest map of an image (C, H, W).
+
+        Raises:
+            InputError: a side that cannot be halved so often.
+        """
+        factor = 2**self.halvings
+        for side in image[1:]:
+            if side % factor:
+                raise InputError(
+                    f"images of side {side} cannot be halved {self.halvings} times; allowed: "
+                    f"multiples of {factor}"
+                )
+        return image[1] // factor, image[2] // factor
+
+    def latent(self, image: Shape, units: int) -> Shape | None:
+        """The shape (C, h, w) of a z1 of so many units; None for one without places.
+
+        Raises:
+            InputError: units that are no whole number of maps.
+        """
+        if self.channels is None:
+            return None
+        height, width = self.places(image)
+        if units % (height * width):
+            raise InputError(
+                f"{units} units of z1 do not fit maps of {height} x {width} places; allowed: "
+                f"multiples of {height * width}"
+            )
+        return units // (height * width), height, width
+
+
+class ImageEncoder(Folded):
+    """Rows of images (..., C H W) -> features (..., F), flat maps of the smallest side.
+
+    A first convolution, then at every side the stack's convolutions or its block, with a
+    convolution of stride 2 between two sides. ``out_shape`` is (C', h, w), ``out_features`` F.
+
+    Args:
+        image: (C, H, W). layers: with the encoder's stack.
+
+    Raises:
+        InputError: a side that cannot be halved so often.
+    """
+
+    def __init__(self, image: Shape, layers: ImageLayers, activation: str = "elu") -> None:
+        places = layers.places(image)
+        stack = layers.encoder
+        f = ACTIVATIONS[activation]
+        modules: list[nn.Module] = []
+        channels, growth = image[0], stack.growth
+        if stack.widths:
+            modules += [WeightNormConv(channels, stack.widths[0]), f()]
+            channels = stack.widths[0]
+        for level in range(layers.halvings + 1):
+            modules += _at_one_side(stack, channels, growth, activation)
+            channels += stack.steps * growth
+            if level < layers.halvings:
+                below = stack.widths[level + 1] if stack.widths else 2 * channels
+                modules += [Down(channels, below), f()]
+                channels, growth = below, growth if stack.widths else 2 * growth
+        super().__init__(nn.Sequential(*modules), image)
+        self.out_shape = (channels, *places)
+        self.out_features = math.prod(self.out_shape)
+
+    def initialise_(self, rows: Tensor) -> None:
+        """Start from training rows (N, D): see :func:`convolutions.start_`."""
+        start_(self, some_rows(rows).to(next(self.parameters())))
+
+
+class ImageDecoder(nn.Module):
+    """z1 (..., F) -> planes (..., P H W): P numbers for every place of an image, planes first.
+
+    The encoder's mirror: at every side but the image's own the stack's convolutions or its block,
+    a transposed convolution between two sides, and a convolution of 3x3 to the P planes.
+
+    Args:
+        latent: (C', h, w), or the number of units of a z1 without places, which a linear layer
+            spreads over the smallest map. planes: P. image: (C, H, W).
+        layers: with the decoder's stack.
+
+    Raises:
+        InputError: a side that cannot be halved so often, or a stack that has no width for a z1
+            without places.
+    """
+
+    def __init__(
+        self,
+        latent: Shape | int,
+        planes: int,
+        image: Shape,
+        layers: ImageLayers,
+        activation: str = "elu",
+    ) -> None:
+        super().__init__()
+        height, width = layers.places(image)
+        stack = layers.decoder
+        f = ACTIVATIONS[activation]
+        self.spread = None
+        modules: list[nn.Module] = []
+        growth = stack.growth
+        if isinstance(latent, int):
+            if not stack.widths:
+                raise InputError("a decoder without widths wants a z1 with places")
+            channels = stack.widths[-1]
+            self.spread = nn.Linear(latent, channels * height * width)
+            modules.append(f())
+        elif stack.widths:
+            channels = stack.widths[-1]
+            modules += [WeightNormConv(latent[0], channels), f()]
+        else:
+            channels = latent[0]
+        for level in range(layers.halvings, 0, -1):
+            modules += _at_one_side(stack, channels, growth, activation)
+            channels += stack.steps * growth
+            above = stack.widths[level - 1] if stack.widths else channels // 2
+            modules += [Up(channels, above), f()]
+            channels, growth = above, growth if stack.widths else growth // 2
+        modules.append(WeightNormConv(channels, planes))
+        smallest = stack.widths[-1] if isinstance(latent, int) else latent[0]
+        self.net = Folded(nn.Sequential(*modules), (smallest, height, width))
+        self.in_features = latent if isinstance(latent, int) else math.prod(latent)
+        self.out_features = planes * image[1] * image[2]
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.net(z if self.spread is None else self.spread(z).to(z.dtype))
+
+    def initialise_(self, rows: Tensor) -> None:
+        """Start from as many draws of N(0, I) as there are rows (N, D), up to some.
+
+        That is what q(z1 | x) gives over the data before training, or nearly so: the heads that
+        read an encoder give small numbers then.
+        """
+        weight = next(self.parameters())
+        start_(self, torch.randn(len(some_rows(rows)), self.in_features).to(weight))
+
+
+def some_rows(rows: Tensor, number: int = STARTING_ROWS) -> Tensor:
+    """Up to ``number`` of the rows, from all over them: they may be sorted."""
+    return rows[:: max(1, len(rows) // number)][:number]
+
+
+def _at_one_side(stack: Stack, channels: int, growth: int, activation: str) -> list[nn.Module]:
+    """The stack's convolutions, which keep the channels, or its block."""
+    if growth:
+        return [DenseBlock(channels, growth, stack.steps, activation)]
+    if stack.gated:
+        return [GatedConv(channels, channels) for _ in range(stack.steps)]
+    f = ACTIVATIONS[activation]
+    return [
+        layer for _ in range(stack.steps) for layer in (WeightNormConv(channels, channels), f())
+    ]
