@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.programs.guides import Guide
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative
 from pyro_vae.programs.networks import MergedLinear
 from pyro_vae.torch_state import evaluating
 from pyro_vae.training.gradients import Gradients
@@ -132,7 +132,7 @@ def precision_effect(gradients: Gradients, x: Tensor) -> str:
 
 def _why_not(gradients: Gradients, x: Tensor) -> str | None:
     """What speaks against bfloat16 before anything is timed."""
-    if not (isinstance(gradients.model, HierarchicalVAE) and isinstance(gradients.guide, Guide)):
+    if not (isinstance(gradients.model, Generative) and isinstance(gradients.guide, Guide)):
         return "bfloat16 is tried for this library's models alone"
     programs = nn.ModuleList([gradients.model, gradients.guide])
     if {p.dtype for p in programs.parameters()} != {torch.float32}:

@@ -13,7 +13,7 @@ from pyro_vae.datasets import Batches
 from pyro_vae.errors import InputError, check_count, check_data, check_positive
 from pyro_vae.objectives import IWAE, make_objective
 from pyro_vae.programs import check_same_levels
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative
 from pyro_vae.rows import as_arguments, as_data
 from pyro_vae.torch_state import flushed_denormals, own_generators, reseed
 from pyro_vae.training.gradients import Gradients
@@ -167,14 +167,14 @@ def _rows(x: Tensor, model: Callable, guide: Callable, what: str) -> Tensor:
             f"{what} is a tuple of {len(parts)} arrays, but fit trains programs of one argument; "
             "train programs of several with pyro.infer.SVI and pyro_vae.for_svi"
         )
-    if isinstance(model, HierarchicalVAE):
-        check_data(parts[0], model.likelihood.features, what)
+    if isinstance(model, Generative):
+        check_data(parts[0], model.num_pixels, what)
     return parts[0]
 
 
 def default_chunk_size(model: nn.Module) -> int | None:
     """Particles times data that a training step runs at once; None for all."""
-    if not isinstance(model, HierarchicalVAE):
+    if not isinstance(model, Generative):
         return None
     return CPU_CHUNK if next(model.parameters()).device.type == "cpu" else None
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.graph import CompiledGradient
 from pyro_vae.training.trials import Trial, median_ratio, no_step, trial
@@ -110,7 +110,7 @@ def _trace(gradients: Gradients, x: Tensor, schedules: Sequence[Mapping[str, flo
         start = time.perf_counter()
         gradients.compile(x, schedules, compiler=False)
         seconds = time.perf_counter() - start
-        if isinstance(gradients.model, HierarchicalVAE):
+        if isinstance(gradients.model, Generative) and gradients.model.recordable:
             exact = all(
                 _same_bits(gradients, x, betas) for betas in _distinct(gradients, schedules)
             )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pyro_vae.errors import InputError
 from pyro_vae.programs.guides import Guide
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative
 from pyro_vae.torch_state import evaluating, own_generators
 from pyro_vae.weights.parameters import PairParameters
 
@@ -97,7 +97,7 @@ def trainable_pair(
             store either, so that nothing would train it.
     """
     model, guide = _program(model), _program(guide)
-    if isinstance(model, HierarchicalVAE) and isinstance(guide, Guide):
+    if isinstance(model, Generative) and isinstance(guide, Guide):
         return model, guide
     told = isinstance(model, nn.Module) and isinstance(guide, nn.Module)
     # The first batch of training is checked, this look at it is not.

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.programs.guides import Guide
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative
 from pyro_vae.rows import Data
 from pyro_vae.torch_state import noise_states, same_noise, set_noise_states
 from pyro_vae.weights.log_weights import LogWeights, log_weights, run_pair
@@ -39,7 +39,7 @@ class WeightRuns:
 
     def __init__(self, model: Callable, guide: Callable, runs: int) -> None:
         self.model, self.guide = model, guide
-        known = isinstance(model, HierarchicalVAE) and isinstance(guide, Guide)
+        known = isinstance(model, Generative) and isinstance(guide, Guide) and model.recordable
         self._worth = known and runs >= WORTH_RECORDING and not _PYRO_STACK
         self._records: dict[tuple, Record | None] = {}
         self._tried: set[tuple] = set()

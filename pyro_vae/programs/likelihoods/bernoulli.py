@@ -80,5 +80,5 @@ class Bernoulli(nn.Module):
         with torch.no_grad():
             self.logits.parts[0].bias.copy_(torch.logit(mean.clamp(1e-3, 1 - 1e-3)))
 
-    def forward(self, z: Tensor) -> dist.TorchDistribution:
-        return BernoulliPixels(self.logits(self.trunk(z)))
+    def forward(self, *z: Tensor) -> dist.TorchDistribution:
+        return BernoulliPixels(self.logits(self.trunk(*z)))

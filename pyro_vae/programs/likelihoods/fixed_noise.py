@@ -85,5 +85,5 @@ class FixedNoiseGaussian(nn.Module):
         self.trunk = MLP(in_features, hidden, activation)
         self.loc = MergedLinear(self.trunk.out_features, features)
 
-    def forward(self, z: Tensor) -> FixedNoiseNormal:
-        return FixedNoiseNormal(self.loc(self.trunk(z)), self.noise)
+    def forward(self, *z: Tensor) -> FixedNoiseNormal:
+        return FixedNoiseNormal(self.loc(self.trunk(*z)), self.noise)
