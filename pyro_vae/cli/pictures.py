@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pyro_vae.datasets.preprocessing import Preprocessing
+from pyro_vae.datasets.preprocessing import ArrayPreprocessing, Preprocessing
 from pyro_vae.datasets.shapes import pictures
 from pyro_vae.errors import InputError
 from pyro_vae.runs import Finished
@@ -39,9 +39,12 @@ def grid(images: np.ndarray, preprocessing: Preprocessing) -> memoryview:
             f"the run's rows of {preprocessing.num_pixels} numbers are no images: write an array "
             "(.npz, .npy), or train with --image-shape HEIGHT WIDTH"
         )
-    low, high = np.quantile(images, [0.005, 0.995])
-    # Grey levels of photographs and fractions have their own black and white.
-    if low < -0.5 or high > 1.5:
-        images = (images - low) / max(high - low, np.finfo(float).tiny)
+    if isinstance(preprocessing, ArrayPreprocessing) and preprocessing.pixels.whole:
+        images = images / preprocessing.scale
+    else:
+        low, high = np.quantile(images, [0.005, 0.995])
+        # Grey levels of photographs and fractions have their own black and white.
+        if low < -0.5 or high > 1.5:
+            images = (images - low) / max(high - low, np.finfo(float).tiny)
     drawing = importlib.import_module("analysis.reporting.run_pictures")
     return drawing.image_grid(pictures(images.reshape(len(images), -1), preprocessing.image_shape))

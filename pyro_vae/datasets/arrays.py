@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from pyro_vae.datasets.dataset import SPLITS, Dataset
-from pyro_vae.datasets.moments import mean_and_scale
+from pyro_vae.datasets.moments import CHUNK, chunks, mean_and_scale
 from pyro_vae.datasets.pixel_space import STANDARDISED, PixelSpace
 from pyro_vae.datasets.preprocessing import ArrayPreprocessing
 from pyro_vae.datasets.reading import printable
 from pyro_vae.datasets.seeding import numpy_generator
-from pyro_vae.datasets.shapes import image_shape
+from pyro_vae.datasets.shapes import channels_first, image_shape
 from pyro_vae.errors import InputError, check_count
 
 # A standard error wants two values: held-out splits of fewer rows end without one.
@@ -73,6 +73,22 @@ class RawArrays:
                     f"{where}: at least {least} rows are needed, got {len(rows)}: standard errors "
                     f"want {MIN_HELD_OUT} rows each for valid and test, training the rest"
                 )
+        return self
+
+    def check_pixels(self, space: PixelSpace) -> RawArrays:
+        """Return self if the numbers are those of ``space``; levels are told by their place here.
+
+        Raises:
+            InputError: numbers outside the interval, or levels that are not whole.
+        """
+        if space.whole:
+            named = {self.origin if self.test is None else f"{self.origin} (train)": self.train}
+            if self.test is not None:
+                named[f"{self.origin} (test)"] = self.test
+            white = space.white(self.origin, list(named.values()))
+            for origin, images in named.items():
+                for number, part in enumerate(chunks(images)):
+                    space.rounded(origin, part / white, number * CHUNK)
         return self
 
     def shaped(self, shape: Sequence[int] | None) -> RawArrays:
@@ -135,6 +151,11 @@ class SplitArrays:
         """Rows of the training split, (N, ...)."""
         return self.images["train"]
 
+    def channels_first(self) -> SplitArrays:
+        """The same with colour images as (N, 3, H, W)."""
+        images = {split: channels_first(images) for split, images in self.images.items()}
+        return replace(self, images=images)
+
 
 def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None) -> SplitArrays:
     """Hold out rows of ``raw.train``, given by index, as valid and (where raw has none) test.
@@ -176,6 +197,8 @@ def dataset_from_arrays(
     Raises:
         InputError: values outside the interval of ``pixels``, or hardly any variance.
     """
+    if pixels.whole:
+        arrays = arrays.channels_first()
     shape = image_shape(arrays.train.shape[1:])
     if pixels.standardised:
         mean, scale = mean_and_scale(arrays.train)
@@ -207,7 +230,10 @@ def _assemble(
     scaling: dict,
     drawn: Sequence[str] = (),
 ) -> Dataset:
-    rows = {split: preprocessing.scaled(images) for split, images in arrays.images.items()}
+    rows = {
+        split: preprocessing.scaled(images, f"{arrays.origin} ({split})")
+        for split, images in arrays.images.items()
+    }
     for split in drawn:
         rows[split] = preprocessing.draw(rows[split], split)
     info = {

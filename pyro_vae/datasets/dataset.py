@@ -29,7 +29,8 @@ class Dataset:
             which a row holds them; (D,) of rows that are no images, other shapes as they are.
         pixels: ``"standardised"``: one mean and one scale for the whole training set, for Gaussian
             likelihoods; ``"binary"``: 0 or 1, or a training set of probabilities that ``Batches``
-            draws from, for Bernoulli likelihoods. A ``PixelSpace``, equal to its name.
+            draws from, for Bernoulli likelihoods; ``"levels"``: whole levels / 255, for
+            likelihoods of 8-bit images. A ``PixelSpace``, equal to its name.
         labels: split name -> (N,) int64, or None.
         label_names: the name of label 0, 1, ..., where known.
         whitening: the fitted whitening of patches, or None.
@@ -65,6 +66,19 @@ class Dataset:
     def picture_shape(self) -> tuple[int, ...] | None:
         """(H, W) where rows can be drawn as grey images, (H, W, 3) as colour ones, else None."""
         return self.preprocessing.picture_shape
+
+    @property
+    def channels_first(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of rows that hold an image channel by channel, grey with C = 1; else None.
+
+        None of rows that are no images, and of colour rows (H, W, 3) that hold the three colours of
+        a pixel side by side.
+        """
+        shape = self.image_shape
+        if len(shape) == 2:
+            return (1, *shape)
+        colour_first = len(shape) == 3 and shape[0] == 3 and (shape[2] != 3 or self.pixels.whole)
+        return shape if colour_first else None
 
     @cached_property
     def fingerprint(self) -> Fingerprint:

@@ -84,7 +84,9 @@ def load_dataset(
         data_dir: the data folder; by default the environment variable PYRO_VAE_DATA, if set.
         pixels: ``"standardised"``: one mean and one scale for the whole training set, for Gaussian
             likelihoods; ``"binary"``: 0/1 drawn with the grey level (uint8 / 255, or values in
-            [0, 1]) as probability, for Bernoulli likelihoods; not for patches.
+            [0, 1]) as probability, for Bernoulli likelihoods; not for patches; ``"levels"``: whole
+            levels / 255 (of numbers 0..255, or of fractions in [0, 1] that are whole levels), for
+            likelihoods of 8-bit images; not for patches. Colour rows are (3, H, W) then.
         binarise: ``"static"`` draws train once; ``"epoch"`` and ``"access"`` leave train as
             probabilities for ``Batches`` to draw from. Valid and test are drawn once in any case.
         seed: of patch positions, splits and binarisation; whole, not negative.
@@ -127,7 +129,7 @@ def load_dataset(
         _refuse(name, patch_size=patch_size)
         return _load_patch_pickle(shown_name, path, space, image_shape)
     if is_file and patch_size is None:
-        raw = read_arrays(path, array).shaped(image_shape).check()
+        raw = read_arrays(path, array).shaped(image_shape).check().check_pixels(space)
         arrays = split_at_random(raw, seed)
         return dataset_from_arrays(shown_name, arrays, pixels=space, binarise=binarise, seed=seed)
 

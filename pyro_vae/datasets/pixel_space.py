@@ -8,6 +8,9 @@ import numpy as np
 
 from pyro_vae.errors import InputError, check_choice
 
+# How far from a whole level a number may lie, in levels: k / 255 in float32 is off by 1e-5.
+OFF_LEVEL = 1e-3
+
 
 class PixelSpace(str):
     """What the numbers of a row mean; equal to, hashed and printed as its name.
@@ -55,6 +58,14 @@ class PixelSpace(str):
         return pixel_space, (str(self),)
 
     @property
+    def whole(self) -> bool:
+        """Whether rows are whole levels / (levels - 1), none of them drawn.
+
+        Colour rows of such a space hold their channels one after the other, (3, H, W).
+        """
+        return self.levels is not None and not self.drawn
+
+    @property
     def standardised(self) -> bool:
         """Whether rows have one mean and one scale instead of an interval of values."""
         return self.interval is None
@@ -70,20 +81,49 @@ class PixelSpace(str):
         """The stored value that stands for the upper end: 255 of grey bytes, 1 of fractions.
 
         Judged over all tables, so that one of dark images is not read on its own scale; bytes
-        that are 0 and 1 only are fractions.
+        that are 0 and 1 only are fractions. Spaces of whole levels take 0..255 of any type.
 
         Raises:
             InputError: numbers below 0 or above white, named by ``origin``.
         """
         low, high = min(t.min() for t in tables), max(t.max() for t in tables)
-        if tables[0].dtype == np.uint8 and high > 1:
-            return 255.0
+        largest = self.levels - 1 if self.whole else 255
+        fits = 0 <= low <= high <= largest if self.whole else tables[0].dtype == np.uint8
+        if high > 1 and fits:
+            return float(largest)
         if low < 0 or high > 1:
+            wanted = (
+                f"whole levels 0..{largest} (or fractions in [0, 1])"
+                if self.whole
+                else "values in [0, 1] (or uint8 0..255)"
+            )
             raise InputError(
-                f"{origin}: pixels={str(self)!r} needs values in [0, 1] (or uint8 0..255), "
-                f"got {low:g} to {high:g}"
+                f"{origin}: pixels={str(self)!r} needs {wanted}, got {low:g} to {high:g}"
             )
         return 1.0
+
+    def rounded(self, origin: str, fractions: np.ndarray, start: int = 0) -> np.ndarray:
+        """Fractions of white (N, ...) as whole levels / (levels - 1), without rounding errors.
+
+        Args:
+            origin: named in the error.
+            start: the place of the first row among those of ``origin``.
+
+        Raises:
+            InputError: a number that is no whole level; the first one is told with its place.
+        """
+        largest = self.levels - 1
+        exact = fractions * largest
+        levels = np.rint(exact)
+        off = np.abs(exact - levels) > OFF_LEVEL
+        if off.any():
+            row, *place = (int(i) for i in np.unravel_index(off.argmax(), off.shape))
+            where = ", ".join(map(str, (start + row, *place)))
+            raise InputError(
+                f"{origin}: pixels={str(self)!r} needs whole levels 0..{largest}, got level "
+                f"{exact[(row, *place)]:.6g} at [{where}]"
+            )
+        return levels / largest
 
     def refused(self, what: str, wanted: PixelSpace) -> InputError:
         """The error for data, ``what`` they hold, that can only be in the space ``wanted``."""
@@ -97,7 +137,14 @@ STANDARDISED = PixelSpace(
     "standardised", interval=None, levels=None, drawn=False, likelihoods=("Gaussian",)
 )
 BINARY = PixelSpace("binary", interval=(0.0, 1.0), levels=2, drawn=True, likelihoods=("Bernoulli",))
-PIXEL_SPACES = {str(space): space for space in (STANDARDISED, BINARY)}
+LEVELS = PixelSpace(
+    "levels",
+    interval=(0.0, 1.0),
+    levels=256,
+    drawn=False,
+    likelihoods=("logistic", "logistic-mixture", "categorical"),
+)
+PIXEL_SPACES = {str(space): space for space in (STANDARDISED, BINARY, LEVELS)}
 
 
 def pixel_space(name: str) -> PixelSpace:

@@ -23,7 +23,7 @@ from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
 from pyro_vae.datasets.radial import Restoration
 from pyro_vae.datasets.reading import readable
 from pyro_vae.datasets.seeding import numpy_generator
-from pyro_vae.datasets.shapes import picture_shape, pictures
+from pyro_vae.datasets.shapes import channels_first, picture_shape, pictures
 from pyro_vae.datasets.whitening import Whitening
 from pyro_vae.errors import InputError
 from pyro_vae.storage import write_whole
@@ -117,6 +117,9 @@ class Preprocessing(ABC):
 class ArrayPreprocessing(Preprocessing):
     """Arrays: ``(images - mean) / scale``, and binary pixels drawn with that as probability.
 
+    Where colour stands first, (3, H, W), images (N, H, W, 3) are taken too. Whole levels are
+    checked, and divided without rounding errors.
+
     Attributes:
         mean, scale: one number each, in the units of the images.
         white: the stored value of a white pixel, 255 or 1; None where values are other numbers.
@@ -142,9 +145,19 @@ class ArrayPreprocessing(Preprocessing):
         scaled = self.scaled(self._checked(as_array(images)))
         return self.draw(scaled, "test") if self.pixels.drawn else scaled
 
-    def scaled(self, images: np.ndarray) -> Tensor:
-        """(N, ...) numbers as (N, D) float32 rows, before anything is drawn."""
-        done = [((part - self.mean) / self.scale).astype(np.float32) for part in chunks(images)]
+    def scaled(self, images: np.ndarray, origin: str = "images") -> Tensor:
+        """(N, ...) numbers as (N, D) float32 rows, before anything is drawn.
+
+        Raises:
+            InputError: a level that is not whole, where ``pixels`` are; ``origin`` is named.
+        """
+        done, start = [], 0
+        for part in chunks(images):
+            values = (part - self.mean) / self.scale
+            if self.pixels.whole:
+                values = self.pixels.rounded(origin, values, start)
+            done.append(values.astype(np.float32))
+            start += len(part)
         return torch.from_numpy(np.concatenate(done).reshape(len(images), -1))
 
     def draw(self, probabilities: Tensor, split: str) -> Tensor:
@@ -165,6 +178,8 @@ class ArrayPreprocessing(Preprocessing):
     def _checked(self, images: np.ndarray) -> np.ndarray:
         if images.dtype.kind not in "buif":
             raise InputError(f"images must be numbers, got dtype {images.dtype}")
+        if images.shape[1:] != self.image_shape == channels_first(images).shape[1:]:
+            images = channels_first(images)
         shape = tuple(length for length in images.shape[1:] if length != 1)
         wanted = tuple(length for length in self.image_shape if length != 1)
         if images.ndim < 2 or len(images) == 0 or shape not in (wanted, (self.num_pixels,)):

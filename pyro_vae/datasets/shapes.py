@@ -44,6 +44,11 @@ def pictures(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return images if wanted == tuple(shape) else np.moveaxis(images, 1, -1)
 
 
+def channels_first(images: np.ndarray) -> np.ndarray:
+    """Colour images (N, H, W, 3) as (N, 3, H, W); others as they are."""
+    return np.moveaxis(images, 3, 1) if images.ndim == 4 and images.shape[3] == 3 else images
+
+
 def tiles(photograph: np.ndarray, size: int) -> np.ndarray:
     """Cut a photograph (H, W) or (H, W, 3) into patches (N, size, size[, 3]) side by side.
 

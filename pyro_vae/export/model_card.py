@@ -206,7 +206,7 @@ def _meaning(name: str) -> str:
 
 
 def _limits(config: Any, found: _Estimates) -> list[str]:
-    wide = config.pair.architecture.pixels != "binary"
+    pixels = config.pair.architecture.pixels
     log_likelihood = found.test.get("log_likelihood")
     lines = [
         "The standard errors are over the test data of this one run: another seed of the training "
@@ -220,7 +220,12 @@ def _limits(config: Any, found: _Estimates) -> list[str]:
     if log_likelihood is not None and log_likelihood.monte_carlo_error is not None:
         error = _number(log_likelihood.monte_carlo_error)
         lines[1] += f" Its Monte Carlo error is {error} nats."
-    if wide:
+    if pixels.whole:
+        lines.append(
+            f"Nats are of probabilities of {pixels.levels} levels, not of densities: they compare "
+            "with those of any model of the same images at the same size."
+        )
+    elif pixels.standardised:
         lines.append(
             "Nats are densities of scaled pixels here: they compare with runs on data of the same "
             "preprocessing and nothing else."

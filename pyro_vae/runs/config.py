@@ -16,8 +16,8 @@ from pyro_vae.datasets.pixel_space import PixelSpace
 from pyro_vae.objectives import SETTINGS
 from pyro_vae.options import Named, option, options_of
 from pyro_vae.programs import PairConfig
+from pyro_vae.runs.data_settings import DataConfig
 from pyro_vae.runs.settings import (
-    DataConfig,
     EvaluationConfig,
     ObjectiveConfig,
     SpeedConfig,

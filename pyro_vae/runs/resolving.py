@@ -14,8 +14,8 @@ from pyro_vae.objectives import CATALOGUE, OBJECTIVES, SETTINGS
 from pyro_vae.objectives.thinning import default_kept
 from pyro_vae.programs import PairConfig
 from pyro_vae.runs.config import OPTIONS, RunConfig
+from pyro_vae.runs.data_settings import PATCH_SETTINGS
 from pyro_vae.runs.defaults import default_init, patch_defaults
-from pyro_vae.runs.settings import PATCH_SETTINGS
 from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import GRADIENTS
 from pyro_vae.training.precision import PRECISIONS

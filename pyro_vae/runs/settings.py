@@ -8,7 +8,6 @@ from typing import Any
 
 import pyro.infer
 
-from pyro_vae.datasets import DATASETS
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import OBJECTIVES, make_objective
 from pyro_vae.objectives.estimators import ESTIMATORS
@@ -16,81 +15,6 @@ from pyro_vae.options import option
 from pyro_vae.training.optimisation import GRADIENTS, OptimiserSettings
 from pyro_vae.training.recipes import RECIPES
 from pyro_vae.training.schedules import Cosine, LinearWarmUp, Stages, shaped, stages
-
-PATCH_SETTINGS = ("patch_size", "intensity", "whiten", "components", "num_train")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """The images, and how they become rows."""
-
-    dataset: str = option(
-        "natural",
-        f"{', '.join(DATASETS)}; or a .npy, .npz (file.npz:array), .mat, IDX or .pkl file, or a "
-        "folder of photographs (default: natural)",
-        metavar="NAME|FILE",
-    )
-    data_dir: str | None = option(
-        None, "folder of data files (default: $PYRO_VAE_DATA)", metavar="DIR", may_change=True
-    )
-    binarise: str | None = option(
-        None,
-        "static, epoch or access: when pixels of Bernoulli models are drawn (default: access)",
-        metavar="HOW",
-        alias="--binarize",
-    )
-    image_shape: tuple[int, ...] | None = option(
-        None,
-        "height and width (and 3 for colour) of flat rows, so that they can be drawn",
-        kind=int,
-        nargs="+",
-        metavar="N",
-    )
-    patch_size: int | None = option(
-        None,
-        "side of a patch, in pixels (default: 20 for photographs); cuts an array of photographs "
-        "into patches too",
-        kind=int,
-        metavar="N",
-    )
-    intensity: str | None = option(
-        "log", "log, grey, or raw for arrays of other numbers (default: log)", metavar="HOW"
-    )
-    whiten: str | None = option(
-        "zca",
-        "zca, pca, radial (photographs are filtered before they are cut, as by Olshausen and Field "
-        "1997) or none (default: zca)",
-        metavar="HOW",
-    )
-    components: int | None = option(
-        None,
-        "principal components that whitening keeps, a low-pass cut (default: 128, or 250 for "
-        "--init data; after radial pi / 4 of the pixels, which the filter leaves)",
-        kind=int,
-        metavar="N",
-    )
-    num_train: int | None = option(
-        None, "training patches (10000; 20000 for --init data)", kind=int, metavar="N"
-    )
-    data_seed: int | None = option(
-        None,
-        "seed of patches, splits and binarised test images (default: --seed)",
-        kind=int,
-        metavar="N",
-    )
-
-    def arguments(self, pixels: str, seed: int) -> dict[str, Any]:
-        """What :func:`pyro_vae.load_dataset` is called with, for a likelihood of ``pixels``."""
-        patches = {name: getattr(self, name) for name in PATCH_SETTINGS}
-        return {
-            "name": self.dataset,
-            "pixels": pixels,
-            "binarise": self.binarise or "access",
-            "data_dir": self.data_dir,
-            "seed": seed if self.data_seed is None else self.data_seed,
-            "image_shape": self.image_shape,
-            **{name: value for name, value in patches.items() if value is not None},
-        }
 
 
 @dataclass(frozen=True)

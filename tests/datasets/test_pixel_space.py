@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from pyro_vae.datasets import PIXEL_SPACES, Dataset, PixelSpace, pixel_space
+from pyro_vae.datasets import PIXEL_SPACES, Dataset, pixel_space
 from pyro_vae.errors import InputError
 from pyro_vae.programs.likelihoods import LIKELIHOODS
 from tests.conftest import tiny_architecture
@@ -26,14 +26,19 @@ def test_a_space_is_as_good_as_its_name(name):
         space.drawn = True
 
 
-def test_what_the_two_spaces_say():
+def test_what_the_spaces_say():
     binary, standardised = pixel_space("binary"), pixel_space("standardised")
+    levels = pixel_space("levels")
+    assert (levels.interval, levels.levels, levels.drawn) == ((0, 1), 256, False)
+    assert [space.whole for space in (levels, binary, standardised)] == [True, False, False]
     assert (binary.interval, binary.levels, binary.drawn) == ((0, 1), 2, True)
     assert standardised.interval is standardised.levels is None
     images = np.linspace(-1, 1, 2001)
     assert standardised.grey_limit(images) == pytest.approx(0.99, abs=1e-3)
     assert binary.grey_limit(images) is None
-    with pytest.raises(InputError, match="unknown pixels 'raw'; allowed: standardised, binary"):
+    with pytest.raises(
+        InputError, match="unknown pixels 'raw'; allowed: standardised, binary, levels"
+    ):
         pixel_space("raw")
 
 
@@ -45,18 +50,3 @@ def test_datasets_and_architectures_have_spaces_whoever_names_them():
 def test_every_likelihood_is_one_of_a_known_space():
     for made in LIKELIHOODS.values():
         assert pixel_space(made.pixels).likelihoods
-
-
-def test_there_is_room_for_levels(tmp_path, monkeypatch):
-    from pyro_vae.datasets import load_dataset
-
-    levels = PixelSpace(
-        "levels", interval=(0.0, 1.0), levels=256, drawn=False, likelihoods=("logistic",)
-    )
-    monkeypatch.setitem(PIXEL_SPACES, "levels", levels)
-    pictures = np.random.default_rng(0).integers(0, 256, (30, 3, 4), dtype=np.uint8)
-    np.savez(tmp_path / "a.npz", x_train=pictures, x_test=pictures)
-    data = load_dataset(tmp_path / "a.npz", pixels="levels")
-    assert (data.test.numpy() == (pictures / 255).astype(np.float32).reshape(30, 12)).all()
-    assert data.pixels.grey_limit(data.test) is None
-    assert (data.preprocessing.images(data.test).round() == pictures).all()
