@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyro_vae.datasets.arrays import MIN_HELD_OUT
 from pyro_vae.datasets.dataset import SPLITS
 from pyro_vae.datasets.intensity import INTENSITY, intensities
 from pyro_vae.datasets.radial import MARGIN, radially_filtered, without_margin
+from pyro_vae.datasets.raw_arrays import MIN_HELD_OUT
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.datasets.whitening import COMPONENTS, check_whitening
 from pyro_vae.errors import InputError, check_choice, check_count

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pyro_vae.datasets.arrays import RawArrays, SplitArrays, split_rows
+from pyro_vae.datasets.arrays import SplitArrays, split_rows
 from pyro_vae.datasets.downloads import cache_folder, fetch
 from pyro_vae.datasets.files import read_idx, read_npz
+from pyro_vae.datasets.raw_arrays import RawArrays
 from pyro_vae.datasets.reading import readable
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.errors import InputError

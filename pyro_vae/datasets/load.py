@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from pyro_vae.datasets.arrays import (
-    MIN_HELD_OUT,
     dataset_as_is,
     dataset_from_arrays,
     split_at_random,
@@ -29,6 +28,7 @@ from pyro_vae.datasets.photographs import (
     stack_photographs,
 )
 from pyro_vae.datasets.pixel_space import STANDARDISED, PixelSpace, pixel_space
+from pyro_vae.datasets.raw_arrays import MIN_HELD_OUT
 from pyro_vae.datasets.reading import printable
 from pyro_vae.datasets.safe_pickle import read_patch_pickle
 from pyro_vae.datasets.textures import load_textures

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyro_vae.datasets.arrays import RawArrays, raw_from_named
+from pyro_vae.datasets.raw_arrays import RawArrays, raw_from_named
 from pyro_vae.datasets.reading import printable, readable
 from pyro_vae.errors import InputError
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pyro_vae.datasets.arrays import RawArrays
 from pyro_vae.datasets.cutting import Photograph, PhotographSplits
 from pyro_vae.datasets.files import read_npz
 from pyro_vae.datasets.image_files import read_grey
 from pyro_vae.datasets.intensity import grey_levels
+from pyro_vae.datasets.raw_arrays import RawArrays
 from pyro_vae.datasets.reading import printable, readable
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.errors import InputError

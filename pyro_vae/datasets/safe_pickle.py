@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pyro_vae.datasets.arrays import RawArrays
+from pyro_vae.datasets.raw_arrays import RawArrays
 from pyro_vae.datasets.reading import readable
 from pyro_vae.errors import InputError
 
