@@ -152,7 +152,9 @@ def _training(config: Any, found: _Estimates) -> list[str]:
             "settings of the objective": _listed(settings),
             "gradient estimator": objective.estimator,
             "epochs": _ended(training.epochs, found),
+            "patience, epochs": training.patience,
             "batch size": training.batch_size,
+            "optimiser": training.optimiser_name,
             "learning rate": _listed(training.lr_stages) or training.lr,
             "its course": training.lr_shape,
             "annealing, beta from, to, share of training": _listed(training.annealing or {}),
@@ -167,8 +169,10 @@ def _training(config: Any, found: _Estimates) -> list[str]:
 def _ended(planned: int, found: _Estimates) -> str:
     if not found.run:
         return f"{planned} planned"
-    ended = {"epochs": None, "steps": None, "stopped": None, **found.run}
-    return f"{ended['epochs']} of {planned}, {ended['steps']} steps ({ended['stopped']})"
+    ended = {"epochs": None, "steps": None, "stopped": None, "best_epoch": None, **found.run}
+    best = ended["best_epoch"]
+    kept = "" if best is None else f"; the weights are those of epoch {best}, the best"
+    return f"{ended['epochs']} of {planned}, {ended['steps']} steps ({ended['stopped']}){kept}"
 
 
 def _results(found: _Estimates) -> list[str]:

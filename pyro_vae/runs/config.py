@@ -21,8 +21,8 @@ from pyro_vae.runs.settings import (
     EvaluationConfig,
     ObjectiveConfig,
     SpeedConfig,
-    TrainingConfig,
 )
+from pyro_vae.runs.training_settings import TrainingConfig
 
 FORMAT = 2  # of config.json; pyro_vae.runs.migrations reads the earlier ones
 

@@ -5,7 +5,8 @@ file                content
 ==================  ===============================================================================
 config.json         every setting of the run, its data, its seed, its command and the versions
 metrics.csv         one row per epoch, row 0 before training; nats per datum on held-out data
-checkpoint.pt       parameters, optimiser, position and generators: what a resume needs
+checkpoint.pt       parameters, optimiser, position and generators: what a resume needs; the best
+                    weights too, where --patience keeps them
 summary.json        estimates on the test data after training
 posterior.nc        ArviZ data
 preprocessing.npz   what turned images into rows, for new images

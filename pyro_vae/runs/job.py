@@ -112,9 +112,7 @@ def train(
         directory.write_metrics(fitted.history)
         if fitted.signal is not None:
             return Outcome(fitted)
-        hooks.say(
-            f"training {fitted.stopped}: {fitted.minutes:.1f} minutes; evaluating on test data"
-        )
+        hooks.say(f"{fitted.ending}; evaluating on test data")
         trained = Trained(directory, config, model.eval(), guide.eval(), data, device, fitted)
         start = Start.of(config.facts.start) if config.facts.start else None
         if hooks.judge is None:
@@ -205,6 +203,7 @@ def fit_pair(
         chunk_size=config.speed.chunk_size,
         precision=config.speed.precision,
         max_minutes=config.training.max_minutes,
+        patience=config.training.patience,
         checkpoint=checkpoint,
         resume=resume,
         on_start=on_start,

@@ -115,6 +115,8 @@ class Run:
 def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
     """Rebuild the trained pair of a run directory, of this version or an earlier one.
 
+    Where early stopping kept the best weights these are the pair's, not the last ones.
+
     Returns:
         :class:`Run`; ``model, guide, config = load_run(run_dir)`` works too.
 
@@ -126,6 +128,7 @@ def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
     config = directory.read_config()
     model, guide = config.pair.build(config.facts.num_pixels)
     content = load_checkpoint(directory.checkpoint, parts=("model", "guide"))
-    load_weights(model, content["model"], "model", directory.checkpoint)
-    load_weights(guide, content["guide"], "guide", directory.checkpoint)
+    weights = content.get("best") or content
+    load_weights(model, weights["model"], "model", directory.checkpoint)
+    load_weights(guide, weights["guide"], "guide", directory.checkpoint)
     return Run(model.to(device).eval(), guide.to(device).eval(), config, directory.path)

@@ -62,8 +62,8 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
         if getattr(values, name) is None and not staged:
             setattr(values, name, value)
     values.thin = _thin(values, values.thin)
-    if values.annealing is None and len(arch.units) > 1:
-        values.annealing = plan.annealing
+    if values.annealing is None:
+        values.annealing = plan.annealing_of(len(arch.units))
     values.annealing = _annealing(values.annealing, len(arch.units))
     if not cuts_patches(values.dataset, values.patch_size):
         _refuse_patch_settings(given, values.dataset)
@@ -110,6 +110,8 @@ def _entries_of(plan: Recipe) -> dict[str, Any]:
     adam = plan.optimiser
     return {
         "epochs": plan.epochs,
+        "patience": plan.patience,
+        "optimiser": adam.name,
         "batch_size": plan.batch_size,
         "lr": adam.lr,
         "lr_shape": plan.lr_shape,
@@ -196,7 +198,7 @@ def check_config(config: RunConfig) -> None:
         "posterior_draws",
     ):
         check_positive(flag_of(name), values[name])
-    for name in ("max_minutes", "chunk_size"):
+    for name in ("max_minutes", "chunk_size", "patience"):
         if values[name] is not None:
             check_positive(flag_of(name), values[name])
     training = config.training
@@ -209,6 +211,7 @@ def check_config(config: RunConfig) -> None:
             f"--second-moment must be finite and at least 0, got {training.second_moment}"
         )
     check_choice("--gradient", training.gradient, GRADIENTS)
+    _ = training.optimiser  # names an optimiser that is none
     if not 0 <= config.seed < 2**63:
         raise InputError(f"--seed must lie in 0 .. 2^63 - 1, got {config.seed}")
     config.objective.make()

@@ -12,9 +12,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.objectives import OBJECTIVES, make_objective
 from pyro_vae.objectives.estimators import ESTIMATORS
 from pyro_vae.options import option
-from pyro_vae.training.optimisation import GRADIENTS, OptimiserSettings
-from pyro_vae.training.recipes import RECIPES
-from pyro_vae.training.schedules import Cosine, LinearWarmUp, Stages, shaped, stages
+from pyro_vae.training.schedules import LinearWarmUp
 
 
 @dataclass(frozen=True)
@@ -57,112 +55,6 @@ class ObjectiveConfig:
         return make_objective(
             self.name, self.num_particles, estimator=self.estimator, thin=self.thin, **settings
         )
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How long, in what batches and with which optimiser; None where the recipe decides."""
-
-    annealing: Mapping[str, tuple[float, float, float]] | None = option(
-        None,
-        "beta of a level, linear over a share of training; repeatable (default: z2=0.1:1:0.5 for "
-        "models with a z2)",
-        flag="--anneal",
-        metavar="LEVEL=START:END:SHARE",
-        action="append",
-    )
-    recipe: str | None = option(
-        None,
-        f"{', '.join(RECIPES)}: epochs, batch size and optimiser, which the flags below change one "
-        "by one (default: the preset's)",
-        metavar="NAME",
-    )
-    epochs: int | None = option(
-        None,
-        "learning rates that fall in stages run through all of them in N (default: the recipe's)",
-        kind=int,
-        metavar="N",
-        may_change=True,
-    )
-    max_minutes: float | None = option(
-        None,
-        "stop training after M minutes, with a checkpoint",
-        kind=float,
-        metavar="M",
-        may_change=True,
-    )
-    batch_size: int | None = option(None, "default: the recipe's", kind=int, metavar="B")
-    lr: float | None = option(
-        None,
-        "Adam's learning rate, or the largest one of a cosine: it overrides the stages of a recipe "
-        "(default: the recipe's)",
-        kind=float,
-    )
-    lr_shape: str | None = option(
-        None,
-        "constant, or cosine:SHARE: the rate rises from 0 over a SHARE of training and falls back "
-        "to 0 along half a cosine (default: the recipe's)",
-        metavar="SHAPE",
-    )
-    lr_stages: tuple[float, ...] | None = option(None, "learning rates of the stages", hidden=True)
-    adam_beta1: float | None = option(
-        None,
-        "decay of Adam's running mean of the gradient (default: the recipe's)",
-        kind=float,
-        metavar="B",
-    )
-    adam_eps: float | None = option(
-        None, "Adam's eps (default: the recipe's)", kind=float, metavar="E"
-    )
-    gradient: str | None = option(
-        None,
-        f"{' or '.join(GRADIENTS)} over the batch, for Adam (default: the recipe's)",
-        metavar="HOW",
-    )
-    second_moment: float | None = option(
-        None,
-        "Adam's second moment before the first step (default: the recipe's)",
-        kind=float,
-        metavar="V",
-    )
-    clip_norm: float | None = option(
-        None,
-        "clip gradients at this norm per datum (default: the recipe's)",
-        kind=float,
-        metavar="G",
-    )
-    skip_norm: float | None = option(
-        None,
-        "skip steps above this norm per datum (default: the recipe's)",
-        kind=float,
-        metavar="G",
-    )
-
-    @property
-    def optimiser(self) -> OptimiserSettings:
-        """The optimiser's settings; the learning rate is the first one where there are stages."""
-        beta2 = OptimiserSettings().betas[1]  # that of every recipe
-        return OptimiserSettings(
-            lr=self.lr_stages[0] if self.lr_stages else self.lr,
-            betas=(self.adam_beta1, beta2),
-            eps=self.adam_eps,
-            gradient=self.gradient,
-            second_moment=self.second_moment,
-            clip_norm=self.clip_norm,
-            skip_norm=self.skip_norm,
-        )
-
-    @property
-    def lr_schedule(self) -> Stages | Cosine | None:
-        """The learning rate over the epochs; None where it is constant."""
-        if self.lr_stages is None:
-            return shaped(self.lr_shape, self.lr)
-        return stages(self.epochs, self.lr_stages)
-
-    @property
-    def schedules(self) -> dict[str, LinearWarmUp]:
-        """Level -> schedule of its beta."""
-        return {name: LinearWarmUp(*numbers) for name, numbers in (self.annealing or {}).items()}
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ class RunSummary:
     """How training ended.
 
     Attributes:
+        epochs: that were trained.
+        best_epoch: whose weights the run has, where early stopping chose them; else None: the last.
         compiled, precision: how a step was computed, and in which precision its matrix products;
             None in the files of versions that did not write it.
     """
@@ -65,6 +67,7 @@ class RunSummary:
     compiled: bool
     training_minutes_of_this_call: float
     precision: str | None = None
+    best_epoch: int | None = None
 
     @classmethod
     def of(cls, fitted: FitResult) -> RunSummary:
@@ -76,6 +79,7 @@ class RunSummary:
             compiled=fitted.compiled,
             precision=fitted.precision,
             training_minutes_of_this_call=fitted.minutes,
+            best_epoch=fitted.best_epoch,
         )
 
 

@@ -11,6 +11,7 @@ from pyro_vae.datasets import Batches
 from pyro_vae.errors import InputError
 from pyro_vae.storage import load_checkpoint, load_weights, save_checkpoint
 from pyro_vae.torch_state import generator_states, reseed, set_generator_states
+from pyro_vae.training.early_stopping import EarlyStopping
 from pyro_vae.training.optimisation import ADDED_TO_PLAN, GradientStep
 from pyro_vae.training.parallel import Processes
 from pyro_vae.training.progress import Progress
@@ -25,6 +26,7 @@ class Books:
     Attributes:
         checkpoint: the file; None where nothing is written.
         model, guide, batches, gradient_step: whose states and settings these are.
+        early: early stopping, whose best weights are kept as well; None without.
     """
 
     checkpoint: Path | None
@@ -33,6 +35,7 @@ class Books:
     batches: Batches
     gradient_step: GradientStep
     processes: Processes
+    early: EarlyStopping | None = None
 
     def save(self, state: Progress) -> None:
         """Write all that an exact resume wants."""
@@ -49,6 +52,8 @@ class Books:
             "generators": generators,
             "plan": self._plan(),
         }
+        if self.early is not None:
+            content["best"] = self.early.best
         save_checkpoint(self.checkpoint, content)
 
     def load(self) -> Progress:
@@ -72,6 +77,8 @@ class Books:
                 )
         self.gradient_step.load_state_dict(content["optimiser"])
         state = Progress(**content["progress"])
+        if self.early is not None:
+            self.early.load(content["best"])
         states = content["generators"]
         if isinstance(states, list) and len(states) == self.processes.size:
             set_generator_states(states[self.processes.rank], device)
@@ -93,5 +100,6 @@ class Books:
             "batch size": self.batches.batch_size,
             "seed": self.batches.seed,
             "binarise": self.batches.binarise,
+            "patience": None if self.early is None else self.early.patience,
             **self.gradient_step.plan(),
         }

@@ -47,6 +47,7 @@ def fit(
     chunk_size: int | None = None,
     precision: str = "auto",
     max_minutes: float | None = None,
+    patience: int | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     on_start: Callable[[], None] = lambda: None,
@@ -66,7 +67,9 @@ def fit(
             ``IWAE(num_particles=50)``.
         lr_schedule: the learning rate as a function of the share of training done, in [0, 1],
             instead of the optimiser's constant one: :func:`pyro_vae.training.schedules.stages`, or
-            any function. A resume wants the same rates; their stages are those of ``epochs``.
+            any function. One whose attribute ``counts_steps`` is true, such as
+            :class:`pyro_vae.training.schedules.Decay`, is called with the number of steps taken. A
+            resume wants the same rates; their stages are those of ``epochs``.
         binarise: None, "epoch" or "access": draw 0/1 pixels from ``train`` read as probabilities.
         annealing: level -> schedule of beta over the share of training done; default that of
             Vas 2024 (z2 from 0.1 to 1 over the first half); ``{}`` for none.
@@ -87,6 +90,11 @@ def fit(
             it takes, or its effect on that bound, is printed and kept in the checkpoint, which a
             resume follows. Reported bounds are always in float32.
         max_minutes: stop after this long, with a checkpoint.
+        patience: stop after so many epochs without a better L_k of ``valid``, which it wants. The
+            pair is given the weights of its best epoch when the call ends, however it ends; the
+            checkpoint has those and the last ones, from which a resume goes on. See
+            :class:`pyro_vae.training.early_stopping.EarlyStopping`. None: train to the end, and
+            keep the last weights.
         checkpoint: file to save to after every epoch, every five minutes and at a stop.
         resume: continue from that file, bit for bit on the CPU.
         on_start: called when all is checked and loaded, before the first step.
@@ -106,6 +114,10 @@ def fit(
     check_count("epochs", epochs)
     if max_minutes is not None:
         check_positive("max_minutes", max_minutes)
+    if patience is not None:
+        check_count("patience", patience)
+        if valid is None:
+            raise InputError("patience waits for a better bound of validation data; give valid")
     if resume and checkpoint is None:
         raise InputError("resume=True wants the checkpoint to resume from")
     if lr_schedule is not None and not callable(lr_schedule):
@@ -130,6 +142,7 @@ def fit(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         compile=compile,
         on_epoch=on_epoch,
+        patience=patience,
     )
     with own_generators(), flushed_denormals(), stop_on_signals(max_minutes) as stop:
         reseed(seed, 0, run.processes.rank)

@@ -19,6 +19,7 @@ from pyro_vae.errors import InputError, TrainingDiverged
 from pyro_vae.objectives import Loss
 from pyro_vae.training.books import Books
 from pyro_vae.training.divergence import LostRows, first_not_finite, parameter_not_finite
+from pyro_vae.training.early_stopping import EarlyStopping
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import StopRequest
 from pyro_vae.training.optimisation import GradientStep, Number, Taken, number
@@ -47,6 +48,7 @@ class Run:
     checkpoint: Path | None
     compile: bool | None
     on_epoch: Callable[[list[Row]], None]
+    patience: int | None = None
     state: Progress = field(default_factory=Progress)
     processes: Processes = field(default_factory=Processes)
 
@@ -59,13 +61,12 @@ class Run:
         # Added up where the numbers are; read when an epoch is closed or saved.
         self.sums: dict[str, Number] = dict.fromkeys(SUMS, 0)
         self.lost = LostRows(self.batches, self.processes)
+        pair = self.model, self.guide
+        self.early = (
+            None if self.patience is None else EarlyStopping(self.patience, *pair, self.processes)
+        )
         self.books = Books(
-            self.checkpoint,
-            self.model,
-            self.guide,
-            self.batches,
-            self.gradient_step,
-            self.processes,
+            self.checkpoint, *pair, self.batches, self.gradient_step, self.processes, self.early
         )
         if self.processes.size > 1 and not getattr(self.objective, "per_datum", True):
             raise InputError(
@@ -89,7 +90,7 @@ class Run:
             if not state.history:
                 self._close_epoch(bar)
             self._choose_step(bar, stop)
-            while state.epoch < self.epochs:
+            while state.epoch < self.epochs and not self._out_of_patience:
                 self._train_epoch(stop, bar)
                 if state.batch < per_epoch:
                     return self._result(stop)
@@ -97,7 +98,12 @@ class Run:
                 self._close_epoch(bar)
                 if state.compiled is None:
                     self._choose_step(bar, stop)
-        return self._result(stop, "finished")
+        ended = "finished" if state.epoch == self.epochs else "patience"
+        return self._result(stop, ended)
+
+    @property
+    def _out_of_patience(self) -> bool:
+        return self.early is not None and self.early.over(self.state)
 
     def _result(self, stop: StopRequest, stopped: str | None = None) -> FitResult:
         if stopped is None:
@@ -105,6 +111,8 @@ class Run:
             stopped = next(filter(None, self.processes.gather(stop.reason)))
         minutes = (time.monotonic() - self.started) / 60
         state = self.state
+        if self.early is not None:
+            self.early.restore_()
         return FitResult(
             state.history,
             stopped,
@@ -113,6 +121,7 @@ class Run:
             stop.signal,
             bool(state.compiled),
             state.precision or "float32",
+            state.best_epoch,
         )
 
     def _choose_step(self, bar: tqdm, stop: StopRequest) -> None:
@@ -152,7 +161,7 @@ class Run:
         if self.processes.size > 1:
             loss, lost = self._sum_over_processes(loss, lost, len(rows), len(x))
         value = number(loss.value)
-        self.gradient_step.follow_schedule(self.share_done)
+        self.gradient_step.follow_schedule(self.share_done, self.state.step)
         taken = self.gradient_step(len(x), value)
         kept = loss.kept_share if isinstance(loss.kept_share, float) else number(loss.kept_share)
         self._count(
@@ -247,6 +256,9 @@ class Run:
                 self.model, self.guide, self.valid, self.objective.num_particles
             )
         state.history.append(row)
+        if self.early is not None:
+            at_the_end = {name: schedule(1.0) for name, schedule in self.schedules.items()}
+            self.early.look(state, row, annealing=self.betas() != at_the_end)
         state.sums, self.sums = {}, dict.fromkeys(SUMS, 0)
         self.save()
         if self.processes.first:

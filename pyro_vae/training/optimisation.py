@@ -1,4 +1,4 @@
-"""The optimiser step: Adam and its variants, with gradient clipping and skipping."""
+"""The optimiser step: Adam, its variants and Adamax, with gradient clipping and skipping."""
 
 from __future__ import annotations
 
@@ -11,29 +11,39 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_choice, check_positive
-from pyro_vae.training.schedules import Cosine, LrSchedule, Stages
+from pyro_vae.training.adamax import Adamax
+from pyro_vae.training.schedules import Cosine, Decay, LrSchedule, Stages
 
+OPTIMISERS = ("adam", "adamax")
 GRADIENTS = ("mean", "sum")
-# What checkpoints of version 0.1.0 do not say about their optimiser.
-ADDED_TO_PLAN = {"gradient": "mean", "second moment": 0.0}
+# What checkpoints of earlier versions do not say about their training.
+ADDED_TO_PLAN = {
+    "gradient": "mean",
+    "second moment": 0.0,
+    "optimiser": "adam",
+    "patience": None,
+}
 
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """Adam on the loss of a batch.
+    """Adam, or Adamax, on the loss of a batch.
 
-    With g the gradient, m and v its moments and t the number of the step, from 1:
+    Adam, with g the gradient, m and v its moments and t the number of the step, from 1:
     ``m = beta1 m + (1 - beta1) g``, ``v = beta2 v + (1 - beta2) g^2`` and
     ``parameter -= lr m' / (sqrt(v') + eps)``, where ``m' = m / (1 - beta1^t)`` and
-    ``v' = v / (1 - beta2^t)``.
+    ``v' = v / (1 - beta2^t)``. :class:`pyro_vae.training.adamax.Adamax` divides by the largest of
+    the last gradients instead.
 
     Attributes:
-        lr, betas, eps: Adam's own.
+        name: "adam" or "adamax".
+        lr, betas, eps: the optimiser's own.
         gradient: g is the "mean" or the "sum" over the batch, as in the code of Burda et al. The
             step is nearly the same, since Adam divides by the size of g; but against a summed
             gradient ``eps`` and ``second_moment`` are small.
         second_moment: v before the first step. The code of Burda et al. has 1, with the bias
             correction of 0: then steps start small and grow over about 1 / (1 - beta2) of them.
+            Adam's alone.
         clip_norm: gradients are scaled down to this global norm (nats per datum).
         skip_norm: steps with a larger norm are outliers and skipped (the script of Vas 2024:
             above 1100). At
@@ -53,8 +63,10 @@ class OptimiserSettings:
     max_skipped: int = 100
     gradient: str = "mean"
     second_moment: float = 0.0
+    name: str = "adam"
 
     def __post_init__(self) -> None:
+        check_choice("optimiser", self.name, OPTIMISERS)
         for name in ("lr", "eps", "clip_norm", "skip_norm", "max_skipped"):
             check_positive(name, getattr(self, name))
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -64,6 +76,8 @@ class OptimiserSettings:
             raise InputError(
                 f"second_moment must be finite and at least 0, got {self.second_moment}"
             )
+        if self.second_moment and self.name != "adam":
+            raise InputError(f"{self.name} has no second moment to start; allowed: 0")
 
 
 # A number on the host where reading it costs nothing (the CPU), and a tensor where reading would
@@ -101,11 +115,11 @@ class GradientStep:
 
     Scaling and clipping, and on a GPU skipping too, are done inside Adam's fused kernel, by the
     two numbers that it reads for mixed precision: the gradients are not walked over again, and a
-    GPU is never waited for.
+    GPU is never waited for. Adamax reads the same two numbers, without such a kernel.
 
     Args:
-        lr_schedule: the learning rate over the share of training done, instead of ``settings.lr``;
-            followed by :meth:`follow_schedule`.
+        lr_schedule: the learning rate over the share of training done (or the number of steps,
+            where it says so), instead of ``settings.lr``; followed by :meth:`follow_schedule`.
     """
 
     def __init__(
@@ -120,9 +134,11 @@ class GradientStep:
         self.parameters = list(each.values())
         if not self.parameters:
             raise InputError("model and guide have no parameter to train")
-        self.adam = torch.optim.Adam(
-            self.parameters, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True
-        )
+        own = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
+        if settings.name == "adamax":
+            self.optimiser = Adamax(self.parameters, **own)
+        else:
+            self.optimiser = torch.optim.Adam(self.parameters, **own, fused=True)
         if settings.second_moment:
             self._start_second_moment(settings.second_moment)
         self.follow_schedule(0.0)
@@ -132,7 +148,7 @@ class GradientStep:
     def _start_second_moment(self, value: float) -> None:
         """Adam's state as its first step would make it, but for the second moment."""
         for p in self.parameters:
-            self.adam.state[p] = {
+            self.optimiser.state[p] = {
                 "step": torch.zeros((), dtype=torch.float32, device=p.device),
                 "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
                 "exp_avg_sq": torch.full_like(p, value, memory_format=torch.preserve_format),
@@ -141,17 +157,22 @@ class GradientStep:
     @property
     def lr(self) -> float:
         """The learning rate of the last step, or of the first where there was none."""
-        return self.adam.param_groups[0]["lr"]
+        return self.optimiser.param_groups[0]["lr"]
 
-    def follow_schedule(self, progress: float) -> None:
-        """Give the next step the learning rate of this share of training, if one is scheduled."""
+    def follow_schedule(self, progress: float, step: int = 0) -> None:
+        """Give the next step its learning rate, if one is scheduled.
+
+        Args:
+            progress: share of training that is done. step: steps that were taken.
+        """
         if self.lr_schedule is None:
             return
-        lr = self.lr_schedule(progress)
+        position = step if getattr(self.lr_schedule, "counts_steps", False) else progress
+        lr = self.lr_schedule(position)
         if not 0 <= lr < math.inf:
-            raise InputError(f"lr_schedule({progress:.6g}) must be finite and at least 0, got {lr}")
+            raise InputError(f"lr_schedule({position:.6g}) must be finite and at least 0, got {lr}")
         # A number that the kernel is called with: no graph holds it.
-        self.adam.param_groups[0]["lr"] = lr
+        self.optimiser.param_groups[0]["lr"] = lr
 
     @property
     def device(self) -> torch.device:
@@ -179,28 +200,30 @@ class GradientStep:
         return Taken(norm, clipped & (skipped ^ True), skipped)
 
     def _step(self, divisor: Number, skipped: bool | Tensor) -> None:
-        """Adam on the gradients divided by ``divisor``, unless the step is skipped."""
-        self.adam.grad_scale = torch.as_tensor(divisor, dtype=torch.float32)
-        self.adam.found_inf = skipped.float() if torch.is_tensor(skipped) else None
+        """The optimiser on the gradients divided by ``divisor``, unless the step is skipped."""
+        self.optimiser.grad_scale = torch.as_tensor(divisor, dtype=torch.float32)
+        self.optimiser.found_inf = skipped.float() if torch.is_tensor(skipped) else None
         if skipped is not True:
-            self.adam.step()
+            self.optimiser.step()
         self.zero_grad()
 
     def zero_grad(self) -> None:
-        self.adam.zero_grad()
+        self.optimiser.zero_grad()
 
     def plan(self) -> dict[str, object]:
         """What an exact resume must find as it was.
 
-        Of stages it is the rates, of a cosine its words: both move with the length of the training,
-        as annealing does. Of another schedule it is that there is one.
+        Of stages it is the rates, of a cosine or a decay its words: the former two move with the
+        length of the training, as annealing does. Of another schedule it is that there is one.
         """
         settings, lr = self.settings, self.settings.lr
         if isinstance(self.lr_schedule, Stages):
             lr = self.lr_schedule.rates
         elif self.lr_schedule is not None:
-            lr = str(self.lr_schedule) if isinstance(self.lr_schedule, Cosine) else "a schedule"
+            told = isinstance(self.lr_schedule, Cosine | Decay)
+            lr = str(self.lr_schedule) if told else "a schedule"
         return {
+            "optimiser": settings.name,
             "lr": lr,
             "betas": tuple(settings.betas),
             "eps": settings.eps,
@@ -210,12 +233,12 @@ class GradientStep:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "adam": self.adam.state_dict(),
+            "adam": self.optimiser.state_dict(),  # of Adamax under the same name
             "large_in_a_row": int(self.large_in_a_row),
             "skipped_in_a_row": int(self.skipped_in_a_row),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.adam.load_state_dict(state["adam"])
+        self.optimiser.load_state_dict(state["adam"])
         for name in ("large_in_a_row", "skipped_in_a_row"):
             setattr(self, name, int(state[name]))

@@ -19,6 +19,8 @@ class Progress:
         history: one row per finished epoch; row 0 is the untrained pair.
         compiled, precision: whether the step was compiled, and the precision of its matrix
             products, which an exact resume repeats; None before that was decided.
+        best_epoch, best_bound, waited: of early stopping: the epoch with the best validation bound
+            and the bound, None where there is none yet; epochs without a better one since.
     """
 
     epoch: int = 0
@@ -28,6 +30,9 @@ class Progress:
     history: list[Row] = field(default_factory=list)
     compiled: bool | None = None
     precision: str | None = None
+    best_epoch: int | None = None
+    best_bound: float | None = None
+    waited: int = 0
 
     def add(self, **values: float) -> None:
         """Add to this epoch's sums."""
@@ -60,12 +65,14 @@ class FitResult:
 
     Attributes:
         history: one row (dict) per epoch, the columns of ``metrics.csv``.
-        stopped: "finished", "interrupted" (Ctrl-C, kill) or "time" (``max_minutes``).
+        stopped: "finished", "patience" (early stopping), "interrupted" (Ctrl-C, kill) or "time"
+            (``max_minutes``).
         steps: optimiser steps of the run, skipped ones included.
         minutes: how long this call trained.
         signal: number of the signal that interrupted, or None.
         compiled: whether the step ran as a compiled graph.
         precision: of its matrix products.
+        best_epoch: the one whose weights the pair has, of early stopping; else None.
     """
 
     history: list[Row]
@@ -75,6 +82,14 @@ class FitResult:
     signal: int | None = None
     compiled: bool = False
     precision: str = "float32"
+    best_epoch: int | None = None
+
+    @property
+    def ending(self) -> str:
+        """How training ended, in words."""
+        how = "ended by patience" if self.stopped == "patience" else self.stopped
+        best = "" if self.best_epoch is None else f", the best epoch was {self.best_epoch}"
+        return f"training {how}: {self.minutes:.1f} minutes{best}"
 
 
 def format_row(row: Mapping[str, float]) -> str:

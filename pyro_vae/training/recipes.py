@@ -1,6 +1,7 @@
 """Training recipes: those of the papers by name, and those that the presets of the models use.
 
-Burda et al. 2016: https://arxiv.org/abs/1509.00519. Vas 2024 and Arnal et al. 2021:
+Burda et al. 2016: https://arxiv.org/abs/1509.00519. Tomczak and Welling 2018:
+https://arxiv.org/abs/1705.07120. Vas 2024, Arnal et al. 2021 and Gatopoulos 2020:
 docs/references.md.
 """
 
@@ -16,6 +17,7 @@ from pyro_vae.training.schedules import (
     BURDA_RATES,
     MLMI4_RATES,
     Cosine,
+    Decay,
     Stages,
     shaped,
     stages,
@@ -33,6 +35,8 @@ class Recipe:
             optimiser.
         lr_shape: how that one learning rate moves, in the words of ``schedules.shaped``.
         annealing: level -> start, end and share of its beta; None for ``default_annealing``.
+        warm_up: start, end and share of the beta of every level there is, instead of ``annealing``.
+        patience: of early stopping, epochs; None to train to the end.
     """
 
     epochs: int
@@ -41,8 +45,16 @@ class Recipe:
     stages: tuple[float, ...] | None = None
     lr_shape: str = "constant"
     annealing: Mapping[str, tuple[float, float, float]] | None = None
+    warm_up: tuple[float, float, float] | None = None
+    patience: int | None = None
 
-    def lr_schedule(self, epochs: int | None = None) -> Stages | Cosine | None:
+    def annealing_of(self, num_levels: int) -> Mapping[str, tuple[float, float, float]] | None:
+        """Level -> start, end and share of its beta in a model of so many levels; None likewise."""
+        if self.warm_up is not None:
+            return {f"z{level + 1}": self.warm_up for level in range(num_levels)}
+        return self.annealing if num_levels > 1 else None
+
+    def lr_schedule(self, epochs: int | None = None) -> Stages | Cosine | Decay | None:
         """What :func:`pyro_vae.fit` wants as ``lr_schedule`` for so many epochs, default all."""
         if self.stages is None:
             return shaped(self.lr_shape, self.optimiser.lr)
@@ -65,6 +77,19 @@ RECIPES = {
     "mlmi4": Recipe(3_280, 100, OptimiserSettings(lr=MLMI4_RATES[0], eps=1e-4), MLMI4_RATES),
     # Vas 2024, section 5.1; clipping and skipping as its authors run it.
     "vas": Recipe(5_000, 400, OptimiserSettings(lr=1e-4, skip_norm=1100.0)),
+    # Tomczak and Welling 2018 and their code: 100 of the 2000 epochs are warm-up. Their Adam also
+    # divides gradients by their norms, part by part, which is not done here.
+    "vampprior": Recipe(
+        2_000, 100, OptimiserSettings(lr=5e-4), warm_up=(0.0, 1.0, 0.05), patience=50
+    ),
+    # Gatopoulos 2020, chapter 6: all epochs are trained, and the best validation bound is kept.
+    "srvae": Recipe(
+        2_000,
+        32,
+        OptimiserSettings(name="adamax", lr=2e-3, eps=1e-7),
+        lr_shape="decay:0.999999:1e-4",
+        patience=2_000,
+    ),
     # Minutes on a CPU: from weights that the data gave (experiments/README.md compares), and from
     # random ones.
     "minutes-from-data": Recipe(
@@ -76,6 +101,11 @@ RECIPES = {
     ),
     "minutes-patches": Recipe(10, 50, OptimiserSettings(lr=1e-3)),
     "minutes-digits": Recipe(30, 100, OptimiserSettings(lr=1e-3)),
+    # Without a warm-up of all levels z2 stays empty under a learned prior, and the priors' order is
+    # another one.
+    "minutes-warm-up": Recipe(
+        15, 100, OptimiserSettings(lr=1e-3), lr_shape="cosine", warm_up=(0.01, 1.0, 0.5)
+    ),
 }
 
 _ONCE_CALLED = {"s0": "vas"}  # up to version 0.4

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import ClassVar
 
 from pyro_vae.errors import InputError, check_count, check_positive
 from pyro_vae.weights.handlers import anneal
@@ -21,6 +22,7 @@ __all__ = [
     "BURDA_RATES",
     "MLMI4_RATES",
     "Cosine",
+    "Decay",
     "LinearWarmUp",
     "LrSchedule",
     "Schedule",
@@ -139,11 +141,46 @@ class Cosine:
         return f"{self.rate:g} along cosine:{self.warm_up:g}"
 
 
-LR_SHAPES = "constant, cosine or cosine:SHARE"
+@dataclass(frozen=True)
+class Decay:
+    """Learning rate that every step multiplies, down to a floor: ``max(floor, rate factor^step)``.
+
+    Called with the number of steps taken so far, and not with the share of training done: what a
+    step does to the rate does not depend on how long training will last. Gatopoulos 2020 (chapter
+    6) has 2e-3, a factor of 0.999999 and a floor of 1e-4.
+
+    Attributes:
+        rate: of the first step. factor: in (0, 1]. floor: least rate, from 0 up to ``rate``.
+
+    Raises:
+        InputError: a rate, a factor or a floor that is none.
+    """
+
+    rate: float
+    factor: float
+    floor: float = 0.0
+
+    counts_steps: ClassVar = True
+
+    def __post_init__(self) -> None:
+        check_positive("learning rate", self.rate)
+        if not 0 < self.factor <= 1:
+            raise InputError(f"a decay wants a factor in (0, 1], got {self.factor}")
+        if not 0 <= self.floor <= self.rate:
+            raise InputError(f"a decay's floor must lie in [0, {self.rate:g}], got {self.floor}")
+
+    def __call__(self, step: int) -> float:
+        return max(self.floor, self.rate * self.factor**step)
+
+    def __str__(self) -> str:
+        return f"{self.rate:g} along decay:{self.factor!r}:{self.floor:g}"
 
 
-def shaped(shape: str | None, rate: float) -> Cosine | None:
-    """The schedule that ``constant``, ``cosine`` or ``cosine:SHARE`` names; None for a constant.
+LR_SHAPES = "constant, cosine, cosine:SHARE, decay:FACTOR or decay:FACTOR:FLOOR"
+
+
+def shaped(shape: str | None, rate: float) -> Cosine | Decay | None:
+    """The schedule that one of :data:`LR_SHAPES` names; None for a constant.
 
     Raises:
         InputError: another word, or a share that is none.
@@ -154,6 +191,8 @@ def shaped(shape: str | None, rate: float) -> Cosine | None:
             return None
         if name == "cosine":
             return Cosine(rate, float(share) if colon else 0.0)
+        if name == "decay" and colon:
+            return Decay(rate, *map(float, share.split(":", 1)))
     except ValueError as error:
         raise InputError(f"--lr-shape {shape}: {error}; allowed: {LR_SHAPES}") from error
     raise InputError(f"unknown --lr-shape {shape!r}; allowed: {LR_SHAPES}")

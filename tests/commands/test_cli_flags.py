@@ -146,6 +146,14 @@ CASES = {
     "--lr": Case(["--lr", "0.002"], metric("lr"), [*IMAGES, "--recipe", "burda"], 0.002),
     # Its second and last step, half-way down the cosine.
     "--lr-shape": Case(["--lr-shape", "cosine"], metric("lr"), IMAGES, 5e-4),
+    "--optimiser": Case(["--optimiser", "adamax"], metric("elbo"), IMAGES),
+    # The pair of its second epoch is no better than that of its first, at a step of nothing.
+    "--patience": Case(
+        ["--patience", "1"],
+        lambda run: run.metrics["epoch"],
+        [*IMAGES, "--no-anneal", "--epochs", "3", "--lr", "1e-30"],
+        [0, 1],
+    ),
     "--adam-beta1": Case(["--adam-beta1", "0.5"], metric("elbo"), IMAGES),
     "--adam-eps": Case(["--adam-eps", "1e-2"], metric("elbo"), IMAGES),
     "--gradient": Case(["--gradient", "sum"], metric("elbo"), [*IMAGES, "--adam-eps", "1e-2"]),
@@ -349,6 +357,10 @@ def test_a_run_in_stages_resumes_exactly(run, files, tmp_path, monkeypatch):
         (["--second-moment", "inf"], "--second-moment must be finite and at least 0, got inf"),
         (["--recipe", "burda", "--lr", "0"], "--lr must be positive"),
         (["--recipe", "burda", "--epochs", "0"], "--epochs must be positive"),
+        (["--patience", "0"], "--patience must be positive"),
+        (["--optimiser", "sgd"], "unknown optimiser 'sgd'; allowed: adam, adamax"),
+        (["--optimiser", "adamax", "--second-moment", "1"], "adamax has no second moment"),
+        (["--lr-shape", "decay:2"], "a decay wants a factor in (0, 1], got 2.0"),
     ],
 )
 def test_recipes_that_make_no_sense(images, tmp_path, capsys, flags, match):

@@ -330,7 +330,7 @@ def test_a_cosine_rises_over_its_share_and_falls_to_zero():
     "shape", ["linear", "cosine:1", "cosine:-0.1", "cosine:half", "constant:1"]
 )
 def test_other_shapes_are_refused(shape):
-    with pytest.raises(InputError, match="allowed: constant, cosine or cosine:SHARE"):
+    with pytest.raises(InputError, match="allowed: constant, cosine, cosine:SHARE, decay"):
         shaped(shape, 1e-3)
 
 

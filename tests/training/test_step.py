@@ -245,14 +245,14 @@ def test_outliers_are_skipped_until_patience_ends(kind, patience):
     module = Weights()
     step = GradientStep([module], settings)
     for index, norm in enumerate(norms):
-        before, state = values(module), str(step.adam.state_dict()["state"])
+        before, state = values(module), str(step.optimiser.state_dict()["state"])
         _, clipped, skipped = taken(step, gradients(index, norm), loss_of(kind, 1.0))
         assert skipped == expected[index]
         assert clipped == (norm > 10 and not skipped)
         assert int(step.large_in_a_row) == in_a_row[index]
         if skipped:
             assert same(values(module), before)
-            assert str(step.adam.state_dict()["state"]) == state
+            assert str(step.optimiser.state_dict()["state"]) == state
         else:
             assert int(step.skipped_in_a_row) == 0
             assert not same(values(module), before)
@@ -268,7 +268,7 @@ def test_what_is_not_finite_changes_nothing_and_is_counted(kind, bad, where):
     step = GradientStep([module], OptimiserSettings(lr=0.05, patience=2))
     taken(step, gradients(0, 1.0), loss_of(kind, 1.0))
     for count in range(1, 6):  # patience does not let them through
-        before, state = values(module), str(step.adam.state_dict()["state"])
+        before, state = values(module), str(step.optimiser.state_dict()["state"])
         found = gradients(1, 1.0)
         if where != "loss":
             found[1][2] = bad
@@ -278,7 +278,7 @@ def test_what_is_not_finite_changes_nothing_and_is_counted(kind, bad, where):
         assert not clipped
         assert int(step.skipped_in_a_row) == count
         assert same(values(module), before)
-        assert str(step.adam.state_dict()["state"]) == state
+        assert str(step.optimiser.state_dict()["state"]) == state
     _, _, skipped = taken(step, gradients(2, 1.0), loss_of(kind, 1.0))
     assert not skipped
     assert int(step.skipped_in_a_row) == int(step.large_in_a_row) == 0
