@@ -211,7 +211,7 @@ def check_config(config: RunConfig) -> None:
             f"--second-moment must be finite and at least 0, got {training.second_moment}"
         )
     check_choice("--gradient", training.gradient, GRADIENTS)
-    _ = training.optimiser  # names an optimiser that is none
+    _ = training.optimiser, training.lr_schedule  # name what is none
     if not 0 <= config.seed < 2**63:
         raise InputError(f"--seed must lie in 0 .. 2^63 - 1, got {config.seed}")
     config.objective.make()
