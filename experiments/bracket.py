@@ -6,7 +6,9 @@ On data simulated from the model the reverse chains give an upper bound beside t
 log p(x) lies between two numbers, on average (Wu et al. 2017, https://arxiv.org/abs/1611.04273;
 Grosse et al. 2015, https://arxiv.org/abs/1511.02543); the importance-sampled L_K of the same data
 is printed with them. On test data there is a lower bound only; the gap on simulated data tells how
-far annealing can be off. ``pyro-vae bracket`` is the same command.
+far annealing can be off. Where pixels take whole levels the bounds are printed in bits per
+dimension as well: there a lower bound on log p(x) is an upper one on the bits. ``pyro-vae bracket``
+is the same command.
 """
 
 from __future__ import annotations
@@ -33,12 +35,15 @@ from pyro_vae.cli.common import Parser, exit_code
 from pyro_vae.datasets import load_dataset
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation import Bracket, Evaluation, ais, bidirectional, evaluate
+from pyro_vae.evaluation.bits import levelled_pixels, mean_in_bits
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.runs import RunDirectory, load_run
 from pyro_vae.runs.job import check_same_data, device_named
 from pyro_vae.version import __version__
 
 PROG = "bracket.py"
+# Rows that are log-likelihoods, and not differences of them.
+BOUNDS = ("AIS, lower", "L_K", "L_K, jackknife", "reverse AIS, upper")
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,23 @@ class Kind:
 
     Attributes:
         rows: name -> estimate over the data, nats. accepted: share of the chains' proposals.
+        num_pixels: D of pixels that take whole levels, else None.
     """
 
     rows: Mapping[str, Mean]
     accepted: float
+    num_pixels: int | None = None
+
+    @property
+    def bits(self) -> dict[str, Mean]:
+        """The bounds on log p(x) in bits per dimension; empty where pixels are real numbers."""
+        if self.num_pixels is None:
+            return {}
+        return {
+            name: mean_in_bits(row, self.num_pixels)
+            for name, row in self.rows.items()
+            if name in BOUNDS
+        }
 
     def entries(self) -> dict[str, dict[str, float]]:
         """Of ``bracket.json``."""
@@ -101,6 +119,10 @@ def _main(arguments: list[str] | None, prog: str) -> int:
     found = _bracketed(flags)
     summary = {
         **{name: kind.entries() for name, kind in found.items()},
+        "bits_per_dim": {
+            name: {label: row.as_dict() for label, row in kind.bits.items()}
+            for name, kind in found.items()
+        },
         "acceptance": {name: kind.accepted for name, kind in found.items()},
         "settings": vars(flags) | {"minutes": (time.monotonic() - started) / 60},
         "version": __version__,
@@ -140,9 +162,10 @@ def _bracketed(flags: argparse.Namespace) -> dict[str, Kind]:
         "L_K": mean_and_error(tested.log_likelihood),
         "AIS over L_K": mean_and_error(below.lower - tested.log_likelihood),
     }
+    size = levelled_pixels(model)
     return {
-        "simulated": Kind(_simulated(bracket, simulated), float(bracket.acceptance.mean())),
-        "test": Kind(rows, float(below.acceptance.mean())),
+        "simulated": Kind(_simulated(bracket, simulated), float(bracket.acceptance.mean()), size),
+        "test": Kind(rows, float(below.acceptance.mean()), size),
     }
 
 
@@ -166,7 +189,16 @@ def _print(found: Mapping[str, Kind], flags: argparse.Namespace) -> None:
     for name, kind in found.items():
         print(f"\n{name} data, {kind.accepted:.0%} of proposals accepted")
         for label, row in kind.rows.items():
-            print(f"  {label:22} {row.mean:>10.3f}  {row.standard_error:>8.3f}")
+            print(
+                f"  {label:22} {row.mean:>10.3f}  {row.standard_error:>8.3f}{_in_bits(kind, label)}"
+            )
+
+
+def _in_bits(kind: Kind, label: str) -> str:
+    row = kind.bits.get(label)
+    if row is None:
+        return ""
+    return f"   {row.mean:.4f} ± {row.standard_error:.4f} bits per dimension"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ _LABELS = {
     "log_likelihood_jackknife": "the same, jackknife (no bound)",
     "kl_to_posterior": "KL(q || posterior), estimate",
     "reconstruction": "reconstruction, E log p(x | z)",
+    "bits_per_dim": "bits per dimension, of the ELBO",
     "ess": "effective sample size",
     "khat_above_0.7": "share of data with k-hat > 0.7",
 }
@@ -60,10 +61,13 @@ def print_estimates(
             label = f"L_{bound_particles}"
         elif name.startswith("kl_z"):
             label = f"KL of {name[3:]}"
+        elif name == "iw_bits_per_dim":
+            label = f"bits per dimension, of L_{particles}"
         elif name == "ess":
             label += f" of {bound_particles}"
         elif name == "khat":
             label = f"Pareto k-hat of {particles} weights"
-        print(f"{label:34} {row['mean']:>10.3f}  {row['standard_error']:>8.3f}")
+        digits = 4 if name.endswith("bits_per_dim") else 3
+        print(f"{label:34} {row['mean']:>10.{digits}f}  {row['standard_error']:>8.{digits}f}")
     error = test["log_likelihood"]["monte_carlo_error"]
     print(f"{'Monte Carlo part of the log-likelihood error':>44} {error:>10.4f}")

@@ -2,14 +2,9 @@
 
 from pyro_vae.evaluation import activity
 from pyro_vae.evaluation.ais import AnnealedEstimate, Bracket, ais, bidirectional
-from pyro_vae.evaluation.estimates import (
-    CHUNK_SIZE,
-    BoundCurve,
-    Evaluation,
-    bound_curve,
-    evaluate,
-    log_likelihood,
-)
+from pyro_vae.evaluation.bits import bits_per_dim
+from pyro_vae.evaluation.bound_curve import BoundCurve, bound_curve
+from pyro_vae.evaluation.estimates import CHUNK_SIZE, Evaluation, evaluate, log_likelihood
 from pyro_vae.evaluation.gradient_noise import (
     GradientNoise,
     SignalToNoise,
@@ -33,6 +28,7 @@ __all__ = [
     "activity",
     "ais",
     "bidirectional",
+    "bits_per_dim",
     "bound_curve",
     "elbo_surgery",
     "evaluate",

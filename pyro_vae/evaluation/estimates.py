@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_count, check_positive
+from pyro_vae.errors import InputError, check_positive
+from pyro_vae.evaluation.bits import bits_per_dim, levelled_pixels, no_bits
 from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.rows import Data, as_data
 from pyro_vae.torch_state import flushed_denormals
@@ -41,6 +42,8 @@ class Evaluation:
             expected KL of that level in a top-down or mean-field guide; in a bottom-up chain only
             their sum is a KL, and one of them can be negative.
         ess: effective sample size out of k, particles. khat: Pareto k-hat of the K weights.
+        num_pixels: D of pixels that take whole levels; None of pixels that are real numbers, whose
+            densities have no bits per dimension.
     """
 
     num_particles: int
@@ -54,6 +57,7 @@ class Evaluation:
     kl: dict[str, np.ndarray]
     ess: np.ndarray
     khat: np.ndarray
+    num_pixels: int | None = None
 
     def first(self, count: int) -> Evaluation:
         """The estimates of the first ``count`` data."""
@@ -84,6 +88,24 @@ class Evaluation:
         return -self.reconstruction
 
     @property
+    def bits_per_dim(self) -> np.ndarray:
+        """-ELBO / (D ln 2): an upper bound on the bits per dimension of every datum, as most papers
+        print it. InputError where pixels are real numbers."""
+        return self._in_bits(self.elbo)
+
+    @property
+    def iw_bits_per_dim(self) -> np.ndarray:
+        """-L_K / (D ln 2) of the datum's own K importance weights: an upper bound on average, never
+        above :attr:`bits_per_dim`; ``khat`` says how far it can be trusted. InputError where pixels
+        are real numbers."""
+        return self._in_bits(self.log_likelihood)
+
+    def _in_bits(self, nats: np.ndarray) -> np.ndarray:
+        if self.num_pixels is None:
+            raise no_bits()
+        return bits_per_dim(nats, self.num_pixels)
+
+    @property
     def warning(self) -> str | None:
         """For what share of the data k-hat is above 0.7, and what that means; None if for none.
 
@@ -100,7 +122,7 @@ class Evaluation:
         return "; ".join(filter(None, (lost, trust))) or None
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Every estimate by name, (B,) each."""
+        """Every estimate by name, (B,) each; all in nats, but for particles and k-hat."""
         return {
             "elbo": self.elbo,
             "bound": self.bound,
@@ -117,15 +139,23 @@ class Evaluation:
     def summary(self) -> dict[str, dict[str, float]]:
         """Mean over the data and its standard error per estimate, as ``summary.json`` holds them.
 
+        Where pixels take whole levels, ``bits_per_dim`` and ``iw_bits_per_dim`` stand with them.
         The standard error is of data and Monte Carlo together; ``monte_carlo_error`` of the
         log-likelihood is the part that more particles would take away.
         """
         columns = self.columns()
         errors, khat = columns.pop("monte_carlo_error"), columns.pop("khat")
+        if self.num_pixels is not None:
+            ess = columns.pop("ess")  # what tells how far they can be trusted stays beside them
+            columns["bits_per_dim"] = self.bits_per_dim
+            columns["iw_bits_per_dim"] = self.iw_bits_per_dim
+            columns["ess"] = ess
         if not np.isnan(khat).all():
             columns["khat_above_0.7"] = np.asarray(khat > KHAT_LIMIT, float)
             columns["khat"] = khat
         errors_of = {"log_likelihood": errors}
+        if self.num_pixels is not None:
+            errors_of["iw_bits_per_dim"] = np.abs(self._in_bits(errors))
         return {
             name: mean_and_error(values, errors_of.get(name)).as_dict()
             for name, values in columns.items()
@@ -199,7 +229,7 @@ def evaluate(
             groups = log_w[:grouped].unflatten(0, (-1, bound_particles)).transpose(0, 1)
             row = {
                 "elbo": bounds.elbo(log_w),
-                "bound": _grouped_bound(log_w, bound_particles),
+                "bound": grouped_bound(log_w, bound_particles),
                 "log_likelihood": bounds.iwae(log_w),
                 "log_likelihood_jackknife": bounds.jackknife(log_w),
                 "monte_carlo_error": log_mean_standard_error(log_w),
@@ -215,75 +245,12 @@ def evaluate(
     return Evaluation(
         num_particles=num_particles,
         bound_particles=bound_particles,
+        num_pixels=levelled_pixels(model),
         kl={name: np.concatenate(parts) for name, parts in kl.items()},
         **{name: np.concatenate(parts) for name, parts in columns.items()},
     )
 
 
-@dataclass(frozen=True)
-class BoundCurve:
-    """L_k against k, from one table of K weights per datum; nats.
-
-    Attributes:
-        particles: the numbers k, rising. values: (len(particles), B), L_k of each datum.
-    """
-
-    particles: tuple[int, ...]
-    values: np.ndarray
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean over the data of each L_k."""
-        return self.values.mean(1)
-
-    @property
-    def standard_error(self) -> np.ndarray:
-        """Its standard error, data and Monte Carlo together. Neighbours share data and noise."""
-        return np.array([mean_and_error(row).standard_error for row in self.values])
-
-
-def bound_curve(
-    model: Callable,
-    guide: Callable,
-    x: Data,
-    num_particles: int = 5_000,
-    particles: Sequence[int] | None = None,
-    *,
-    chunk_size: int = CHUNK_SIZE,
-) -> BoundCurve:
-    """The curve of L_k for k up to K: how much a bound gains from more particles.
-
-    Each L_k is the mean over the K // k disjoint groups of k particles (``bounds.miwae``), so that
-    E[L_k] rises with k from the ELBO to L_K, towards log p(x) (Burda et al. 2016,
-    https://arxiv.org/abs/1509.00519). Memory does not grow with B.
-
-    Args:
-        x: (B, D), or the tuple of the programs' arguments; anything that
-            :func:`pyro_vae.rows.as_data` takes. num_particles: K.
-        particles: the numbers k; by default 1, 2, 5, 10, 20, 50, ... and K. InputError where one
-            is not within 1 .. K.
-    """
-    x = as_data(x, model, guide)
-    check_count("num_particles", num_particles)
-    if particles is None:
-        steps = (
-            digit * 10**power for power in range(len(str(num_particles))) for digit in (1, 2, 5)
-        )
-        particles = [k for k in steps if k < num_particles] + [num_particles]
-    if not len(particles):
-        raise InputError("particles must name at least one number k of particles")
-    for k in particles:
-        if check_count("each of particles", k) > num_particles:
-            raise InputError(f"particles holds {k}, but there are {num_particles} per datum")
-    particles = sorted({int(k) for k in particles})
-    with flushed_denormals():
-        columns = [
-            torch.stack([_grouped_bound(table.log_w, k) for k in particles])
-            for table in weight_tables(model, guide, x, num_particles, chunk_size)
-        ]
-    return BoundCurve(tuple(particles), torch.cat(columns, 1).numpy())
-
-
-def _grouped_bound(log_w: Tensor, k: int) -> Tensor:
+def grouped_bound(log_w: Tensor, k: int) -> Tensor:
     """Mean over the K // k disjoint groups of L_k; the K mod k particles left over are unused."""
     return bounds.miwae(log_w[: len(log_w) - len(log_w) % k], k)

@@ -23,6 +23,8 @@ _MEANING = {
     "elbo": "evidence lower bound",
     "kl_to_posterior": "KL from guide to posterior, a lower estimate",
     "reconstruction": "E_q log p(x given z)",
+    "bits_per_dim": "bits per dimension, of the ELBO",
+    "iw_bits_per_dim": "bits per dimension, of L_K",
     "ess": "effective sample size, particles",
     "khat_above_0.7": "share of data with k-hat above 0.7",
     "khat": "Pareto k-hat",

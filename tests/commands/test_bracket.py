@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 
 import pytest
@@ -33,6 +34,13 @@ def test_a_run_is_bracketed(digits_run, capsys):
     assert abs(rows["upper - L_K"]["mean"]) < 0.5
     assert abs(summary["test"]["AIS over L_K"]["mean"]) < 0.5
     assert summary["settings"]["temperatures"] == 60
+    # 16 binary pixels: the upper bound in nats is the lower one in bits.
+    bits = summary["bits_per_dim"]["simulated"]
+    assert bits.keys() == {"AIS, lower", "L_K", "L_K, jackknife", "reverse AIS, upper"}
+    for name, row in bits.items():
+        for what, sign in (("mean", -1), ("standard_error", 1)):
+            assert row[what] == pytest.approx(sign * rows[name][what] / (16 * math.log(2)))
+    assert f"{bits['L_K']['mean']:.4f} ± {bits['L_K']['standard_error']:.4f} bits" in out
     for text in ("simulated data", "reverse AIS, upper", "test data", "bracket.json"):
         assert text in out
 
