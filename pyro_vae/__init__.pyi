@@ -1,6 +1,6 @@
 # What `import pyro_vae` offers: read by type checkers, and at run time by lazy_loader.
 
-from . import evaluation
+from . import distributions, evaluation
 from .datasets import Dataset, load_dataset
 from .encoder import HierarchicalVAEEncoder
 from .errors import InputError, TrainingDiverged

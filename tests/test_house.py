@@ -19,6 +19,7 @@ MAX_KEY_READS, MAX_SHARED_NAMES = 5.0, 3  # reads per 1000 lines
 # Programs make weights, weights make objectives, objectives train, evaluation judges, runs keep:
 # a room may import those that stand before it here.
 ORDER = (
+    "distributions",
     "programs",
     "weights",
     "objectives",

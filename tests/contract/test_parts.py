@@ -17,6 +17,12 @@ import pytest
 import torch
 from torch import nn
 
+from pyro_vae.distributions import (
+    CategoricalLevels,
+    DiscretisedLogistic,
+    DiscretisedLogisticMixture,
+    MixtureOfNormals,
+)
 from pyro_vae.options import read_part
 from pyro_vae.programs import LocScale
 from pyro_vae.programs.conditionals import FAMILIES
@@ -397,6 +403,16 @@ def test_values_that_it_cannot_have_are_refused_where_asked(part):
 OWN = {
     "FixedNoiseNormal": lambda loc, **settings: FixedNoiseNormal(loc, 0.4, **settings),
     "BernoulliPixels": BernoulliPixels,
+    "DiscretisedLogistic": lambda loc, **settings: DiscretisedLogistic(loc, loc, **settings),
+    "DiscretisedLogisticMixture": lambda loc, **settings: DiscretisedLogisticMixture(
+        *[loc[:, None].expand(5, 4, 3)] * 3, **settings
+    ),
+    "CategoricalLevels": lambda loc, **settings: CategoricalLevels(
+        loc[:, None].expand(5, 256, 3), event_dim=1, **settings
+    ),
+    "MixtureOfNormals": lambda loc, **settings: MixtureOfNormals(
+        torch.zeros(4), loc[:, None].expand(5, 4, 3), torch.ones(1), **settings
+    ),
 }
 
 
