@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from pyro_vae.errors import InputError, check_choice
+from pyro_vae.errors import InputError, check_choice, check_count
 
 OPTION = "option"  # key of a field's metadata
 
@@ -93,6 +93,11 @@ class Setting:
     help: str
     kind: Callable[[str], Any] = float
     metavar: str | None = None
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Whole numbers of at least 1 with an x between them: (128, 64) of "128x64"."""
+    return tuple(check_count("a size", int(word)) for word in text.split("x"))
 
 
 def read_part(what: str, text: str, registry: Mapping[str, type]) -> tuple[type, dict[str, Any]]:

@@ -26,6 +26,7 @@ from pyro_vae.distributions import (
 from pyro_vae.options import read_part
 from pyro_vae.programs import LocScale
 from pyro_vae.programs.conditionals import FAMILIES
+from pyro_vae.programs.flows import FlowDistribution, autoregressive
 from pyro_vae.programs.likelihoods import LIKELIHOODS, BernoulliPixels, FixedNoiseNormal
 from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS
 from pyro_vae.programs.priors import PRIORS
@@ -63,6 +64,10 @@ def likelihood(text, twin=None, **settings):
 def prior(text, family, twin=None, **settings):
     made, given = read_part("prior", text, PRIORS)
     return Part(lambda size: made(size, family, **given), inputs=(), twin=twin, **settings)
+
+
+def flow_prior(name, family):
+    return prior(f"{name}:transforms=2,hidden=4", family, moments=False)
 
 
 def loc_scale(family, inputs, hidden, gain):
@@ -117,6 +122,10 @@ PARTS = {
     "prior standard laplace": prior("standard", "laplace", standard),
     "prior learned normal": prior("learned", "normal", learned),
     "prior learned:scale=1.5 laplace": prior("learned:scale=1.5", "laplace", learned),
+    "prior realnvp:transforms=2,hidden=4 normal": flow_prior("realnvp", "normal"),
+    "prior realnvp:transforms=2,hidden=4 laplace": flow_prior("realnvp", "laplace"),
+    "prior maf:transforms=2,hidden=4 normal": flow_prior("maf", "normal"),
+    "prior spline:transforms=2,hidden=4 normal": flow_prior("spline", "normal"),
     "conditional normal": loc_scale("normal", (UNITS,), (), 1.0),
     "conditional laplace of two inputs": loc_scale("laplace", (2, UNITS), HIDDEN, 0.5),
 }
@@ -399,6 +408,7 @@ def test_values_that_it_cannot_have_are_refused_where_asked(part):
         assert unchecked.expand((5,)).log_prob(bad).shape == (5,)
 
 
+FLOW = autoregressive(3, transforms=1, hidden=(4,))
 # The distributions that are written by hand: (parameters, validate_args=...) -> distribution.
 OWN = {
     "FixedNoiseNormal": lambda loc, **settings: FixedNoiseNormal(loc, 0.4, **settings),
@@ -412,6 +422,9 @@ OWN = {
     ),
     "MixtureOfNormals": lambda loc, **settings: MixtureOfNormals(
         torch.zeros(4), loc[:, None].expand(5, 4, 3), torch.ones(1), **settings
+    ),
+    "FlowDistribution": lambda loc, **settings: FlowDistribution(
+        dist.Normal(loc, 1.0, **settings).to_event(1), FLOW(), FLOW, **settings
     ),
 }
 

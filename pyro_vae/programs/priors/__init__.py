@@ -5,9 +5,24 @@ A prior is a module ``made(features, family, **settings)`` that returns p(zL), o
 ``--prior NAME:key=value``; a method ``initialise_(rows)`` lets it start from the training rows.
 """
 
+from pyro_vae.programs.priors.flow_prior import FlowPrior, MAFPrior, RealNVPPrior, SplinePrior
 from pyro_vae.programs.priors.learned import LearnedPrior
 from pyro_vae.programs.priors.standard import StandardPrior
 
-PRIORS: dict[str, type] = {"standard": StandardPrior, "learned": LearnedPrior}
+PRIORS: dict[str, type] = {
+    "standard": StandardPrior,
+    "learned": LearnedPrior,
+    "realnvp": RealNVPPrior,
+    "maf": MAFPrior,
+    "spline": SplinePrior,
+}
 
-__all__ = ["PRIORS", "LearnedPrior", "StandardPrior"]
+__all__ = [
+    "PRIORS",
+    "FlowPrior",
+    "LearnedPrior",
+    "MAFPrior",
+    "RealNVPPrior",
+    "SplinePrior",
+    "StandardPrior",
+]

@@ -43,7 +43,9 @@ def level_of(model: HierarchicalVAE, level: int) -> Level:
     """Of z1, z2, ...: scale 1 where a level stands above it, and else that of the top prior."""
     if level < model.num_levels:
         return Level(1.0, model.conditionals[level - 1].family is dist.Laplace)
-    prior = model.prior().base_dist
+    prior = model.prior()
+    while hasattr(prior, "base_dist"):  # of single units; of a flow, which starts as its base
+        prior = prior.base_dist
     return Level(float(prior.scale.mean()), isinstance(prior, dist.Laplace))
 
 
