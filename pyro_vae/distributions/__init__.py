@@ -8,10 +8,12 @@ from pyro_vae.distributions.categorical_levels import CategoricalLevels
 from pyro_vae.distributions.discretised_logistic import DiscretisedLogistic
 from pyro_vae.distributions.logistic_mixture import DiscretisedLogisticMixture
 from pyro_vae.distributions.normal_mixture import MixtureOfNormals
+from pyro_vae.distributions.within_buckets import WithinBuckets
 
 __all__ = [
     "CategoricalLevels",
     "DiscretisedLogistic",
     "DiscretisedLogisticMixture",
     "MixtureOfNormals",
+    "WithinBuckets",
 ]

@@ -93,11 +93,20 @@ def log_prob_of_levels(value: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
     Which terms count depends on the value alone: where many components share a value, what says so
     is not held once for each of them.
     """
+    return log_prob_of_bucket(value, 1, loc, log_scale)
+
+
+def log_prob_of_bucket(first: Tensor, size: int, loc: Tensor, log_scale: Tensor) -> Tensor:
+    """log sum_v P(v) over the ``size`` levels from ``first`` on; the arguments broadcast.
+
+    In closed form, since neighbouring areas share an edge: the same two softplus differences as of
+    one level, ``b - a = -size / s``.
+    """
     per_level = _per_level(log_scale)
-    lower = (value - (HALF + 0.5) - HALF * loc) * per_level
-    upper = lower + per_level
-    above, below = (value > 0).to(loc.dtype), (value < TOP).to(loc.dtype)
-    width = torch.log(-torch.expm1(-per_level))
+    lower = (first - (HALF + 0.5) - HALF * loc) * per_level
+    upper = lower + size * per_level
+    above, below = (first > 0).to(loc.dtype), (first + (size - 1) < TOP).to(loc.dtype)
+    width = torch.log(-torch.expm1(-size * per_level))
     return width * (above * below) - _softplus(lower) * above - _softplus(-upper) * below
 
 
