@@ -35,7 +35,7 @@ class Option:
     help: str
     kind: Callable[[str], Any] = str
     metavar: str | None = None
-    nargs: str | None = None
+    nargs: str | int | None = None
     may_change: bool = False
     name: str | None = None
     flag: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from pyro_vae.datasets.pixel_space import STANDARDISED, PixelSpace
 from pyro_vae.datasets.preprocessing import ArrayPreprocessing
 from pyro_vae.datasets.raw_arrays import MIN_HELD_OUT, RawArrays
 from pyro_vae.datasets.seeding import numpy_generator
-from pyro_vae.datasets.shapes import channels_first, image_shape
+from pyro_vae.datasets.shapes import channels_first, image_shape, picture_shape
+from pyro_vae.datasets.sizing import Sizing
 from pyro_vae.errors import InputError
 
 MIN_SCALE = float(np.finfo(np.float32).tiny)
@@ -23,12 +24,21 @@ MIN_SCALE = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True, eq=False)
 class SplitArrays:
-    """Rows (N, ...) and, where given, labels (N,) of each split."""
+    """Rows (N, ...) and, where given, labels (N,) of each split.
+
+    Attributes:
+        colour_first: whether colour images are known to be (N, 3, H, W).
+        caveat: a sentence, why numbers on these rows may not be compared with others.
+        sizing: what brought the images to one size.
+    """
 
     origin: str
     images: dict[str, np.ndarray]
     labels: dict[str, Tensor] | None
     label_names: tuple[str, ...]
+    colour_first: bool = False
+    caveat: str | None = None
+    sizing: Sizing | None = None
 
     @property
     def train(self) -> np.ndarray:
@@ -37,8 +47,31 @@ class SplitArrays:
 
     def channels_first(self) -> SplitArrays:
         """The same with colour images as (N, 3, H, W)."""
+        if self.colour_first:
+            return self
         images = {split: channels_first(images) for split, images in self.images.items()}
-        return replace(self, images=images)
+        return replace(self, images=images, colour_first=True)
+
+    def sized(self, sizing: Sizing) -> SplitArrays:
+        """The same with images cut and reduced, colours first.
+
+        Raises:
+            InputError: rows that are no 8-bit images, or images smaller than is asked for.
+        """
+        if not sizing.wanted:
+            return self
+        first = self.channels_first()
+        shape = image_shape(first.train.shape[1:])
+        if first.train.dtype != np.uint8 or picture_shape(shape) is None:
+            raise InputError(
+                f"{self.origin}: only 8-bit images (N, H, W) or (N, H, W, 3) are cut or reduced, "
+                f"got {self.train.dtype} {self.train.shape}"
+            )
+        images = {
+            split: sizing.applied(self.origin, part.reshape(-1, *shape))
+            for split, part in first.images.items()
+        }
+        return replace(first, images=images, sizing=sizing)
 
 
 def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None) -> SplitArrays:
@@ -91,10 +124,10 @@ def dataset_from_arrays(
                 f"{arrays.origin}: training values vary by {scale:g} only: zero variance"
             )
         white = _white(list(arrays.images.values()))
-        how = ArrayPreprocessing(pixels, shape, mean, scale, white, seed)
+        how = ArrayPreprocessing(pixels, shape, mean, scale, white, seed, arrays.sizing)
         return _assemble(name, arrays, how, {"mean": mean, "scale": scale})
     white = pixels.white(arrays.origin, list(arrays.images.values()))
-    how = ArrayPreprocessing(pixels, shape, 0.0, white, white, seed)
+    how = ArrayPreprocessing(pixels, shape, 0.0, white, white, seed, arrays.sizing)
     if not pixels.drawn:
         return _assemble(name, arrays, how, {"scale": white})
     drawn = ("valid", "test") if binarise != "static" else SPLITS
@@ -126,6 +159,10 @@ def _assemble(
         "row_shape": list(arrays.train.shape[1:]),
         **scaling,
     }
+    if arrays.caveat is not None:
+        info["caveat"] = arrays.caveat
+    if arrays.sizing is not None:
+        info["sizing"] = asdict(arrays.sizing)
     return Dataset(
         name,
         **rows,

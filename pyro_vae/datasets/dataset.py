@@ -63,6 +63,16 @@ class Dataset:
         return PatchPreprocessing(self.pixels, shape, "grey", self.whitening)
 
     @property
+    def description(self) -> str:
+        """A line of name, rows and pixel space; a caveat that ``info`` has is a second one."""
+        rows = (
+            f"{self.name}: {len(self.train)} train, {len(self.valid)} valid and {len(self.test)} "
+            f"test rows of {self.train.shape[1]} ({self.pixels})"
+        )
+        caveat = self.info.get("caveat")
+        return rows if caveat is None else f"{rows}\nnote: {caveat}"
+
+    @property
     def picture_shape(self) -> tuple[int, ...] | None:
         """(H, W) where rows can be drawn as grey images, (H, W, 3) as colour ones, else None."""
         return self.preprocessing.picture_shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from pyro_vae.datasets.arrays import SplitArrays, split_rows
 from pyro_vae.datasets.downloads import cache_folder, fetch
 from pyro_vae.datasets.files import read_idx, read_npz
 from pyro_vae.datasets.raw_arrays import RawArrays
-from pyro_vae.datasets.reading import readable
+from pyro_vae.datasets.reading import printable, readable
 from pyro_vae.datasets.seeding import numpy_generator
+from pyro_vae.datasets.sizing import Sizing
 from pyro_vae.errors import InputError
 
 # Burda et al. train on 59,600 of MNIST's 60,000.
@@ -38,6 +40,11 @@ UNPACKED = {
 }
 OMNIGLOT_FILES = ("images_background.zip", "images_evaluation.zip")
 OMNIGLOT_TRAIN_DRAWINGS = 15  # of the 20 drawings of each character
+SIDE = 28  # of all images, in pixels
+CAVEATS = {
+    "omniglot": "omniglot is split by drawing, not as by Burda et al. 2016: likelihoods are not "
+    "comparable with theirs"
+}
 # name -> (base URL, {file: md5})
 DOWNLOADS = {
     "mnist": (
@@ -94,7 +101,8 @@ def load_digits(name: str, data_dir: Path | None) -> SplitArrays:
     order = np.arange(rows)
     if name == "omniglot":
         order = numpy_generator(0, "omniglot valid").permutation(rows)
-    return split_rows(raw, valid=np.sort(order[rows - held_out :]))
+    arrays = split_rows(raw, valid=np.sort(order[rows - held_out :]))
+    return replace(arrays, caveat=CAVEATS.get(name))
 
 
 def _check_name(name: str, raw: RawArrays) -> None:
@@ -138,7 +146,7 @@ def _download(name: str) -> RawArrays:
     base, files = DOWNLOADS[name]
     folder = cache_folder(name)
     for file, md5 in files.items():
-        fetch(base + file, md5, folder)
+        fetch(base + file, f"md5:{md5}", folder)
     return _read_zips(folder) if name == "omniglot" else _read_idx_folder(folder)
 
 
@@ -192,19 +200,9 @@ def _read_drawings(path: Path) -> list[tuple[str, int, np.ndarray]]:
         for member in sorted(n for n in archive.namelist() if n.endswith(".png")):
             character, file = member.rsplit("/", 1)
             with archive.open(member) as png, Image.open(png) as image:
-                ink = 1.0 - np.asarray(image.convert("L"), dtype=np.float64) / 255
-            drawings.append((character, int(file[:-4].split("_")[1]), shrink(ink)))
+                ink = 255.0 - np.asarray(image.convert("L"))
+            number = int(file[:-4].split("_")[1])
+            drawings.append((character, number, Sizing(SIDE).applied(printable(path), ink)))
         if not drawings:
             raise InputError(f"{path} holds no drawings (.png)")
     return drawings
-
-
-def shrink(image: np.ndarray, size: int = 28) -> np.ndarray:
-    """Reduce a square image in [0, 1] to ``size`` x ``size`` uint8 by exact area average."""
-    ratio = len(image) / size
-    edges = np.arange(len(image))
-    starts = np.arange(size)[:, None] * ratio
-    # How much of each old pixel lies inside each new one, along one axis; rows sum to one.
-    overlap = np.minimum(edges + 1, starts + ratio) - np.maximum(edges, starts)
-    weights = overlap.clip(min=0) / ratio
-    return np.rint(255 * (weights @ image @ weights.T)).astype(np.uint8)

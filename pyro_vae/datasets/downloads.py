@@ -17,10 +17,13 @@ def cache_folder(name: str) -> Path:
     return Path(pooch.os_cache("pyro_vae")) / name
 
 
-def fetch(url: str, md5: str, folder: Path) -> Path:
+def fetch(url: str, checksum: str, folder: Path) -> Path:
     """Return the file behind ``url`` from ``folder``, downloading it if it is not there yet.
 
     A file already there with the right checksum is used as it is, wherever it came from.
+
+    Args:
+        checksum: the hash and its kind, ``md5:...`` or ``sha256:...``.
 
     Raises:
         InputError: no connection, no such file, no room, or a checksum that does not match; names
@@ -31,7 +34,7 @@ def fetch(url: str, md5: str, folder: Path) -> Path:
     name = url.rsplit("/", 1)[-1]
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S)
     try:
-        return Path(pooch.retrieve(url, f"md5:{md5}", name, folder, downloader=downloader))
+        return Path(pooch.retrieve(url, checksum, name, folder, downloader=downloader))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors, a bad hash a ValueError
         raise InputError(
             f"could not download {url} ({one_line(error)}); put {name} by hand into {folder} or "

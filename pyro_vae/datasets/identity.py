@@ -91,6 +91,7 @@ _COMPARED = (
     (("photographs", "valid"), "validation photographs"),
     (("photographs", "test"), "test photographs"),
     (("settings",), "settings"),
+    (("sizing",), "size and crop of the images"),
     (("binarise",), "binarise"),
     (("seed",), "seed"),
     (("scale",), "scale"),

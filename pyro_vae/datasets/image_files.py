@@ -1,4 +1,4 @@
-"""One image file as upright grey levels, whatever its colour space, depth and orientation."""
+"""One image file as upright grey or colour levels, whatever its space, depth and orientation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyro_vae.datasets.intensity import grey_levels
+from pyro_vae.datasets.intensity import fractions, grey_levels
 from pyro_vae.datasets.reading import printable, readable
 from pyro_vae.errors import InputError
 
@@ -43,6 +43,13 @@ class Decoded:
     alpha: np.ndarray | None = None
     premultiplied: bool = False
 
+    def on_paper(self, values: np.ndarray) -> np.ndarray:
+        """Fractions (..., H, W) made of the pixels, over white paper where they are transparent."""
+        if self.alpha is None:
+            return values
+        alpha = self.alpha.astype(np.float32)
+        return (values if self.premultiplied else values * alpha) + (1 - alpha)
+
 
 def read_grey(path: Path) -> np.ndarray:
     """Read an image file as grey levels (H, W) in [0, 1], float32, upright.
@@ -57,17 +64,32 @@ def read_grey(path: Path) -> np.ndarray:
         InputError: not an image, more than one picture, float pixels outside [0, 1], or numbers
             whose white is not known (32 bits, signed); the file is named.
     """
-    name = printable(path)
+    decoded = _read(path)
+    grey = grey_levels(printable(path), decoded.pixels, colour=decoded.pixels.ndim == 3)
+    return decoded.on_paper(grey)
+
+
+def read_levels(path: Path) -> np.ndarray:
+    """Read an image file as 8-bit levels, uint8, upright.
+
+    As :func:`read_grey`, but colour stays: (H, W) of a grey image, (3, H, W) of one in colour.
+    Pixels of 16 bits, fractions, and colours seen through transparent pixels are rounded.
+    """
+    decoded = _read(path)
+    pixels = decoded.pixels
+    first = pixels if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+    if decoded.alpha is None and first.dtype == np.uint8:
+        return first
+    values = fractions(printable(path), first).astype(np.float32)
+    return np.rint(255 * decoded.on_paper(values)).astype(np.uint8)
+
+
+def _read(path: Path) -> Decoded:
     with readable(path, "image"):
         decoded = _decode(path)
     if decoded.pixels.size == 0:
-        raise InputError(f"{name} holds no pixels: shape {decoded.pixels.shape}")
-    grey = grey_levels(name, decoded.pixels, colour=decoded.pixels.ndim == 3)
-    alpha = decoded.alpha
-    if alpha is None:
-        return grey
-    alpha = alpha.astype(np.float32)
-    return (grey if decoded.premultiplied else grey * alpha) + (1 - alpha)
+        raise InputError(f"{printable(path)} holds no pixels: shape {decoded.pixels.shape}")
+    return decoded
 
 
 def _decode(path: Path) -> Decoded:

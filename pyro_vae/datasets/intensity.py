@@ -25,11 +25,20 @@ def grey_levels(
     Raises:
         InputError: other types of number, or fractions outside [0, 1]; ``origin`` is named.
     """
-    from skimage import color, util
+    from skimage import color
 
-    if unbounded:
-        levels = pixels.astype(np.float64)
-        return (color.rgb2gray(levels) if colour else levels).astype(np.float32)
+    levels = pixels.astype(np.float64) if unbounded else fractions(origin, pixels)
+    return (color.rgb2gray(levels) if colour else levels).astype(np.float32)
+
+
+def fractions(origin: str, pixels: np.ndarray) -> np.ndarray:
+    """Numbers of any shape as fractions of the largest one of their type.
+
+    Raises:
+        InputError: other types than bool, uint8 and uint16, or fractions outside [0, 1].
+    """
+    from skimage import util
+
     if pixels.dtype.kind == "f":
         if not (pixels.min() >= 0 and pixels.max() <= 1):
             raise InputError(
@@ -41,10 +50,7 @@ def grey_levels(
             f"{origin}: whole numbers must be uint8 (0..255) or uint16 (0..65535), got "
             f"{pixels.dtype}" + OTHERWISE
         )
-    levels = util.img_as_float(pixels)
-    if colour:
-        levels = color.rgb2gray(levels)
-    return levels.astype(np.float32)
+    return util.img_as_float(pixels)
 
 
 def intensities(grey: np.ndarray, kind: str) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,12 @@ from pyro_vae.datasets.arrays import (
     split_rows,
 )
 from pyro_vae.datasets.batches import BINARISE
+from pyro_vae.datasets.cifar import load_cifar10
 from pyro_vae.datasets.cutting import PatchSettings, PhotographSplits
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.digits import load_digits
 from pyro_vae.datasets.files import read_arrays
+from pyro_vae.datasets.image_folders import read_folder
 from pyro_vae.datasets.patches import PatchPipeline
 from pyro_vae.datasets.photographs import (
     BSDS_FILE,
@@ -31,13 +35,15 @@ from pyro_vae.datasets.pixel_space import STANDARDISED, PixelSpace, pixel_space
 from pyro_vae.datasets.raw_arrays import MIN_HELD_OUT
 from pyro_vae.datasets.reading import printable
 from pyro_vae.datasets.safe_pickle import read_patch_pickle
+from pyro_vae.datasets.sizing import Sizing
 from pyro_vae.datasets.textures import load_textures
 from pyro_vae.datasets.whitening import default_components
 from pyro_vae.errors import InputError, check_choice, check_count
 
 PATCH_DATASETS = ("natural", "bsds", "textures")
 DIGIT_DATASETS = ("mnist", "fashion_mnist", "omniglot")
-DATASETS = PATCH_DATASETS + DIGIT_DATASETS
+IMAGE_DATASETS = (*DIGIT_DATASETS, "cifar10")
+DATASETS = PATCH_DATASETS + IMAGE_DATASETS
 PATCH_SIZE = 20
 DATA_DIR_VARIABLE = "PYRO_VAE_DATA"
 
@@ -58,26 +64,33 @@ def load_dataset(
     num_test: int = 4_000,
     fitted_on: str | os.PathLike = "natural",
     image_shape: Sequence[int] | None = None,
+    image_size: int | None = None,
+    crop: Sequence[int] | None = None,
 ) -> Dataset:
     """Load a dataset by name, or from a file or a folder of images.
 
     Names: ``natural`` (photographs inside the scikit-image and scikit-learn wheels), ``bsds``
     (``bsds500_gray.npz`` in the data folder), ``textures`` (five labelled families under the
-    preprocessing of ``natural`` or of ``fitted_on``), ``mnist``, ``fashion_mnist``, ``omniglot``
-    (data folder, else a download with checksums).
+    preprocessing of ``natural`` or of ``fitted_on``), ``mnist``, ``fashion_mnist``, ``omniglot``,
+    ``cifar10`` (data folder, else a download with checksums).
 
     Paths: ``.npy``; ``.npz`` or ``.mat`` with one array, one chosen as ``FILE.npz:NAME``, or
     ``x_train`` and ``x_test`` (labels ``y_train``, ``y_test``); IDX (``*-ubyte``, ``*.idx``, also
     ``.gz``); ``.pkl``, a published patch file, used as it is; a folder of at least three images,
-    itself or in folders inside it, cut into patches. Arrays without a test set are split
-    80 / 10 / 10 by a seeded permutation, at least 2 rows held out each; those with one give a
-    seeded tenth of train to valid. The last axis of a MATLAB array of three or four runs over the
-    images.
+    itself or in folders inside it, cut into patches, or used whole where ``image_size`` or ``crop``
+    is given (at least ten images; the folders inside it are their labels). Arrays without a test
+    set and whole images of a folder are split 80 / 10 / 10 by a seeded permutation, at least 2 rows
+    held out each; arrays with one give a seeded tenth of train to valid. The last axis of a MATLAB
+    array of three or four runs over the images.
 
     An array of at least three photographs (N, H, W) or (N, H, W, 3) is cut into patches where
     ``patch_size`` is given, and split by photograph. Image files of any colour space are read as
     upright grey levels (``image_files.read_grey``); one that cannot be read is left out of a
     folder with a warning, and named in ``info``.
+
+    Colour rows hold their channels one after the other, (3, H, W): of ``cifar10``, of whole images
+    of a folder, of all that is cut or reduced, and of ``levels``. Other rows of an array keep its
+    order, (H, W, 3) or (3, H, W).
 
     Args:
         name: one of ``DATASETS``, or a path.
@@ -102,6 +115,9 @@ def load_dataset(
         fitted_on: for ``textures``: ``natural``, ``bsds`` or a folder of photographs, on whose
             training patches the preprocessing is fitted; or an array of photographs.
         image_shape: (H, W) or (H, W, 3) of flat rows (N, D), so that they can be drawn.
+        image_size: side of the square images that 8-bit images are reduced to, in pixels: the
+            centred square, its area mean, rounded to whole levels. None leaves their size.
+        crop: (top, left, height, width), what is cut out of each image before that, in pixels.
 
     Returns:
         the rows and how they were made; see ``Dataset``.
@@ -116,26 +132,34 @@ def load_dataset(
     folder = _data_folder(data_dir)
     name = os.fspath(name)
 
-    if name in DIGIT_DATASETS:
+    sizing = Sizing(image_size, crop)
+    scaled = partial(dataset_from_arrays, pixels=space, binarise=binarise, seed=seed)
+
+    if name in IMAGE_DATASETS:
         _refuse(name, patch_size=patch_size, image_shape=image_shape)
-        arrays = load_digits(name, folder)
-        return dataset_from_arrays(name, arrays, pixels=space, binarise=binarise, seed=seed)
+        found = load_cifar10(folder) if name == "cifar10" else load_digits(name, folder)
+        return scaled(name, found.sized(sizing))
 
     path, array = (None, None) if name in PATCH_DATASETS else _find_path(name)
     is_file = path is not None and path.is_file()
     is_pickle = is_file and path.suffix.lower() in (".pkl", ".pickle")
     shown_name = printable(name if path is None or is_file else path)
     if is_pickle:
-        _refuse(name, patch_size=patch_size)
+        _refuse(name, patch_size=patch_size, image_size=image_size, crop=crop)
         return _load_patch_pickle(shown_name, path, space, image_shape)
     if is_file and patch_size is None:
         raw = read_arrays(path, array).shaped(image_shape).check().check_pixels(space)
-        arrays = split_at_random(raw, seed)
-        return dataset_from_arrays(shown_name, arrays, pixels=space, binarise=binarise, seed=seed)
+        return scaled(shown_name, split_at_random(raw, seed).sized(sizing))
+    if sizing.wanted and path is not None and path.is_dir():
+        _refuse(name, patch_size=patch_size, image_shape=image_shape)
+        images = read_folder(path, sizing)
+        arrays = replace(split_at_random(images.raw, seed), colour_first=True, sizing=sizing)
+        return images.told(scaled(shown_name, arrays))
 
-    _refuse(name, image_shape=image_shape)
+    _refuse(name, image_shape=image_shape, image_size=image_size, crop=crop)
     if not space.standardised:
-        raise space.refused(f"{shown_name} holds grey patches", STANDARDISED)
+        hint = "; image_size takes the images of a folder whole" if path is not None else ""
+        raise space.refused(f"{shown_name} holds grey patches", STANDARDISED, hint)
     size = PATCH_SIZE if patch_size is None else patch_size
     if components is None:
         components = default_components(whiten, size)
@@ -159,6 +183,8 @@ def _refuse(name: str, **options: object) -> None:
             use = {
                 "patch_size": "photographs, in a folder or in an array (N, H, W), to be cut",
                 "image_shape": "arrays of flat rows that are not cut into patches",
+                "image_size": "images that are used whole",
+                "crop": "images that are used whole",
             }
             raise InputError(f"{option} is for {use[option]}, not for {printable(name)}")
 

@@ -125,11 +125,11 @@ class PixelSpace(str):
             )
         return levels / largest
 
-    def refused(self, what: str, wanted: PixelSpace) -> InputError:
+    def refused(self, what: str, wanted: PixelSpace, hint: str = "") -> InputError:
         """The error for data, ``what`` they hold, that can only be in the space ``wanted``."""
         return InputError(
             f"{what}, for which pixels={str(self)!r} is no likelihood; allowed: {wanted} "
-            f"({wanted} patches need a {wanted.likelihoods[0]} likelihood)"
+            f"({wanted} patches need a {wanted.likelihoods[0]} likelihood){hint}"
         )
 
 

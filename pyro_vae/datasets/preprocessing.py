@@ -24,6 +24,7 @@ from pyro_vae.datasets.radial import Restoration
 from pyro_vae.datasets.reading import readable
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.datasets.shapes import channels_first, picture_shape, pictures
+from pyro_vae.datasets.sizing import Sizing
 from pyro_vae.datasets.whitening import Whitening
 from pyro_vae.errors import InputError
 from pyro_vae.storage import write_whole
@@ -31,7 +32,8 @@ from pyro_vae.storage import write_whole
 FORMAT = 1
 # What preprocessing is made of, by the names under which a file holds it.
 _KINDS: dict[str, type[Preprocessing]] = {}
-_PARTS = {"whitening": Whitening, "restoration": Restoration}
+_PARTS = {"whitening": Whitening, "restoration": Restoration, "sizing": Sizing}
+_SHAPES = ("image_shape", "crop")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,7 @@ class ArrayPreprocessing(Preprocessing):
         mean, scale: one number each, in the units of the images.
         white: the stored value of a white pixel, 255 or 1; None where values are other numbers.
         seed: of the draws.
+        sizing: how images of other sizes were cut and reduced; None where they were not.
     """
 
     kind = "arrays"
@@ -132,6 +135,7 @@ class ArrayPreprocessing(Preprocessing):
     scale: float
     white: float | None = None
     seed: int = 0
+    sizing: Sizing | None = None
 
     @property
     def num_pixels(self) -> int:
@@ -178,8 +182,7 @@ class ArrayPreprocessing(Preprocessing):
     def _checked(self, images: np.ndarray) -> np.ndarray:
         if images.dtype.kind not in "buif":
             raise InputError(f"images must be numbers, got dtype {images.dtype}")
-        if images.shape[1:] != self.image_shape == channels_first(images).shape[1:]:
-            images = channels_first(images)
+        images = self._in_order(images)
         shape = tuple(length for length in images.shape[1:] if length != 1)
         wanted = tuple(length for length in self.image_shape if length != 1)
         if images.ndim < 2 or len(images) == 0 or shape not in (wanted, (self.num_pixels,)):
@@ -191,6 +194,21 @@ class ArrayPreprocessing(Preprocessing):
         if not np.isfinite([low, high]).all():
             raise InputError("images hold values that are NaN or infinite")
         self._check_scale(images.dtype, float(low), float(high))
+        return images
+
+    def _in_order(self, images: np.ndarray) -> np.ndarray:
+        """Colours first where rows have them so; cut and reduced where the run's images were."""
+        if images.shape[1:] == self.image_shape or images.ndim < 3:
+            return images
+        first = channels_first(images)
+        if first.shape[1:] == self.image_shape:
+            return first
+        if self.sizing is not None and first.ndim == len(self.image_shape) + 1:
+            if images.dtype != np.uint8:
+                raise InputError(
+                    f"images that are cut or reduced must be bytes (uint8), got {images.dtype}"
+                )
+            return self.sizing.applied("images", first)
         return images
 
     def _check_scale(self, dtype: np.dtype, low: float, high: float) -> None:
@@ -221,14 +239,16 @@ def check_width(rows: Any, width: int, dtype: Any = np.float64) -> np.ndarray:
     return rows if dtype is None else rows.astype(dtype)
 
 
-def _plain(part: Preprocessing | Whitening | Restoration) -> dict[str, Any]:
+def _plain(part: Preprocessing | Whitening | Restoration | Sizing) -> dict[str, Any]:
     """The fields as arrays; those of a part of it under ``PART.NAME``; None left out."""
     plain = {}
     for entry in fields(part):
         value = getattr(part, entry.name)
+        if value is None:
+            continue
         if entry.name in _PARTS:
             plain |= {f"{entry.name}.{name}": array for name, array in _plain(value).items()}
-        elif value is not None:
+        else:
             plain[entry.name] = np.asarray(value)
     return plain
 
@@ -241,7 +261,7 @@ def _typed(content: dict[str, np.ndarray]) -> dict[str, Any]:
         part, _, inside = name.rpartition(".")
         if part:
             inner.setdefault(part, {})[inside] = array
-        elif name == "image_shape":
+        elif name in _SHAPES:
             typed[name] = tuple(int(length) for length in array)
         else:
             typed[name] = array.item() if array.ndim == 0 else torch.from_numpy(array)

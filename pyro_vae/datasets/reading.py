@@ -11,7 +11,7 @@ from pyro_vae.errors import InputError
 
 
 @contextmanager
-def readable(path: Path, what: str) -> Iterator[None]:
+def readable(path: str | Path, what: str) -> Iterator[None]:
     """Turn whatever a decoder raises on a damaged file into one InputError naming the file."""
     try:
         yield

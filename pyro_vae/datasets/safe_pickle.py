@@ -13,7 +13,7 @@ import math
 import pickle
 import re
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -110,17 +110,17 @@ for _core in ("numpy.core", "numpy._core"):  # as NumPy 1 and NumPy 2 call it
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    def __init__(self, file, path: Path) -> None:
+    def __init__(self, file: IO[bytes], origin: str) -> None:
         # latin1, for the byte strings of files written by Python 2.
         super().__init__(file, encoding="latin1")
-        self._path = path
+        self._origin = origin
 
     def find_class(self, module: str, name: str) -> Any:
         try:
             return ALLOWED[module, name]
         except KeyError:
             raise InputError(
-                f"{self._path} names {module}.{name}, which no pickle of NumPy arrays needs; "
+                f"{self._origin} names {module}.{name}, which no pickle of NumPy arrays needs; "
                 "it was not run"
             ) from None
 
@@ -132,7 +132,13 @@ def load_array_pickle(path: Path) -> Any:
         InputError: the file is damaged or empty, or names anything else.
     """
     with readable(path, "pickle of NumPy arrays"), open(path, "rb") as file:
-        return _ArrayUnpickler(file, path).load()
+        return read_array_pickle(file, str(path))
+
+
+def read_array_pickle(file: IO[bytes], origin: str) -> Any:
+    """As :func:`load_array_pickle`, of an open file, which ``origin`` names in the errors."""
+    with readable(origin, "pickle of NumPy arrays"):
+        return _ArrayUnpickler(file, origin).load()
 
 
 def read_patch_pickle(path: Path) -> RawArrays:

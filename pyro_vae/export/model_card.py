@@ -132,6 +132,7 @@ def _data(config: Any) -> list[str]:
         {
             "name": config.data.dataset,
             "origin": data.get("origin"),
+            "caveat": data.get("caveat"),
             "rows": _listed(data.get("counts", {})),
             "pixels in a row": facts.num_pixels,
             "pixel space": config.pair.architecture.pixels,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from pyro_vae.datasets import DATASETS
+from pyro_vae.datasets import DATASETS, PATCH_DATASETS
 from pyro_vae.options import option
 
 PATCH_SETTINGS = ("patch_size", "intensity", "whiten", "components", "num_train")
+SIZE_SETTINGS = ("image_size", "crop")
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class DataConfig:
     dataset: str = option(
         "natural",
         f"{', '.join(DATASETS)}; or a .npy, .npz (file.npz:array), .mat, IDX or .pkl file, or a "
-        "folder of photographs (default: natural)",
+        "folder of photographs or other images (default: natural)",
         metavar="NAME|FILE",
     )
     data_dir: str | None = option(
@@ -35,6 +37,21 @@ class DataConfig:
         "height and width (and 3 for colour) of flat rows, so that they can be drawn",
         kind=int,
         nargs="+",
+        metavar="N",
+    )
+    image_size: int | None = option(
+        None,
+        "side of whole square images: the centred square of an image, reduced by area mean and "
+        "rounded to whole levels; takes the images of a folder whole",
+        kind=int,
+        metavar="N",
+    )
+    crop: tuple[int, ...] | None = option(
+        None,
+        "top, left, height and width of what is cut out of each image before --image-size, as "
+        "40 15 148 148 for the faces of CelebA",
+        kind=int,
+        nargs=4,
         metavar="N",
     )
     patch_size: int | None = option(
@@ -70,9 +87,18 @@ class DataConfig:
         metavar="N",
     )
 
+    @property
+    def cuts_patches(self) -> bool:
+        """Whether patches are cut: from photographs, and from arrays where a size is given."""
+        if self.dataset in PATCH_DATASETS:
+            return True
+        if Path(self.dataset).expanduser().is_dir():
+            return self.image_size is None and self.crop is None
+        return self.patch_size is not None and self.dataset not in DATASETS
+
     def arguments(self, pixels: str, seed: int) -> dict[str, Any]:
         """What :func:`pyro_vae.load_dataset` is called with, for a likelihood of ``pixels``."""
-        patches = {name: getattr(self, name) for name in PATCH_SETTINGS}
+        others = {name: getattr(self, name) for name in (*PATCH_SETTINGS, *SIZE_SETTINGS)}
         return {
             "name": self.dataset,
             "pixels": pixels,
@@ -80,5 +106,5 @@ class DataConfig:
             "data_dir": self.data_dir,
             "seed": seed if self.data_seed is None else self.data_seed,
             "image_shape": self.image_shape,
-            **{name: value for name, value in patches.items() if value is not None},
+            **{name: value for name, value in others.items() if value is not None},
         }

@@ -293,6 +293,5 @@ def _describe(
     return (
         f"{pair.model} ({pair.preset}) with a {pair.guide} guide, objective {objective.name}, "
         f"k = {objective.num_particles}, on {device}\n"
-        f"{data.name}: {len(data.train)} train, {len(data.valid)} valid and {len(data.test)} test "
-        f"rows of {data.train.shape[1]} ({data.pixels})\nrun directory {directory.path}"
+        f"{data.description}\nrun directory {directory.path}"
     )

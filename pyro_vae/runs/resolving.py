@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pyro_vae.datasets import DATASETS, PATCH_DATASETS
+from pyro_vae.datasets import PATCH_DATASETS
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import CATALOGUE, OBJECTIVES, SETTINGS
 from pyro_vae.objectives.thinning import default_kept
 from pyro_vae.programs import PairConfig
 from pyro_vae.runs.config import OPTIONS, RunConfig
-from pyro_vae.runs.data_settings import PATCH_SETTINGS
+from pyro_vae.runs.data_settings import PATCH_SETTINGS, SIZE_SETTINGS
 from pyro_vae.runs.defaults import default_init, patch_defaults
 from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import GRADIENTS
@@ -65,7 +64,7 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
     if values.annealing is None:
         values.annealing = plan.annealing_of(len(arch.units))
     values.annealing = _annealing(values.annealing, len(arch.units))
-    if not cuts_patches(values.dataset, values.patch_size):
+    if not RunConfig.from_settings(vars(values)).data.cuts_patches:
         _refuse_patch_settings(given, values.dataset)
         vars(values).update(dict.fromkeys(PATCH_SETTINGS))
     else:
@@ -95,7 +94,7 @@ def _kept(base: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     if given.keys() & {"lr", "lr_shape"}:
         dropped.add("lr_stages")
     if "dataset" in given:
-        dropped |= {*PATCH_SETTINGS, "binarise"}
+        dropped |= {*PATCH_SETTINGS, *SIZE_SETTINGS, "binarise"}
     if "whiten" in given:
         dropped.add("components")
     if "objective" in given:
@@ -243,12 +242,6 @@ def _thin(values: SimpleNamespace, kept: int | str | None) -> int | None:
             f"--thin {kept} must lie below the number of particles, {num_particles}, and above 0"
         )
     return kept
-
-
-def cuts_patches(dataset: str, patch_size: int | None) -> bool:
-    """Whether patches are cut: from photographs, and from arrays where a size is given."""
-    photographs = dataset in PATCH_DATASETS or Path(dataset).expanduser().is_dir()
-    return photographs or (patch_size is not None and dataset not in DATASETS)
 
 
 def _refuse_patch_settings(given: Mapping[str, Any], dataset: str) -> None:
