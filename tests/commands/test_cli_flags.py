@@ -32,6 +32,7 @@ PATCHES = [
     "150",
 ]
 DIGITS = ["--model", "burda1", "--dataset", "{images}"]
+MNIST = ["--model", "burda1", "--dataset", "mnist", "--data-dir", "{digits}"]
 IMAGES = ["--dataset", "{images}"]
 POSTERIOR = {"--posterior-data", "--posterior-draws"}
 
@@ -92,7 +93,7 @@ CASES = {
     "--data-dir": Case(
         ["--data-dir", "{other_digits}"],
         config("num_pixels"),
-        ["--model", "burda1", "--dataset", "mnist", "--data-dir", "{digits}"],
+        MNIST,
         36,
     ),
     "--binarise": Case(["--binarise", "static"], metric("train_objective"), DIGITS),
@@ -102,6 +103,8 @@ CASES = {
         ["--dataset", "{flat}"],
         (4, 4),
     ),
+    "--image-size": Case(["--image-size", "2"], config("num_pixels"), MNIST, 4),
+    "--crop": Case(["--crop", "1", "0", "3", "2"], config("num_pixels"), MNIST, 6),
     "--patch-size": Case(["--patch-size", "5"], config("num_pixels"), PATCHES, 25),
     "--intensity": Case(["--intensity", "grey"], metric("train_objective"), PATCHES),
     "--whiten": Case(["--whiten", "pca"], config("num_pixels"), PATCHES, 6),

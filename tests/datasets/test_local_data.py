@@ -57,6 +57,23 @@ def test_omniglot_small(data_dir):
     assert len(data.labels["train"].unique()) == 242
 
 
+def test_cifar10_and_what_is_said_of_it(data_dir):
+    need(data_dir, "cifar10.npz")
+    data = load_dataset("cifar10", data_dir=data_dir, pixels="levels", image_size=16)
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [8_500, 1_500, 2_000]
+    assert data.channels_first == (3, 16, 16)
+    assert torch.bincount(data.labels["test"]).tolist() == [200] * 10
+    assert data.label_names[3] == "cat"
+    assert "JPEG" in data.info["caveat"]
+    assert "not comparable" in data.description
+    # Whole levels; blue of ships and planes is above red, that of frogs and deer below.
+    levels = 255 * data.test
+    assert (levels - levels.round()).abs().max() < 1e-4
+    red, _, blue = data.test.reshape(2_000, 3, 256).mean(2).T
+    sky = torch.isin(data.labels["test"], torch.tensor([0, 8]))
+    assert (blue - red)[sky].mean() > 0.02 > 0 > (blue - red)[~sky].mean()
+
+
 def test_bsds(data_dir):
     need(data_dir, "bsds500_gray.npz")
     data = load_dataset("bsds", data_dir=data_dir, num_train=4000, num_valid=200, num_test=1000)
