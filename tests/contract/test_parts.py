@@ -112,6 +112,12 @@ def learned(part):
     return TORCH[family](part.loc, part.log_scale.exp())
 
 
+def mixture(part):
+    weights = torch.distributions.Categorical(logits=part.logits)
+    components = TORCH["normal"](part.loc, part.log_scale.exp())
+    return torch.distributions.MixtureSameFamily(weights, components)
+
+
 PARTS = {
     "likelihood gaussian": likelihood("gaussian", gaussian),
     "likelihood gaussian:noise=1.7": likelihood("gaussian:noise=1.7", gaussian),
@@ -126,6 +132,10 @@ PARTS = {
     "prior realnvp:transforms=2,hidden=4 laplace": flow_prior("realnvp", "laplace"),
     "prior maf:transforms=2,hidden=4 normal": flow_prior("maf", "normal"),
     "prior spline:transforms=2,hidden=4 normal": flow_prior("spline", "normal"),
+    "prior mixture:components=3": prior("mixture:components=3", "normal", mixture),
+    "prior mixture:components=4,weights=equal": prior(
+        "mixture:components=4,weights=equal", "laplace", mixture
+    ),
     "conditional normal": loc_scale("normal", (UNITS,), (), 1.0),
     "conditional laplace of two inputs": loc_scale("laplace", (2, UNITS), HIDDEN, 0.5),
 }

@@ -7,11 +7,13 @@ A prior is a module ``made(features, family, **settings)`` that returns p(zL), o
 
 from pyro_vae.programs.priors.flow_prior import FlowPrior, MAFPrior, RealNVPPrior, SplinePrior
 from pyro_vae.programs.priors.learned import LearnedPrior
+from pyro_vae.programs.priors.mixture import MixturePrior
 from pyro_vae.programs.priors.standard import StandardPrior
 
 PRIORS: dict[str, type] = {
     "standard": StandardPrior,
     "learned": LearnedPrior,
+    "mixture": MixturePrior,
     "realnvp": RealNVPPrior,
     "maf": MAFPrior,
     "spline": SplinePrior,
@@ -22,6 +24,7 @@ __all__ = [
     "FlowPrior",
     "LearnedPrior",
     "MAFPrior",
+    "MixturePrior",
     "RealNVPPrior",
     "SplinePrior",
     "StandardPrior",
