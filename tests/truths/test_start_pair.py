@@ -11,6 +11,7 @@ from pyro_vae.evaluation import evaluate
 from pyro_vae.programs import PairConfig
 from pyro_vae.programs.guides import BottomUpGuide
 from pyro_vae.programs.start import from_data
+from pyro_vae.programs.start.heads import level_of
 from pyro_vae.programs.start.ica import independent_components, worth_modelling
 from pyro_vae.programs.start.linear_posterior import linear_posterior
 from pyro_vae.programs.start.magnitude_factors import (
@@ -182,6 +183,17 @@ def test_a_top_prior_of_another_scale_is_minded(rows):
             rtol=1e-4,
             atol=1e-6,
         )
+
+
+def test_a_prior_without_a_scale_counts_by_its_draws():
+    """A mixture starts with units of variance one, so its level is that of the standard prior."""
+    pair = {"latent": (8, 3), "hidden": ("16",)}
+    mixture, standard = (
+        level_of(PairConfig(prior=prior, **pair).build(9)[0], 2)
+        for prior in ("mixture:components=200", "standard")
+    )
+    assert not mixture.laplace
+    assert mixture.scale == pytest.approx(standard.scale, abs=0.1)
 
 
 def test_bottom_up_guides_learn_from_draws_of_z1(rows):

@@ -21,9 +21,9 @@ class MixturePrior(nn.Module):
 
     The aggregated posterior, which is the best prior there is, is such a mixture with a component
     for each datum; few components that are learned neither overfit nor cost as much (Tomczak and
-    Welling 2018, section 2, https://arxiv.org/abs/1705.07120, who compare it with theirs). It starts
-    near the standard normal: locations are drawn with standard deviation ``spread``, scales are
-    sqrt(1 - spread^2), so that every unit has variance one.
+    Welling 2018, section 2, https://arxiv.org/abs/1705.07120, who compare it with theirs). It
+    starts near the standard normal: locations are drawn with standard deviation ``spread``, scales
+    are sqrt(1 - spread^2), so that every unit has variance one.
 
     The components are Normal whatever the family of the level in the guide.
 

@@ -16,6 +16,8 @@ from pyro_vae.programs.guides import BottomUpGuide, Guide, MeanFieldGuide, TopDo
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.programs.networks import MLP, MergedLinear
 
+DRAWS = 1000  # of a prior whose scale nobody tells
+
 
 @dataclass(frozen=True)
 class Level:
@@ -40,12 +42,18 @@ class Level:
 
 
 def level_of(model: HierarchicalVAE, level: int) -> Level:
-    """Of z1, z2, ...: scale 1 where a level stands above it, and else that of the top prior."""
+    """Of z1, z2, ...: scale 1 where a level stands above it, and else that of the top prior.
+
+    A prior that is made of neither Normal nor Laplace units (a mixture) counts as Normal units of the
+    standard deviation that its draws have.
+    """
     if level < model.num_levels:
         return Level(1.0, model.conditionals[level - 1].family is dist.Laplace)
     prior = model.prior()
     while hasattr(prior, "base_dist"):  # of single units; of a flow, which starts as its base
         prior = prior.base_dist
+    if not isinstance(prior, (dist.Normal, dist.Laplace)):
+        return Level(float(prior.sample((DRAWS,)).std(0).mean()), laplace=False)
     return Level(float(prior.scale.mean()), isinstance(prior, dist.Laplace))
 
 
