@@ -44,8 +44,8 @@ class Level:
 def level_of(model: HierarchicalVAE, level: int) -> Level:
     """Of z1, z2, ...: scale 1 where a level stands above it, and else that of the top prior.
 
-    A prior that is made of neither Normal nor Laplace units (a mixture) counts as Normal units of the
-    standard deviation that its draws have.
+    A prior that is made of neither Normal nor Laplace units (a mixture) counts as Normal units of
+    the standard deviation that its draws have.
     """
     if level < model.num_levels:
         return Level(1.0, model.conditionals[level - 1].family is dist.Laplace)
