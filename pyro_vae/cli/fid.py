@@ -1,0 +1,115 @@
+"""``pyro-vae fid``: how far a model's images are from real ones, beside what real ones are apart."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.images import add_run
+from pyro_vae.datasets import Dataset, load_dataset
+from pyro_vae.datasets.batches import draw_binary
+from pyro_vae.datasets.seeding import numpy_generator
+from pyro_vae.errors import InputError, check_choice, check_count
+from pyro_vae.evaluation.fid import FeatureMap, fid, label_features, random_features
+from pyro_vae.runs import Run, RunDirectory, load_run
+from pyro_vae.runs.job import check_same_data, device_named
+
+PROG = "pyro-vae fid"
+FEATURES = ("labels", "random")
+_DEFAULT_NUM = 1_000
+
+
+def parser(prog: str = PROG) -> Parser:
+    """The command line."""
+    p = Parser(
+        prog=prog,
+        description="Frechet distance between images drawn from a trained run and its test data, "
+        "by features made for these data: of a small network trained on their labels, or random. "
+        "Beside it the distance between two sets of real images of the same size, which no model "
+        "can fall below.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"""examples:
+  {prog} runs/first
+  {prog} runs/first --features random --num 500 --num-seeds 5 --out fid.json""",
+    )
+    add_run(p)
+    p.add_argument(
+        "--num",
+        type=int,
+        metavar="N",
+        help=f"generated images (default: {_DEFAULT_NUM}, or half of the test data)",
+    )
+    p.add_argument(
+        "--features",
+        metavar="NAME",
+        help="labels: a small network trained on the data's labels; random: random projections "
+        "(default: labels where the data have any)",
+    )
+    p.add_argument(
+        "--num-seeds", type=int, default=3, metavar="N", help="seeds of the features (default: 3)"
+    )
+    p.add_argument(
+        "--mean", action="store_true", help="E[x | z] at each draw of z, without pixel noise"
+    )
+    p.add_argument("--data-dir", metavar="DIR", help="where the run's data lie now")
+    p.add_argument("--out", metavar="FILE.json", help="file for the distances, as JSON")
+    p.add_argument("--quiet", action="store_true", help="print the distances only")
+    return p
+
+
+def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
+    """Run the command; returns its exit code."""
+    return exit_code(prog, lambda: _main(arguments, prog))
+
+
+def _main(arguments: list[str] | None, prog: str) -> int:
+    flags = parser(prog).parse_args(arguments)
+    check_count("--num-seeds", flags.num_seeds)
+    run = load_run(flags.run, device_named(flags.device))
+    changes = {} if flags.data_dir is None else {"data_dir": flags.data_dir}
+    data = load_dataset(**run.config.data_arguments | changes)
+    check_same_data(run.config, data, flags.run)
+    labelled = data.labels is not None
+    name = check_choice(
+        "--features", flags.features or ("labels" if labelled else "random"), FEATURES
+    )
+    if name == "labels" and not labelled:
+        raise InputError(f"{data.name} has no labels; allowed: --features random")
+    real = data.test.to(run.device)
+    num = min(_DEFAULT_NUM, len(real) // 2) if flags.num is None else flags.num
+    images = run.sample_rows(check_count("--num", num), seed=flags.seed, mean=flags.mean)
+    seeds = range(flags.seed, flags.seed + flags.num_seeds)
+    with tqdm(total=len(seeds), unit="seed", disable=flags.quiet, leave=False) as bar:
+        found = fid(
+            real,
+            images,
+            lambda seed: _features(run, data, name, seed),
+            seeds=seeds,
+            on_seed=bar.update,
+        )
+    for line in found.lines():
+        print(line)
+    if flags.out is not None:
+        RunDirectory.write_json(Path(flags.out), found.entries() | {"mean_images": flags.mean})
+        print(f"wrote {flags.out}")
+    return 0
+
+
+def _features(run: Run, data: Dataset, name: str, seed: int) -> FeatureMap:
+    rows = _drawn(data, seed).to(run.device)
+    if name == "random":
+        return random_features(rows, seed=seed)
+    labels = data.labels["train"].to(run.device)
+    return label_features(rows, labels, data.channels_first, seed=seed)
+
+
+def _drawn(data: Dataset, seed: int) -> Tensor:
+    """Training rows as the test rows are: 0/1 where pixels are drawn."""
+    if not data.pixels.drawn:
+        return data.train
+    return draw_binary(data.train, numpy_generator(seed, "fid", "pixels"))
