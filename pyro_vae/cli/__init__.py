@@ -16,6 +16,10 @@ COMMANDS = {
     "sample": ("pyro_vae.cli.sample", "draw images from a trained model"),
     "encode": ("pyro_vae.cli.encode", "posterior means, scales and draws of new images"),
     "evaluate": ("pyro_vae.cli.evaluate", "bounds and log-likelihood of new or held-out images"),
+    "fid": (
+        "pyro_vae.cli.fid",
+        "how far samples are from real images, beside a null",
+    ),
     "refit": ("pyro_vae.cli.refit", "another prior for a trained run, and what it is worth"),
     "card": ("pyro_vae.cli.card", "a model card of a run, as Markdown"),
     "report": ("analysis.report", "representations of runs, side by side, as one HTML page"),

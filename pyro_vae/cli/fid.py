@@ -1,11 +1,10 @@
-"""``pyro-vae fid``: how far a model's images are from real ones, beside what real ones are apart."""
+"""``pyro-vae fid``: how far a model's images are from real ones, beside how far these are apart."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 

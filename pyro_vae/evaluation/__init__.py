@@ -5,6 +5,14 @@ from pyro_vae.evaluation.ais import AnnealedEstimate, Bracket, ais, bidirectiona
 from pyro_vae.evaluation.bits import bits_per_dim
 from pyro_vae.evaluation.bound_curve import BoundCurve, bound_curve
 from pyro_vae.evaluation.estimates import CHUNK_SIZE, Evaluation, evaluate, log_likelihood
+from pyro_vae.evaluation.fid import (
+    FeatureMap,
+    FrechetDistances,
+    fid,
+    frechet_distance,
+    label_features,
+    random_features,
+)
 from pyro_vae.evaluation.gradient_noise import (
     GradientNoise,
     SignalToNoise,
@@ -22,6 +30,8 @@ __all__ = [
     "Bracket",
     "ElboSurgery",
     "Evaluation",
+    "FeatureMap",
+    "FrechetDistances",
     "GradientNoise",
     "LikelihoodChange",
     "SignalToNoise",
@@ -32,10 +42,14 @@ __all__ = [
     "bound_curve",
     "elbo_surgery",
     "evaluate",
+    "fid",
+    "frechet_distance",
     "gradient_signal_to_noise",
     "kl_per_unit",
+    "label_features",
     "likelihood_change",
     "log_likelihood",
     "pruned_log_likelihood",
+    "random_features",
     "simulate",
 ]

@@ -103,13 +103,15 @@ class Run:
 
         ``mean``: E[x | z] at each draw of the latents, without the noise of the pixels.
         """
+        return self.preprocessing.images(self.sample_rows(num, seed=seed, mean=mean))
+
+    def sample_rows(self, num: int, *, seed: int = 0, mean: bool = False) -> Tensor:
+        """The same as rows (num, D), as the model has them."""
         check_count("num", num)
         with torch.no_grad(), own_generators():
             torch.manual_seed(seed)
             rows, latents = simulate(self.model, num)
-            if mean:
-                rows = self.model.decode(latents["z1"])
-        return self.preprocessing.images(rows)
+            return self.model.decode(latents["z1"]) if mean else rows
 
 
 def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:

@@ -216,14 +216,15 @@ def _write(
 
 def _checkpoint(old: RunDirectory, run: Run, refit: Refit, config: RunConfig) -> Mapping[str, Any]:
     """The old checkpoint with the new model: a resume goes on from here, its optimiser anew."""
-    content = load_checkpoint(old.checkpoint) | {
-        "model": refit.model.state_dict(),
-        "guide": run.guide.state_dict(),
-    }
+    pair = {"model": refit.model.state_dict(), "guide": run.guide.state_dict()}
+    content = load_checkpoint(old.checkpoint) | pair
+    if content.get("best"):  # of early stopping: the run's pair, which was refitted
+        content["best"] = pair
     if "optimiser" in content:
         training = config.training
         fresh = GradientStep([refit.model, run.guide], training.optimiser, training.lr_schedule)
         content["optimiser"] = fresh.state_dict()
-        # Another pair: how its step is computed is chosen anew.
-        content["progress"] |= {"compiled": None, "precision": None}
+        # Another pair: how its step is computed is chosen anew, and early stopping waits anew.
+        content["progress"] |= {"compiled": None, "precision": None, "waited": 0}
+        content["progress"]["best_bound"] = None
     return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,21 @@ class FrechetDistances:
     def null(self) -> float:
         """Mean of the nulls over the seeds."""
         return float(self.nulls.mean())
+
+    def entries(self) -> dict[str, Any]:
+        """As JSON has them."""
+        known = None if self.accuracy is None else self.accuracy.tolist()
+        return {
+            "distances": self.values.tolist(),
+            "nulls": self.nulls.tolist(),
+            "mean": self.mean,
+            "null": self.null,
+            "seeds": list(self.seeds),
+            "features": self.features,
+            "num_features": self.num_features,
+            "num_images": self.num_images,
+            "accuracy": known,
+        }
 
     def lines(self) -> Iterator[str]:
         """What is printed: never a distance without its features, its null and its spread."""

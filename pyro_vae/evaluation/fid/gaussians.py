@@ -58,5 +58,5 @@ def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
         raise InputError(
             f"{tables[0].shape[1]} features cannot be compared with {tables[1].shape[1]}"
         )
-    moments = [(table.mean(0), np.cov(table, rowvar=False, ndmin=2)) for table in tables]
+    moments = [(table.mean(0), np.atleast_2d(np.cov(table, rowvar=False))) for table in tables]
     return frechet_distance_of_moments(*moments[0], *moments[1])
