@@ -116,6 +116,25 @@ class ElboSurgery:
         """-(rate + distortion)."""
         return -(self.rate + self.distortion)
 
+    @property
+    def log_num_data(self) -> float:
+        """log N, which the mutual information cannot exceed.
+
+        Where it comes near, the marginal KL is too large, by what the information of more data
+        would take from it: no headroom of a better prior, which ``pyro_vae.refit_prior`` measures.
+        """
+        return math.log(self.num_data)
+
+    def __str__(self) -> str:
+        def told(name: str) -> str:
+            return f"{getattr(self, name):.2f} ± {self.standard_errors[name]:.2f}"
+
+        return (
+            f"rate {told('rate')} = mutual information {told('mutual_information')} (at most log N "
+            f"= {self.log_num_data:.2f}) + marginal KL {told('marginal_kl')}; distortion "
+            f"{told('distortion')}; nats, {self.num_data} data"
+        )
+
 
 @torch.no_grad()
 def elbo_surgery(
