@@ -4,6 +4,7 @@ from pyro_vae.evaluation import activity
 from pyro_vae.evaluation.ais import AnnealedEstimate, Bracket, ais, bidirectional
 from pyro_vae.evaluation.bits import bits_per_dim
 from pyro_vae.evaluation.bound_curve import BoundCurve, bound_curve
+from pyro_vae.evaluation.component_use import ComponentUse, component_use
 from pyro_vae.evaluation.estimates import CHUNK_SIZE, Evaluation, evaluate, log_likelihood
 from pyro_vae.evaluation.fid import (
     FeatureMap,
@@ -28,6 +29,7 @@ __all__ = [
     "AnnealedEstimate",
     "BoundCurve",
     "Bracket",
+    "ComponentUse",
     "ElboSurgery",
     "Evaluation",
     "FeatureMap",
@@ -40,6 +42,7 @@ __all__ = [
     "bidirectional",
     "bits_per_dim",
     "bound_curve",
+    "component_use",
     "elbo_surgery",
     "evaluate",
     "fid",

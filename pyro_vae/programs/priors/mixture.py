@@ -6,7 +6,7 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vae.distributions import MixtureOfNormals
 from pyro_vae.errors import InputError, check_choice, check_count
@@ -71,3 +71,17 @@ class MixturePrior(nn.Module):
 
     def forward(self) -> MixtureOfNormals:
         return MixtureOfNormals(self.logits, self.loc, self.log_scale.exp())
+
+    @torch.no_grad()
+    def responsibilities(self, z: Tensor) -> Tensor:
+        """p(m | z) of every component: z (..., features) -> (..., M), which sum to 1."""
+        return self().log_joint(z).softmax(-1).to(z.dtype)
+
+    @torch.no_grad()
+    def start_at_(self, draws: Tensor) -> None:
+        """A component at some of the draws (N, features), as wide as all of them are by unit."""
+        places = torch.randint(len(draws), (len(self.loc),), device=draws.device)
+        if len(draws) >= len(self.loc):
+            places = torch.randperm(len(draws), device=draws.device)[: len(self.loc)]
+        self.loc.copy_(draws[places])
+        self.log_scale.copy_(draws.std(0).clamp_min(1e-3).log().expand_as(self.log_scale))
