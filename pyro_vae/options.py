@@ -122,6 +122,8 @@ def read_part(what: str, text: str, registry: Mapping[str, type]) -> tuple[type,
             raise InputError(f"unknown setting {key!r} of the {what} {name!r}; allowed: {allowed}")
         try:
             settings[key] = known[key].kind(value)
+        except InputError as error:
+            raise InputError(f"{key} of the {what} {name!r}: {error}") from error
         except ValueError as error:
             raise InputError(f"{key} of the {what} {name!r}: cannot read {value!r}") from error
     missing = [key for key, value in settings.items() if value is None]

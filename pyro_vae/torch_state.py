@@ -70,7 +70,8 @@ def other_noise_states() -> tuple:
 def modules_of(program: Callable) -> Iterator[nn.Module]:
     """The modules that a program is made of, whose modes and buffers a run of it may change.
 
-    A module is its own. Of a function, a method, a ``functools.partial`` or a program inside a
+    A module is its own, with those that its parts run without owning them (``held_modules``: the
+    guide of a VampPrior). Of a function, a method, a ``functools.partial`` or a program inside a
     handler of Pyro's they are those that it holds or names: in its closure, among the globals that
     its body mentions, its defaults and bound arguments, its owner; and those of the functions of
     the same file that it names. What is reached through lists, or through other files, is not seen.
@@ -86,6 +87,7 @@ def modules_of(program: Callable) -> Iterator[nn.Module]:
         seen.add(id(one))
         if isinstance(one, nn.Module):
             yield one
+            waiting += [held for part in one.modules() for held in _held(part)]
         elif isinstance(one, partial):
             waiting += [one.func, *one.args, *one.keywords.values()]
         elif isinstance(one, MethodType):
@@ -96,6 +98,10 @@ def modules_of(program: Callable) -> Iterator[nn.Module]:
                 waiting += _named_in(one)
         elif any(one is root for root in roots):
             waiting += _members(one)
+
+
+def _held(part: nn.Module) -> tuple[nn.Module, ...]:
+    return getattr(part, "held_modules", ())
 
 
 def _members(owner: Any) -> list[Any]:

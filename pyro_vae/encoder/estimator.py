@@ -235,9 +235,9 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """The pair is pickled on the CPU, so that a machine without a GPU can read it."""
         state = super().__getstate__()
-        for name in ("model_", "guide_"):
-            if name in state and self._device.type != "cpu":
-                state[name] = copy.deepcopy(state[name]).cpu()
+        if "model_" in state and self._device.type != "cpu":
+            model, guide = copy.deepcopy((self.model_, self.guide_))  # a prior may hold the guide
+            state |= {"model_": model.cpu(), "guide_": guide.cpu()}
         return state
 
     @property
@@ -276,7 +276,8 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
 
     def _wide_pair(self) -> tuple[HierarchicalVAE, Guide]:
         """The pair in float64: its sums do not depend on which rows are worked on together."""
-        return copy.deepcopy(self.model_).double(), copy.deepcopy(self.guide_).double()
+        model, guide = copy.deepcopy((self.model_, self.guide_))  # together: see VampPrior
+        return model.double(), guide.double()
 
     def _by_rows(
         self,

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyro
+import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_data
@@ -39,6 +40,14 @@ class Guide(nn.Module):
     @property
     def num_levels(self) -> int:
         return len(self.conditionals)
+
+    def top(self, x: Tensor) -> dist.TorchDistribution:
+        """q(zL | x) of rows x (B, D): a distribution of batch shape (B,).
+
+        Raises:
+            InputError: a guide that has no such density.
+        """
+        raise InputError(f"{type(self).__name__} does not tell q(z{self.num_levels} | x)")
 
     def _check_data(self, x: Tensor, first: nn.Module) -> None:
         """Refuse rows that the first network cannot read, if it tells its width."""
@@ -68,6 +77,10 @@ class _Ladder(Guide):
             x = encoder(x)
             encodings.append(x)
         return encodings
+
+    def top(self, x: Tensor) -> dist.TorchDistribution:
+        """q(zL | x) of rows x (B, D): a distribution of batch shape (B,)."""
+        return self.conditionals[-1](self.encode(x)[-1])
 
 
 class TopDownGuide(_Ladder):
@@ -122,6 +135,21 @@ class BottomUpGuide(Guide):
     def analytic_kl(self) -> bool:
         # The parents of z_l in the model (z_{l+1}) descend from z_l in this guide.
         return self.num_levels == 1
+
+    def top(self, x: Tensor) -> dist.TorchDistribution:
+        """q(z1 | x), of one level.
+
+        Raises:
+            InputError: two levels or more: q(zL | x) is an integral over the levels below.
+        """
+        if self.num_levels > 1:
+            raise InputError(
+                f"q(z{self.num_levels} | x) of a bottomup guide of {self.num_levels} levels is an "
+                "integral over the levels below and no density in closed form; allowed: topdown, "
+                "meanfield, or one level"
+            )
+        self._check_data(x, self.conditionals[0])
+        return self.conditionals[0](x)
 
     def forward(self, x: Tensor) -> None:
         self._check_data(x, self.conditionals[0])

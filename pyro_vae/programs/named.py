@@ -23,7 +23,7 @@ from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.likelihoods import LIKELIHOODS
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.programs.networks import ACTIVATIONS
-from pyro_vae.programs.priors import PRIORS
+from pyro_vae.programs.priors import PRIORS, bind_
 from pyro_vae.programs.start import STARTS
 from pyro_vae.torch_state import own_generators
 
@@ -131,6 +131,8 @@ class PairConfig:
             torch.manual_seed(seed)
             model = build_model(arch, num_pixels)
             guide = build_guide(self.guide, arch, num_pixels)
+            known = torch.zeros(0, num_pixels) if rows is None else rows
+            bind_(model.prior, guide, known, model.likelihood)
             if rows is not None:
                 initialise_(model, rows)
                 initialise_(guide, rows)

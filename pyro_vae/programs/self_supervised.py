@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyro
+import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_data
@@ -134,6 +135,11 @@ class SelfSupervisedGuide(Guide):
         super().__init__(conditionals)
         self.encoders = self._check("encoders", encoders, self.num_levels)
         self.transforms = self._check("transforms", transforms, self.num_levels - 1)
+
+    def top(self, x: Tensor) -> dist.TorchDistribution:
+        """q(z_{K+1} | y_K) at the representation of rows x (B, D)."""
+        self._check_data(x, self.encoders[0])
+        return self.conditionals[-1](self.encoders[-1](ladder(self.transforms, x)[-1]))
 
     def forward(self, x: Tensor, *representations: Tensor) -> None:
         self._check_data(x, self.encoders[0])

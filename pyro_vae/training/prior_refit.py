@@ -25,7 +25,7 @@ from pyro_vae.errors import InputError, TrainingDiverged, check_count, check_pos
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.options import read_part
 from pyro_vae.programs.conditionals import FAMILIES
-from pyro_vae.programs.priors import PRIORS
+from pyro_vae.programs.priors import PRIORS, bind_
 from pyro_vae.rows import as_data, split_rows
 from pyro_vae.torch_state import evaluating, flushed_denormals, own_generators
 from pyro_vae.training.optimisation import GradientStep, OptimiserSettings
@@ -116,7 +116,7 @@ def refit_prior(
     old = model.prior
     with own_generators(), flushed_denormals(), evaluating(model, guide):
         torch.manual_seed(seed)
-        new = _made(prior, old, guide, fitted)
+        new = _made(prior, model, guide, fitted)
         new.to(fitted)  # its device and floating type
         draws = _Draws(guide, top, binarise, seed)
         if hasattr(new, "start_at_"):
@@ -188,13 +188,13 @@ def _some(number: int, most: int, seed: int) -> Tensor:
     return order[:most].sort().values
 
 
-def _made(prior: str | nn.Module, old: nn.Module, guide: Callable, rows: Tensor) -> nn.Module:
+def _made(prior: str | nn.Module, model: nn.Module, guide: Callable, rows: Tensor) -> nn.Module:
     """The new prior before it is fitted."""
+    old = model.prior
     if isinstance(prior, str):
         made, settings = read_part("prior", prior, PRIORS)
         prior = made(old.features, family_of(old), **settings)
-        if hasattr(prior, "bind_"):
-            prior.bind_(guide, rows)
+        bind_(prior, guide, rows, getattr(model, "likelihood", None))
     if not any(parameter.requires_grad for parameter in prior.parameters()):
         raise InputError(
             f"{type(prior).__name__} has no parameter to fit; allowed: "

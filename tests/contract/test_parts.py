@@ -24,7 +24,7 @@ from pyro_vae.distributions import (
     MixtureOfNormals,
 )
 from pyro_vae.options import read_part
-from pyro_vae.programs import LocScale
+from pyro_vae.programs import LocScale, MeanFieldGuide
 from pyro_vae.programs.conditionals import FAMILIES
 from pyro_vae.programs.flows import FlowDistribution, autoregressive
 from pyro_vae.programs.likelihoods import LIKELIHOODS, BernoulliPixels, FixedNoiseNormal
@@ -68,6 +68,33 @@ def prior(text, family, twin=None, **settings):
 
 def flow_prior(name, family):
     return prior(f"{name}:transforms=2,hidden=4", family, moments=False)
+
+
+def posterior_of(size, family):
+    """A guide of one level, alike for every prior that is made of it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        head = LocScale(HIDDEN[0], (), size, family=family)
+        return MeanFieldGuide([NETWORKS["mlp"](UNITS, HIDDEN)], [head])
+
+
+def vamp(text, family, **settings):
+    made, given = read_part("prior", f"vamp:{text}", PRIORS)
+
+    def make(size):
+        part = made(size, family, **given)
+        part.bind_(posterior_of(size, family), torch.zeros(0, UNITS))
+        return part
+
+    return Part(make, inputs=(), **settings)
+
+
+def posteriors(part):
+    """The same mixture by torch's own class, from the guide."""
+    inside = part.posteriors().base_dist
+    units = TORCH["laplace" if part.family is dist.Laplace else "normal"](inside.loc, inside.scale)
+    weights = torch.distributions.Categorical(logits=part.logits)
+    return torch.distributions.MixtureSameFamily(weights, units)
 
 
 def loc_scale(family, inputs, hidden, gain):
@@ -135,6 +162,10 @@ PARTS = {
     "prior mixture:components=3": prior("mixture:components=3", "normal", mixture),
     "prior mixture:components=4,weights=equal": prior(
         "mixture:components=4,weights=equal", "laplace", mixture
+    ),
+    "prior vamp:components=3 normal": vamp("components=3", "normal", twin=posteriors),
+    "prior vamp:components=3,weights=learned laplace": vamp(
+        "components=3,weights=learned", "laplace", twin=posteriors
     ),
     "conditional normal": loc_scale("normal", (UNITS,), (), 1.0),
     "conditional laplace of two inputs": loc_scale("laplace", (2, UNITS), HIDDEN, 0.5),

@@ -41,6 +41,12 @@ class MergedLinear(nn.Module):
             nn.init.uniform_(part.weight, -bound, bound)
         nn.init.zeros_(self.parts[0].bias)
 
+    def he_(self) -> None:
+        """Normal weights of variance 2 / (inputs of the joint layer), in place; biases stay."""
+        fan_in = sum(part.in_features for part in self.parts)
+        for part in self.parts:
+            nn.init.normal_(part.weight, 0.0, (2.0 / fan_in) ** 0.5)
+
 
 class MLP(nn.Module):
     """Hidden layers, each followed by the activation; the first one merges several inputs.
@@ -71,4 +77,13 @@ def glorot_(module: nn.Module) -> nn.Module:
     for part in module.modules():
         if isinstance(part, MergedLinear):
             part.glorot_()
+    return module
+
+
+def he_(module: nn.Module) -> nn.Module:
+    """Give every layer inside ``module`` Normal weights of variance 2 / inputs (He et al. 2015,
+    https://arxiv.org/abs/1502.01852), as the code of Tomczak and Welling 2018 does."""
+    for part in module.modules():
+        if isinstance(part, MergedLinear):
+            part.he_()
     return module
