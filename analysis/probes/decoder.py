@@ -26,11 +26,12 @@ def expected_x(model: Callable, latents: Mapping[str, Tensor], x: Tensor | None 
     """E[x | z] at latents (K, N, units): (K, N, D); of a hierarchical VAE any leading shape does.
 
     Args:
-        model: a hierarchical VAE, whose x depends on z1 alone, or any Pyro program with a site x.
+        model: a hierarchical VAE, of which the latents that its decoder reads are wanted, or any
+            Pyro program with a site x.
         x: (N, D), what a program that is no hierarchical VAE is called with.
     """
     if isinstance(model, HierarchicalVAE):
-        return model.likelihood(latents["z1"]).mean
+        return model.mean_of(latents)
     number = len(next(iter(latents.values())))
     with traces.particles(number):
         site = traces.run(model, (x,), {}, SetValues(latents))["x"]

@@ -47,7 +47,7 @@ def traverse_z2(
     num_samples: int = SAMPLES,
     seed: int = 0,
 ) -> Traversals:
-    """Move z2 along single units, draw z1 ~ p(z1 | z2), and decode to E[x | z1].
+    """Move z2 along single units, draw z1 ~ p(z1 | z2), and decode to E[x | z1] or E[x | z1, z2].
 
     z2 is at its prior mean but for the unit, which is ``value`` prior standard deviations from it.
     What a unit does to the scales of z1 shows in draws only: E[z1 | z2] alone may not move at all.
@@ -72,10 +72,11 @@ def traverse_z2(
     along = model.conditionals[0](at)
     spread = along.stddev
     z1 = along.mean[:, :, None] + spread[:, :, None] * noise
+    latents = {"z1": z1, "z2": at[:, :, None].expand(*z1.shape[:-1], -1)}
     return Traversals(
         np.asarray(units),
         np.asarray(values, dtype=float),
-        expected_x(model, {"z1": z1}).cpu().numpy(),
+        expected_x(model, latents).cpu().numpy(),
         (spread[:, -1] / spread[:, 0]).log().cpu().numpy(),
     )
 

@@ -162,16 +162,17 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         names, sizes = self._levels(), self.model_.latent_sizes
         Z = check_array(Z, dtype=np.float64, input_name="Z")
-        width = sum(sizes[self._index(name)] for name in names)
-        if Z.shape[1] != width:
+        widths = [sizes[self._index(name)] for name in names]
+        if Z.shape[1] != (width := sum(widths)):
             raise InputError(f"Z has {Z.shape[1]} features; {self.level} of the pair has {width}")
-        lowest = self._index(names[0])
         model, _ = self._wide_pair()
         with torch.no_grad():
-            z = torch.from_numpy(Z[:, : sizes[lowest]]).to(self._device)
-            for conditional in reversed(model.conditionals[:lowest]):
-                z = conditional(z).mean
-            return self.preprocessing_.images(model.likelihood(z).mean)
+            parts = torch.from_numpy(Z).to(self._device).split(widths, dim=1)
+            latents = dict(zip(names, parts, strict=True))
+            for level in range(self._index(names[0]), 0, -1):
+                above = latents[f"z{level + 1}"]
+                latents[f"z{level}"] = model.conditionals[level - 1](above).mean
+            return self.preprocessing_.images(model.mean_of(latents))
 
     def score_samples(self, X: Any, *, num_particles: int | None = None) -> np.ndarray:
         """L_k(x), a lower bound on log p(x), of each row of X: (N,) nats, float64.

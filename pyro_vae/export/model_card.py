@@ -116,6 +116,7 @@ def _model(run: TrainedRun) -> list[str]:
             ),
             "prior of the top level": sizes.prior,
             "likelihood": sizes.likelihood or f"that of {sizes.pixels} pixels",
+            "the decoder reads": "all levels" if sizes.decoder_reads == "all" else None,
             "preset": run.config.pair.preset,
             "parameters": ", ".join(f"{name} {count:,}" for name, count in sizes_of.items()),
         }

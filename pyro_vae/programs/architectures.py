@@ -8,10 +8,13 @@ sparse     z1 standard Laplace (450), x Normal(W z1 + b, 0.4): the lower level o
 burda1     z1 standard normal (50), x Bernoulli; two tanh layers of 200 units
 burda2     z2 standard normal (50), z1 | z2 normal (100), x Bernoulli
 planar     burda1 with two units: z1 standard normal (2), a latent to look at
+vamp       z2 standard normal (40), z1 | z2 normal (40), x | z1, z2 Bernoulli; gated layers
 =========  ======================================================================================
 
 td is the two-level sparse model of Vas 2024 (section 3.2); burda1 and burda2 are those of Burda et
-al. 2016 (https://arxiv.org/abs/1509.00519) as Arnal et al. 2021 (appendix A, figure 5) have them.
+al. 2016 (https://arxiv.org/abs/1509.00519) as Arnal et al. 2021 (appendix A, figure 5) have them;
+vamp is the two-level VAE of Tomczak and Welling 2018 (https://arxiv.org/abs/1705.07120), of which
+``--prior`` gives every variant.
 
 The preset ``paper`` has the published hidden sizes (for td those of the laboratory's script, see
 ``docs/design.md``), ``small`` has narrower ones where they cost: in what runs per particle. Latent
@@ -25,7 +28,8 @@ from dataclasses import dataclass, replace
 
 from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
 from pyro_vae.errors import InputError, check_choice
-from pyro_vae.programs.networks import ACTIVATIONS
+from pyro_vae.programs.models import DECODER_READS
+from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS
 
 Widths = tuple[int, ...]
 # The parts of a pair that have hidden layers.
@@ -49,7 +53,12 @@ class Architecture:
         glorot: Glorot weights and zero biases instead of torch's default.
         prior: of the top level, ``NAME`` or ``NAME:key=value`` of ``priors.PRIORS``.
         likelihood: the same of ``likelihoods.LIKELIHOODS``; None for the one of ``pixels``.
-        network: hidden layers of encoders, feedback and decoder, of ``networks.NETWORKS``.
+        network: the kind of all hidden layers, of ``networks.NETWORKS``.
+        decoder_reads: "z1", or "all" for p(x | z1, ..., zL): then the first hidden layer of the
+            decoder is of each latent alone, where it has several (``networks.JointNetwork``).
+        joints: hidden layers of q(z_l | x, z_{l+1}) where x and z_{l+1} have met, in top-down
+            guides.
+        he: Normal weights of variance 2 / inputs instead of torch's default.
     """
 
     units: Widths
@@ -66,6 +75,9 @@ class Architecture:
     prior: str = "standard"
     likelihood: str | None = None
     network: str = "mlp"
+    decoder_reads: str = "z1"
+    joints: Widths = ()
+    he: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", pixel_space(self.pixels))
@@ -83,6 +95,12 @@ class Architecture:
         for what in ("encoders", "feedback"):
             if not all(getattr(self, what)):
                 raise InputError(f"every level's {what} want at least one hidden layer")
+        check_choice("network", self.network, NETWORKS)
+        check_choice("decoder_reads", self.decoder_reads, DECODER_READS)
+        if self.decoder_reads == "all" and not self.decoder:
+            raise InputError(
+                "a decoder that reads all latents wants at least one hidden layer, where they meet"
+            )
         for part in PARTS:
             check_choice("activation", self.activation_of(part), ACTIVATIONS)
 
@@ -143,6 +161,23 @@ _BURDA2 = Architecture(
 )
 _PLANAR = replace(_BURDA1, units=(2,))
 
+
+def _vamp(width: int) -> Architecture:
+    return Architecture(
+        units=(40, 40),
+        families=("normal", "normal"),
+        encoders=((width,), (width,)),
+        feedback=((width,),),
+        priors=((width, width),),
+        decoder=(width, width),
+        pixels="binary",
+        network="gated",
+        decoder_reads="all",
+        joints=(width,),
+        he=True,
+    )
+
+
 ARCHITECTURES: dict[str, dict[str, Architecture]] = {
     "td": {
         "small": _td(((500,), (250, 100)), (50, 100)),
@@ -152,6 +187,7 @@ ARCHITECTURES: dict[str, dict[str, Architecture]] = {
     "burda1": {"small": _BURDA1, "paper": _BURDA1},
     "burda2": {"small": _BURDA2, "paper": _BURDA2},
     "planar": {"small": _PLANAR, "paper": _PLANAR},
+    "vamp": {"small": _vamp(100), "paper": _vamp(300)},
 }
 MODELS = tuple(ARCHITECTURES)
 PRESETS = ("small", "paper")

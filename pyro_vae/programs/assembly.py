@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
@@ -11,9 +11,9 @@ from pyro_vae.options import read_part
 from pyro_vae.programs.architectures import Architecture, Widths
 from pyro_vae.programs.conditionals import LocScale
 from pyro_vae.programs.guides import BottomUpGuide, Guide, MeanFieldGuide, TopDownGuide
-from pyro_vae.programs.likelihoods import LIKELIHOODS
+from pyro_vae.programs.likelihoods import LIKELIHOODS, BehindNetwork
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.networks import NETWORKS, glorot_
+from pyro_vae.programs.networks import MLP, NETWORKS, JointNetwork, glorot_, he_
 from pyro_vae.programs.priors import PRIORS
 
 
@@ -28,24 +28,40 @@ def build_model(arch: Architecture, num_pixels: int) -> HierarchicalVAE:
             family=arch.families[level],
             activation=arch.activation_of("priors"),
             gain=arch.gain,
+            network=arch.network,
         )
         for level in range(len(arch.units) - 1)
     ]
     made, settings = read_part("prior", arch.prior, PRIORS)
     prior = made(arch.units[-1], arch.families[-1], **settings)
-    model = HierarchicalVAE(prior, conditionals, _likelihood(arch, num_pixels))
-    return glorot_(model) if arch.glorot else model
+    likelihood = _likelihood(arch, num_pixels)
+    return _begun(arch, HierarchicalVAE(prior, conditionals, likelihood, arch.decoder_reads))
+
+
+def _begun(arch: Architecture, program: nn.Module) -> nn.Module:
+    """The program with weights that start as the architecture has it."""
+    if arch.he:
+        return he_(program)
+    return glorot_(program) if arch.glorot else program
 
 
 def _likelihood(arch: Architecture, num_pixels: int) -> nn.Module:
     made, settings = read_part("likelihood", likelihood_of(arch), LIKELIHOODS)
-    return made(
-        arch.units[0],
-        arch.decoder,
-        num_pixels,
-        activation=arch.activation_of("decoder"),
-        **settings,
-    )
+    settings["activation"] = arch.activation_of("decoder")
+    network = _before_likelihood(arch)
+    if network is None:
+        return made(arch.units[0], arch.decoder, num_pixels, **settings)
+    return BehindNetwork(network, made(network.out_features, (), num_pixels, **settings))
+
+
+def _before_likelihood(arch: Architecture) -> nn.Module | None:
+    """Hidden layers of the decoder that the likelihood does not make itself."""
+    kind, activation = NETWORKS[arch.network], arch.activation_of("decoder")
+    if arch.decoder_reads == "all":
+        return JointNetwork(arch.units, arch.decoder, activation, kind)
+    if kind is MLP or not arch.decoder:
+        return None
+    return kind(arch.units[0], arch.decoder, activation)
 
 
 def likelihood_of(arch: Architecture) -> str:
@@ -63,7 +79,9 @@ def _topdown(arch: Architecture, num_pixels: int) -> Guide:
         NETWORKS[arch.network](above, signal, arch.activation_of("feedback"))
         for above, signal in zip(arch.units[1:], arch.feedback, strict=True)
     ]
-    return TopDownGuide(_ladder(arch, num_pixels), _heads(arch, [*merged, widths[-1]]), feedback)
+    joints = [*[arch.joints] * len(merged), ()]
+    heads = _heads(arch, [*merged, widths[-1]], hidden=joints)
+    return TopDownGuide(_ladder(arch, num_pixels), heads, feedback)
 
 
 def _meanfield(arch: Architecture, num_pixels: int) -> Guide:
@@ -85,7 +103,7 @@ def _ladder(arch: Architecture, num_pixels: int) -> list[nn.Module]:
     ]
 
 
-def _heads(arch: Architecture, inputs: list, hidden: tuple[Widths, ...] | None = None):
+def _heads(arch: Architecture, inputs: list, hidden: Sequence[Widths] = ()):
     """One LocScale per level from the given inputs."""
     return [
         LocScale(
@@ -95,6 +113,7 @@ def _heads(arch: Architecture, inputs: list, hidden: tuple[Widths, ...] | None =
             family=arch.families[level],
             activation=arch.activation_of("encoders"),
             gain=arch.gain,
+            network=arch.network,
         )
         for level in range(len(arch.units))
     ]
@@ -110,8 +129,7 @@ GUIDES = tuple(_GUIDES)
 
 def build_guide(guide: str, arch: Architecture, num_pixels: int) -> Guide:
     """The named recognition program with the latents of ``arch``, freshly initialised."""
-    built = _GUIDES[check_choice("guide", guide, GUIDES)](arch, num_pixels)
-    return glorot_(built) if arch.glorot else built
+    return _begun(arch, _GUIDES[check_choice("guide", guide, GUIDES)](arch, num_pixels))
 
 
 def check_same_levels(model: nn.Module, guide: nn.Module) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import check_choice
-from pyro_vae.programs.networks import MLP, MergedLinear
+from pyro_vae.programs.networks import NETWORKS, MergedLinear
 
 FAMILIES = {"normal": dist.Normal, "laplace": dist.Laplace}
 
@@ -33,6 +33,7 @@ class LocScale(nn.Module):
         gain: 0.5 reads the head as a log-variance, scale = sqrt(exp(s)) for both families, as
             the authors of Vas 2024 run it; 1.0 reads it as a log-scale (Arnal et al. 2021,
             appendix D).
+        network: kind of the hidden layers, of ``networks.NETWORKS``.
 
     Two heads equal one head split in two, without the copies that the split costs.
     """
@@ -46,13 +47,14 @@ class LocScale(nn.Module):
         family: str = "normal",
         activation: str = "softplus",
         gain: float = 0.5,
+        network: str = "mlp",
     ) -> None:
         super().__init__()
         self.family = FAMILIES[check_choice("family", family, FAMILIES)]
         self.gain = gain
         self.in_features = in_features
         self.features = features
-        self.trunk = MLP(in_features, hidden, activation) if hidden else None
+        self.trunk = NETWORKS[network](in_features, hidden, activation) if hidden else None
         width = hidden[-1] if hidden else in_features
         self.loc = MergedLinear(width, features)
         self.log_scale = MergedLinear(width, features)

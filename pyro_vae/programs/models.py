@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyro
 from torch import Tensor, nn
 
-from pyro_vae.errors import check_data
+from pyro_vae.errors import InputError, check_choice, check_data
+
+DECODER_READS = ("z1", "all")
 
 
 class Generative(nn.Module):
@@ -58,6 +60,8 @@ class HierarchicalVAE(Generative):
         conditionals: modules for p(z1 | z2), ..., p(z_{L-1} | zL), from the data upward; empty for
             one level.
         likelihood: module for p(x | z1); its ``features`` is the number of pixels D.
+        decoder_reads: "z1", or "all": then it is p(x | z1, ..., zL), a module of so many inputs, as
+            the two-level VAE of Tomczak and Welling 2018 has it (https://arxiv.org/abs/1705.07120).
 
     Sites: ``x`` and ``z1`` (next to the data) to ``zL`` (top), all inside one plate ``data``.
 
@@ -65,15 +69,50 @@ class HierarchicalVAE(Generative):
     ``num_data`` images from the model. Raises InputError where x has another shape.
     """
 
-    def __init__(self, prior: nn.Module, conditionals: Sequence[nn.Module], likelihood: nn.Module):
+    def __init__(
+        self,
+        prior: nn.Module,
+        conditionals: Sequence[nn.Module],
+        likelihood: nn.Module,
+        decoder_reads: str = "z1",
+    ) -> None:
         super().__init__()
         self.prior = prior
         self.conditionals = nn.ModuleList(conditionals)
         self.likelihood = likelihood
+        self.decoder_reads = check_choice("decoder_reads", decoder_reads, DECODER_READS)
 
-    def decode(self, z1: Tensor) -> Tensor:
-        """E[x | z1]: z1 (..., D_1) -> (..., D), in the units of the data."""
-        return self.likelihood(z1).mean
+    @property
+    def read_names(self) -> tuple[str, ...]:
+        """The latents that the decoder reads, from z1 upward."""
+        return self.latent_names if self.decoder_reads == "all" else ("z1",)
+
+    def decode(self, *z: Tensor) -> Tensor:
+        """E[x | z1], or E[x | z1, ..., zL]: latents (..., D_l) -> (..., D), in units of the data.
+
+        Raises:
+            InputError: other latents than the decoder reads.
+        """
+        if len(z) != len(self.read_names):
+            raise InputError(
+                f"the decoder reads {', '.join(self.read_names)}, and E[x | z] is of all of them; "
+                f"{len(z)} were given"
+            )
+        return self.likelihood(*z).mean
+
+    def mean_of(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """E[x | z] at values of the latents by name, of which the decoder takes those it reads.
+
+        Raises:
+            InputError: one of these is missing.
+        """
+        missing = [name for name in self.read_names if name not in latents]
+        if missing:
+            raise InputError(
+                f"the decoder reads {', '.join(self.read_names)}: E[x | {', '.join(latents)}] "
+                f"without {', '.join(missing)} is no function of it"
+            )
+        return self.decode(*(latents[name] for name in self.read_names))
 
     def forward(self, x: Tensor | None = None, num_data: int = 1) -> Tensor:
         if x is not None:
@@ -81,6 +120,9 @@ class HierarchicalVAE(Generative):
             num_data = len(x)
         with pyro.plate("data", num_data, dim=-1):
             z = pyro.sample(f"z{self.num_levels}", self.prior())
+            drawn = [z]
             for level in range(self.num_levels - 1, 0, -1):
                 z = pyro.sample(f"z{level}", self.conditionals[level - 1](z))
-            return pyro.sample("x", self.likelihood(z), obs=x)
+                drawn.insert(0, z)
+            read = drawn if self.decoder_reads == "all" else drawn[:1]
+            return pyro.sample("x", self.likelihood(*read), obs=x)

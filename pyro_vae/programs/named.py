@@ -22,7 +22,7 @@ from pyro_vae.programs.conditionals import FAMILIES
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.likelihoods import LIKELIHOODS
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.networks import ACTIVATIONS
+from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS
 from pyro_vae.programs.priors import PRIORS, bind_
 from pyro_vae.programs.start import STARTS
 from pyro_vae.torch_state import own_generators
@@ -66,6 +66,16 @@ class PairConfig:
         nargs="+",
         metavar="[PART=]NAME",
     )
+    network: str | None = option(
+        None,
+        f"kind of the hidden layers: {' or '.join(NETWORKS)} (default: the model's)",
+        metavar="NAME",
+    )
+    decoder_reads: str | None = option(
+        None,
+        "z1, or all: p(x | z1, ..., zL) (default: the model's)",
+        metavar="z1|all",
+    )
     prior: str = option(
         "standard",
         f"of the top level: {', '.join(PRIORS)}; settings follow a colon, as NAME:key=value "
@@ -99,6 +109,10 @@ class PairConfig:
             arch = replace(arch, **_hidden(self.hidden, arch))
         if self.activation is not None:
             arch = replace(arch, activation=_activations(self.activation, arch))
+        if self.network is not None:
+            arch = replace(arch, network=self.network)
+        if self.decoder_reads is not None:
+            arch = replace(arch, decoder_reads=self.decoder_reads)
         read_part("prior", self.prior, PRIORS)
         if self.likelihood is not None:
             made, _ = read_part("likelihood", self.likelihood, LIKELIHOODS)
@@ -175,8 +189,9 @@ def build_pair(
     """
     config = PairConfig(model, guide, preset)
     program, recognition = config.build(num_pixels, rows=rows, seed=seed)
-    if pixel_mean is not None and hasattr(program.likelihood, "set_output_mean_"):
-        program.likelihood.set_output_mean_(pixel_mean)
+    for part in program.likelihood.modules():
+        if pixel_mean is not None and hasattr(part, "set_output_mean_"):
+            part.set_output_mean_(pixel_mean)
     return program, recognition
 
 

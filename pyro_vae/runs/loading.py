@@ -95,7 +95,7 @@ class Run:
             torch.manual_seed(seed)
             draws = sir(self.model, self.guide, rows, 1, num_samples).latents
             with torch.no_grad():
-                mean = self.model.decode(draws["z1"]).mean(0)
+                mean = self.model.mean_of(draws).mean(0)
         return self.preprocessing.images(mean)
 
     def sample(self, num: int, *, seed: int = 0, mean: bool = False) -> np.ndarray:
@@ -111,7 +111,7 @@ class Run:
         with torch.no_grad(), own_generators():
             torch.manual_seed(seed)
             rows, latents = simulate(self.model, num)
-            return self.model.decode(latents["z1"]) if mean else rows
+            return self.model.mean_of(latents) if mean else rows
 
 
 def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:

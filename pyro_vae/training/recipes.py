@@ -113,12 +113,14 @@ _ONCE_CALLED = {"s0": "vas"}  # up to version 0.4
 _PATCHES = {"small": "minutes-patches", "paper": "vas"}
 _FROM_DATA = {"small": "minutes-from-data", "paper": "vas"}
 _DIGITS = {"small": "minutes-digits", "paper": "mlmi4"}
+_LEARNED_PRIORS = {"small": "minutes-warm-up", "paper": "vampprior"}
 _OF_MODEL = {
     "td": _PATCHES,
     "sparse": _PATCHES,
     "burda1": _DIGITS,
     "burda2": _DIGITS,
     "planar": _DIGITS,
+    "vamp": _LEARNED_PRIORS,
 }
 
 

@@ -121,6 +121,10 @@ CASES = {
     "--family": Case(["--family", "normal"], metric("elbo", 0), IMAGES),
     "--hidden": Case(["--hidden", "encoders=9/8,7", "decoder=6"], parameters, IMAGES),
     "--activation": Case(["--activation", "feedback=relu"], metric("elbo", 0), IMAGES),
+    "--network": Case(["--network", "gated"], guide_parameters, IMAGES),
+    "--decoder-reads": Case(
+        ["--decoder-reads", "all"], parameters, [*IMAGES, "--hidden", "decoder=6", "encoders=16"]
+    ),
     "--likelihood": Case(["--likelihood", "gaussian:noise=0.7"], metric("elbo", 0), IMAGES),
     "--init": Case(["--init", "data"], metric("elbo", 0), IMAGES),
     "--data-seed": Case(["--data-seed", "4"], metric("elbo", 0), IMAGES),
@@ -361,6 +365,9 @@ def test_a_run_in_stages_resumes_exactly(run, files, tmp_path, monkeypatch):
         (["--recipe", "burda", "--lr", "0"], "--lr must be positive"),
         (["--recipe", "burda", "--epochs", "0"], "--epochs must be positive"),
         (["--patience", "0"], "--patience must be positive"),
+        (["--network", "conv"], "unknown network 'conv'; allowed: mlp, gated"),
+        (["--decoder-reads", "z2"], "unknown decoder_reads 'z2'; allowed: z1, all"),
+        (["--decoder-reads", "all"], "wants at least one hidden layer, where they meet"),
         (["--optimiser", "sgd"], "unknown optimiser 'sgd'; allowed: adam, adamax"),
         (["--optimiser", "adamax", "--second-moment", "1"], "adamax has no second moment"),
         (["--lr-shape", "decay:2"], "a decay wants a factor in (0, 1], got 2.0"),
@@ -417,6 +424,13 @@ def test_defaults_resolve(model, preset):
     given = vars(parser().parse_args(["--model", model, "--preset", preset]))
     config = new_config(given)
     resolved = config.entries()
+    if model == "vamp":  # whose recipe anneals both levels
+        paper = preset == "paper"
+        assert resolved["annealing"] == dict.fromkeys(
+            ("z1", "z2"), (0.0, 1.0, 0.05) if paper else (0.01, 1.0, 0.5)
+        )
+        assert (resolved["patience"], resolved["lr"]) == ((50, 5e-4) if paper else (None, 1e-3))
+        return
     assert resolved["epochs"] > 0
     assert resolved["batch_size"] > 0
     digits = model in ("burda1", "burda2", "planar")

@@ -17,6 +17,7 @@ SCALES = {
     "burda1": torch.exp,
     "burda2": torch.exp,
     "planar": torch.exp,
+    "vamp": lambda s: torch.exp(s).sqrt(),
 }
 
 
@@ -107,6 +108,11 @@ def test_models_start_as_their_papers_say(name):
         inputs = sum(part.in_features for part in layer.parts)
         outputs = layer.parts[0].out_features
         glorot = name in ("burda1", "burda2", "planar")
+        if name == "vamp":  # Normal weights of variance 2 / inputs, as the authors' code
+            for part in layer.parts:
+                assert z_score(part.weight.detach().square().flatten(), 2 / inputs) < 5
+                assert z_score(part.weight.detach().flatten(), 0) < 5
+            continue
         bound = (6 / (inputs + outputs)) ** 0.5 if glorot else inputs**-0.5
         for part in layer.parts:
             assert part.weight.abs().max() <= bound * (1 + 1e-6)

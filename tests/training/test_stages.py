@@ -251,6 +251,8 @@ def test_models_have_the_recipes_of_their_papers():
     for (model, preset), name in names.items():
         digits = architecture(model).pixels == "binary"
         paper, small = ("mlmi4", "minutes-digits") if digits else ("vas", "minutes-patches")
+        if model == "vamp":
+            paper, small = "vampprior", "minutes-warm-up"
         assert name == (paper if preset == "paper" else small)
         assert recipe(model, preset) is RECIPES[name]
     with pytest.raises(InputError, match="unknown model 'vae'"):

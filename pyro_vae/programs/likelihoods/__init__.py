@@ -6,10 +6,18 @@ maps z1 to the distribution of a datum's pixels, of event shape (features,). Its
 ``--likelihood NAME:key=value``; a method ``initialise_(rows)`` lets it start from training rows.
 """
 
+from pyro_vae.programs.likelihoods.behind_network import BehindNetwork
 from pyro_vae.programs.likelihoods.bernoulli import Bernoulli, BernoulliPixels
 from pyro_vae.programs.likelihoods.fixed_noise import FixedNoiseGaussian, FixedNoiseNormal
 
 # The first one of a pixel space is its usual one.
 LIKELIHOODS: dict[str, type] = {"gaussian": FixedNoiseGaussian, "bernoulli": Bernoulli}
 
-__all__ = ["LIKELIHOODS", "Bernoulli", "BernoulliPixels", "FixedNoiseGaussian", "FixedNoiseNormal"]
+__all__ = [
+    "LIKELIHOODS",
+    "BehindNetwork",
+    "Bernoulli",
+    "BernoulliPixels",
+    "FixedNoiseGaussian",
+    "FixedNoiseNormal",
+]

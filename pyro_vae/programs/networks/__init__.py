@@ -10,10 +10,12 @@ leading axes is :class:`Folded`, so that no convolution sees the axis of particl
 from pyro_vae.programs.networks.convolutions import Down, GatedConv, Up, WeightNormConv, start_
 from pyro_vae.programs.networks.dense_blocks import ChannelAttention, DenseBlock
 from pyro_vae.programs.networks.folding import Folded, MergedConv, Shape
+from pyro_vae.programs.networks.gated import GatedDense, GatedMLP
 from pyro_vae.programs.networks.image_layers import ImageDecoder, ImageEncoder, ImageLayers, Stack
-from pyro_vae.programs.networks.mlp import ACTIVATIONS, MLP, MergedLinear, glorot_
+from pyro_vae.programs.networks.joint import JointNetwork
+from pyro_vae.programs.networks.mlp import ACTIVATIONS, MLP, MergedLinear, glorot_, he_
 
-NETWORKS: dict[str, type] = {"mlp": MLP}
+NETWORKS: dict[str, type] = {"mlp": MLP, "gated": GatedMLP}
 
 __all__ = [
     "ACTIVATIONS",
@@ -24,9 +26,12 @@ __all__ = [
     "Down",
     "Folded",
     "GatedConv",
+    "GatedDense",
+    "GatedMLP",
     "ImageDecoder",
     "ImageEncoder",
     "ImageLayers",
+    "JointNetwork",
     "MergedConv",
     "MergedLinear",
     "Shape",
@@ -34,5 +39,6 @@ __all__ = [
     "Up",
     "WeightNormConv",
     "glorot_",
+    "he_",
     "start_",
 ]

@@ -77,6 +77,11 @@ class DataStart:
         made, _ = read_part("likelihood", likelihood_of(architecture), LIKELIHOODS)
         if not issubclass(made, FixedNoiseGaussian) or architecture.decoder:
             raise InputError(WANTED)
+        if architecture.network != "mlp":
+            raise InputError(
+                f"a start from the data carries signals through layers of the kind mlp, not "
+                f"{architecture.network}; take --network mlp or --init random"
+            )
         for part in ("encoders", "priors"):
             carrying(ACTIVATIONS[architecture.activation_of(part)])
 
