@@ -226,5 +226,7 @@ def _datum_seconds(config: RunConfig, data: Dataset, device: torch.device) -> fl
 
 def _pair(config: RunConfig, data: Dataset, device: torch.device):
     """A fresh pair, as a run builds it."""
-    model, guide = config.pair.build(data.train.shape[1], rows=data.train, seed=config.seed)
+    model, guide = config.pair.build(
+        data.train.shape[1], data.channels_first, rows=data.train, seed=config.seed
+    )
     return model.to(device), guide.to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -81,10 +82,12 @@ class Dataset:
     def channels_first(self) -> tuple[int, int, int] | None:
         """(C, H, W) of rows that hold an image channel by channel, grey with C = 1; else None.
 
-        None of rows that are no images, and of colour rows (H, W, 3) that hold the three colours of
-        a pixel side by side.
+        None of rows that are no images, be it that whitening left other numbers than pixels, and of
+        colour rows (H, W, 3) that hold the three colours of a pixel side by side.
         """
         shape = self.image_shape
+        if math.prod(shape) != self.train.shape[1]:
+            return None
         if len(shape) == 2:
             return (1, *shape)
         colour_first = len(shape) == 3 and shape[0] == 3 and (shape[2] != 3 or self.pixels.whole)

@@ -1,6 +1,13 @@
 """Programs: models, guides, and the parts that they are made of."""
 
-from pyro_vae.programs.architectures import MODELS, PARTS, PRESETS, Architecture, architecture
+from pyro_vae.programs.architectures import (
+    MODELS,
+    PARTS,
+    PRESETS,
+    Architecture,
+    architecture,
+    check_preset,
+)
 from pyro_vae.programs.assembly import GUIDES, build_guide, build_model, check_same_levels
 from pyro_vae.programs.conditionals import LocScale
 from pyro_vae.programs.guides import BottomUpGuide, Guide, MeanFieldGuide, TopDownGuide
@@ -24,6 +31,7 @@ __all__ = [
     "build_guide",
     "build_model",
     "build_pair",
+    "check_preset",
     "check_same_levels",
     "initialise_",
 ]

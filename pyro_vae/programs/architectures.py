@@ -9,6 +9,7 @@ burda1     z1 standard normal (50), x Bernoulli; two tanh layers of 200 units
 burda2     z2 standard normal (50), z1 | z2 normal (100), x Bernoulli
 planar     burda1 with two units: z1 standard normal (2), a latent to look at
 vamp       z2 standard normal (40), z1 | z2 normal (40), x | z1, z2 Bernoulli; gated layers
+image      z1 standard normal, networks of convolutions between x and z1
 =========  ======================================================================================
 
 td is the two-level sparse model of Vas 2024 (section 3.2); burda1 and burda2 are those of Burda et
@@ -19,6 +20,11 @@ vamp is the two-level VAE of Tomczak and Welling 2018 (https://arxiv.org/abs/170
 The preset ``paper`` has the published hidden sizes (for td those of the laboratory's script, see
 ``docs/design.md``), ``small`` has narrower ones where they cost: in what runs per particle. Latent
 sizes, families and likelihoods are the same in both. ``sparse`` has no published sizes.
+
+``image`` has further presets: ``conv`` (strided convolutions, 64 units, for sides such as 28 and
+32), ``conv-small`` (blocks of 32 channels for sides of 16, in minutes on a CPU; ``small`` is the
+same) and ``srvae`` (the sizes of Gatopoulos 2020 for sides of 32, 10.41 million parameters in the
+encoder and 12.45 million in a decoder of mixtures of ten logistics; ``paper`` is the same).
 """
 
 from __future__ import annotations
@@ -29,9 +35,10 @@ from dataclasses import dataclass, replace
 from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
 from pyro_vae.errors import InputError, check_choice
 from pyro_vae.programs.models import DECODER_READS
-from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS
+from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS, ImageLayers, Stack, check_images
 
 Widths = tuple[int, ...]
+ABOVE_IMAGES: Widths = (128,)  # hidden layers of levels above one whose networks are of images
 # The parts of a pair that have hidden layers.
 PARTS = ("encoders", "feedback", "priors", "decoder")
 
@@ -59,6 +66,9 @@ class Architecture:
         joints: hidden layers of q(z_l | x, z_{l+1}) where x and z_{l+1} have met, in top-down
             guides.
         he: Normal weights of variance 2 / inputs instead of torch's default.
+        images: layers between x and z1 where these networks are of images; the first encoder and
+            the decoder have no hidden layers then, and z1 as many units as its maps where it has
+            places (:meth:`of_rows`).
     """
 
     units: Widths
@@ -78,6 +88,7 @@ class Architecture:
     decoder_reads: str = "z1"
     joints: Widths = ()
     he: bool = False
+    images: ImageLayers | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", pixel_space(self.pixels))
@@ -92,8 +103,15 @@ class Architecture:
                 raise InputError(
                     f"{levels} levels want {wanted} {what}, got {len(getattr(self, what))}"
                 )
-        for what in ("encoders", "feedback"):
-            if not all(getattr(self, what)):
+        if self.images is not None and self.decoder_reads != "z1":
+            raise InputError("a decoder of images reads z1 alone (--decoder-reads z1)")
+        if self.images is not None and (self.encoders[0] or self.decoder):
+            raise InputError(
+                "between images and z1 there are convolutions: the first encoder and the decoder "
+                "have no widths of hidden layers"
+            )
+        for what, first in (("encoders", 0 if self.images is None else 1), ("feedback", 0)):
+            if not all(getattr(self, what)[first:]):
                 raise InputError(f"every level's {what} want at least one hidden layer")
         check_choice("network", self.network, NETWORKS)
         check_choice("decoder_reads", self.decoder_reads, DECODER_READS)
@@ -109,6 +127,27 @@ class Architecture:
         if isinstance(self.activation, str):
             return self.activation
         return self.activation.get(part, "softplus")
+
+    @property
+    def encodings(self) -> tuple[Widths | ImageLayers, ...]:
+        """What the encoders of levels 1, ..., L are made of."""
+        return self.encoders if self.images is None else (self.images, *self.encoders[1:])
+
+    def of_rows(self, width: int, units: int | None = None) -> Architecture:
+        """With the units of z1 that rows have, where z1 has places in images.
+
+        Args:
+            width: of a row, ``Maps`` where it is an image. units: of z1, where they are asked for.
+
+        Raises:
+            InputError: rows that are no images, a side that the networks cannot halve, or units
+                that do not fit.
+        """
+        if self.images is None:
+            return self
+        image = check_images(width)
+        asked = self.units[0] if self.images.channels is None else units
+        return replace(self, units=(self.images.latent(image, asked), *self.units[1:]))
 
 
 def _td(encoders: tuple[Widths, ...], signal: Widths) -> Architecture:
@@ -178,6 +217,27 @@ def _vamp(width: int) -> Architecture:
     )
 
 
+def _image(units: int, images: ImageLayers) -> Architecture:
+    return Architecture(
+        units=(units,),
+        families=("normal",),
+        encoders=((),),
+        feedback=(),
+        priors=(),
+        decoder=(),
+        pixels="binary",
+        activation="elu",
+        images=images,
+    )
+
+
+_CONV = _image(64, ImageLayers(Stack((32, 64, 128)), Stack((32, 64, 128))))
+_BLOCKS = Stack((32, 32, 32), steps=2, growth=20)
+_CONV_SMALL = _image(256, ImageLayers(_BLOCKS, _BLOCKS, channels=16))
+_SRVAE = _image(
+    1024, ImageLayers(Stack(steps=8, growth=16), Stack(steps=6, growth=128), channels=16)
+)
+
 ARCHITECTURES: dict[str, dict[str, Architecture]] = {
     "td": {
         "small": _td(((500,), (250, 100)), (50, 100)),
@@ -188,12 +248,24 @@ ARCHITECTURES: dict[str, dict[str, Architecture]] = {
     "burda2": {"small": _BURDA2, "paper": _BURDA2},
     "planar": {"small": _PLANAR, "paper": _PLANAR},
     "vamp": {"small": _vamp(100), "paper": _vamp(300)},
+    "image": {
+        "small": _CONV_SMALL,
+        "paper": _SRVAE,
+        "conv": _CONV,
+        "conv-small": _CONV_SMALL,
+        "srvae": _SRVAE,
+    },
 }
 MODELS = tuple(ARCHITECTURES)
-PRESETS = ("small", "paper")
+PRESETS = ("small", "paper")  # that every model has
+
+
+def check_preset(model: str, preset: str) -> str:
+    """The preset; InputError lists those that the model has."""
+    check_choice("model", model, MODELS)
+    return check_choice("preset", preset, ARCHITECTURES[model])
 
 
 def architecture(model: str, preset: str = "small") -> Architecture:
     """The named architecture; InputError lists the names there are."""
-    check_choice("model", model, MODELS)
-    return ARCHITECTURES[model][check_choice("preset", preset, PRESETS)]
+    return ARCHITECTURES[model][check_preset(model, preset)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import nn
 
@@ -13,13 +14,36 @@ from pyro_vae.programs.conditionals import LocScale
 from pyro_vae.programs.guides import BottomUpGuide, Guide, MeanFieldGuide, TopDownGuide
 from pyro_vae.programs.likelihoods import LIKELIHOODS, BehindNetwork
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.networks import MLP, NETWORKS, JointNetwork, glorot_, he_
+from pyro_vae.programs.networks import (
+    MLP,
+    NETWORKS,
+    ImageDecoder,
+    ImageLayers,
+    JointNetwork,
+    Maps,
+    Shape,
+    glorot_,
+    he_,
+    make_network,
+    no_images,
+)
 from pyro_vae.programs.priors import PRIORS
 
 
-def build_model(arch: Architecture, num_pixels: int) -> HierarchicalVAE:
-    """The generative program for images of ``num_pixels`` pixels, freshly initialised."""
-    check_positive("number of pixels", num_pixels)
+def build_model(
+    arch: Architecture, num_pixels: int, image_shape: Shape | None = None
+) -> HierarchicalVAE:
+    """The generative program for images of ``num_pixels`` pixels, freshly initialised.
+
+    Args:
+        num_pixels: D, the width of a row.
+        image_shape: (C, H, W) of the images that rows hold, channel first; None where they are
+            none, or where nobody asks.
+
+    Raises:
+        InputError: rows that are no such images, or images that the networks cannot read.
+    """
+    arch, width = _of_rows(arch, num_pixels, image_shape)
     conditionals = [
         LocScale(
             arch.units[level + 1],
@@ -34,7 +58,7 @@ def build_model(arch: Architecture, num_pixels: int) -> HierarchicalVAE:
     ]
     made, settings = read_part("prior", arch.prior, PRIORS)
     prior = made(arch.units[-1], arch.families[-1], **settings)
-    likelihood = _likelihood(arch, num_pixels)
+    likelihood = _likelihood(arch, width)
     return _begun(arch, HierarchicalVAE(prior, conditionals, likelihood, arch.decoder_reads))
 
 
@@ -45,13 +69,41 @@ def _begun(arch: Architecture, program: nn.Module) -> nn.Module:
     return glorot_(program) if arch.glorot else program
 
 
-def _likelihood(arch: Architecture, num_pixels: int) -> nn.Module:
+def row_width(num_pixels: int, image_shape: Shape | None) -> int:
+    """D, as ``Maps`` where rows are images; InputError where they are not of that shape."""
+    check_positive("number of pixels", num_pixels)
+    if image_shape is None:
+        return num_pixels
+    image = Maps(image_shape)
+    if image != num_pixels:
+        raise no_images(num_pixels, image)
+    return image
+
+
+def _of_rows(
+    arch: Architecture, num_pixels: int, image_shape: Shape | None
+) -> tuple[Architecture, int]:
+    """The architecture with the units that rows of this shape have, and the width of a row."""
+    width = row_width(num_pixels, image_shape)
+    return arch.of_rows(width, arch.units[0]), width
+
+
+def _likelihood(arch: Architecture, width: int) -> nn.Module:
     made, settings = read_part("likelihood", likelihood_of(arch), LIKELIHOODS)
     settings["activation"] = arch.activation_of("decoder")
+    settings["image_shape"] = width.shape if isinstance(width, Maps) else None
+    if arch.images is not None:
+        settings["decoder"] = partial(_image_decoder, arch, width)
     network = _before_likelihood(arch)
     if network is None:
-        return made(arch.units[0], arch.decoder, num_pixels, **settings)
-    return BehindNetwork(network, made(network.out_features, (), num_pixels, **settings))
+        return made(arch.units[0], arch.decoder, int(width), **settings)
+    return BehindNetwork(network, made(network.out_features, (), int(width), **settings))
+
+
+def _image_decoder(arch: Architecture, image: Maps, outputs: int) -> nn.Module:
+    """z1 -> so many numbers for every place of the image."""
+    activation = arch.activation_of("decoder")
+    return ImageDecoder(arch.units[0], outputs, image, arch.images, activation)
 
 
 def _before_likelihood(arch: Architecture) -> nn.Module | None:
@@ -72,38 +124,39 @@ def likelihood_of(arch: Architecture) -> str:
     return f"{usual}:noise={arch.noise!r}" if "noise" in LIKELIHOODS[usual].settings else usual
 
 
-def _topdown(arch: Architecture, num_pixels: int) -> Guide:
-    widths = [encoder[-1] for encoder in arch.encoders]
-    merged = [(width, signal[-1]) for width, signal in zip(widths, arch.feedback, strict=False)]
+def _topdown(arch: Architecture, width: int) -> Guide:
+    ladder = _ladder(arch, width)
     feedback = [
-        NETWORKS[arch.network](above, signal, arch.activation_of("feedback"))
+        make_network(above, signal, arch.activation_of("feedback"), arch.network)
         for above, signal in zip(arch.units[1:], arch.feedback, strict=True)
     ]
-    joints = [*[arch.joints] * len(merged), ()]
-    heads = _heads(arch, [*merged, widths[-1]], hidden=joints)
-    return TopDownGuide(_ladder(arch, num_pixels), heads, feedback)
-
-
-def _meanfield(arch: Architecture, num_pixels: int) -> Guide:
-    return MeanFieldGuide(
-        _ladder(arch, num_pixels), _heads(arch, [encoder[-1] for encoder in arch.encoders])
-    )
-
-
-def _bottomup(arch: Architecture, num_pixels: int) -> Guide:
-    inputs = [num_pixels, *arch.units[:-1]]
-    return BottomUpGuide(_heads(arch, inputs, hidden=arch.encoders))
-
-
-def _ladder(arch: Architecture, num_pixels: int) -> list[nn.Module]:
-    inputs = [num_pixels, *(encoder[-1] for encoder in arch.encoders[:-1])]
-    return [
-        NETWORKS[arch.network](width, hidden, arch.activation_of("encoders"))
-        for width, hidden in zip(inputs, arch.encoders, strict=True)
+    merged = [
+        (one.out_features, signal.out_features)
+        for one, signal in zip(ladder, feedback, strict=False)
     ]
+    joints = [*[arch.joints] * len(merged), ()]
+    heads = _heads(arch, [*merged, ladder[-1].out_features], hidden=joints)
+    return TopDownGuide(ladder, heads, feedback)
 
 
-def _heads(arch: Architecture, inputs: list, hidden: Sequence[Widths] = ()):
+def _meanfield(arch: Architecture, width: int) -> Guide:
+    ladder = _ladder(arch, width)
+    return MeanFieldGuide(ladder, _heads(arch, [one.out_features for one in ladder]))
+
+
+def _bottomup(arch: Architecture, width: int) -> Guide:
+    return BottomUpGuide(_heads(arch, [width, *arch.units[:-1]], hidden=arch.encodings))
+
+
+def _ladder(arch: Architecture, width: int) -> list[nn.Module]:
+    ladder = []
+    for hidden in arch.encodings:
+        ladder.append(make_network(width, hidden, arch.activation_of("encoders"), arch.network))
+        width = ladder[-1].out_features
+    return ladder
+
+
+def _heads(arch: Architecture, inputs: list, hidden: Sequence[Widths | ImageLayers] = ()):
     """One LocScale per level from the given inputs."""
     return [
         LocScale(
@@ -127,9 +180,16 @@ _GUIDES: dict[str, Callable[[Architecture, int], Guide]] = {
 GUIDES = tuple(_GUIDES)
 
 
-def build_guide(guide: str, arch: Architecture, num_pixels: int) -> Guide:
-    """The named recognition program with the latents of ``arch``, freshly initialised."""
-    return _begun(arch, _GUIDES[check_choice("guide", guide, GUIDES)](arch, num_pixels))
+def build_guide(
+    guide: str, arch: Architecture, num_pixels: int, image_shape: Shape | None = None
+) -> Guide:
+    """The named recognition program with the latents of ``arch``, freshly initialised.
+
+    Arguments and errors as for :func:`build_model`.
+    """
+    made = _GUIDES[check_choice("guide", guide, GUIDES)]
+    arch, width = _of_rows(arch, num_pixels, image_shape)
+    return _begun(arch, made(arch, width))
 
 
 def check_same_levels(model: nn.Module, guide: nn.Module) -> None:

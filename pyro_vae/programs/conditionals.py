@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import check_choice
-from pyro_vae.programs.networks import NETWORKS, MergedLinear
+from pyro_vae.programs.networks import ImageLayers, make_network, merged
 
 FAMILIES = {"normal": dist.Normal, "laplace": dist.Laplace}
 
@@ -23,12 +23,13 @@ class LocScale(nn.Module):
     """p(z | h) or q(z | h): independent Normal or Laplace units, parameters from networks.
 
     ``loc = A h' + a`` and ``scale = exp(gain (B h' + b))`` with ``h' = MLP(h)``; without hidden
-    layers the two heads read (and merge) the inputs themselves.
+    layers the two heads read (and merge) the inputs themselves. Between maps of one height and
+    width the heads are convolutions of 1x1 (``networks.merged``).
 
     Args:
         in_features: width of the input, or widths of several inputs that the first layer merges.
-        hidden: widths of the hidden layers.
-        features: number of units D.
+        hidden: widths of the hidden layers, or the layers of an encoder of images.
+        features: number of units D; ``Maps`` where they have places.
         family: "normal" (scale is the standard deviation) or "laplace" (scale is b; Var = 2 b^2).
         gain: 0.5 reads the head as a log-variance, scale = sqrt(exp(s)) for both families, as
             the authors of Vas 2024 run it; 1.0 reads it as a log-scale (Arnal et al. 2021,
@@ -41,7 +42,7 @@ class LocScale(nn.Module):
     def __init__(
         self,
         in_features: int | Sequence[int],
-        hidden: Sequence[int],
+        hidden: Sequence[int] | ImageLayers,
         features: int,
         *,
         family: str = "normal",
@@ -54,10 +55,10 @@ class LocScale(nn.Module):
         self.gain = gain
         self.in_features = in_features
         self.features = features
-        self.trunk = NETWORKS[network](in_features, hidden, activation) if hidden else None
-        width = hidden[-1] if hidden else in_features
-        self.loc = MergedLinear(width, features)
-        self.log_scale = MergedLinear(width, features)
+        self.trunk = make_network(in_features, hidden, activation, network) if hidden else None
+        width = in_features if self.trunk is None else self.trunk.out_features
+        self.loc = merged(width, features)
+        self.log_scale = merged(width, features)
 
     def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
         if self.trunk is not None:

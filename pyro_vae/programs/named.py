@@ -11,18 +11,19 @@ from torch import Tensor, nn
 from pyro_vae.errors import InputError, check_choice, check_count
 from pyro_vae.options import option, read_part
 from pyro_vae.programs.architectures import (
+    ABOVE_IMAGES,
     MODELS,
     PARTS,
     Architecture,
     Widths,
     architecture,
 )
-from pyro_vae.programs.assembly import GUIDES, build_guide, build_model
+from pyro_vae.programs.assembly import GUIDES, build_guide, build_model, row_width
 from pyro_vae.programs.conditionals import FAMILIES
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.likelihoods import LIKELIHOODS
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS
+from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS, Shape
 from pyro_vae.programs.priors import PRIORS, bind_
 from pyro_vae.programs.start import STARTS
 from pyro_vae.torch_state import own_generators
@@ -36,7 +37,8 @@ class PairConfig:
     guide: str = option("topdown", f"{', '.join(GUIDES)} (default: topdown)", metavar="NAME")
     preset: str = option(
         "small",
-        "small: minutes on a CPU; paper: the published sizes and recipe (default: small)",
+        "small: minutes on a CPU; paper: the published sizes and recipe; of image also conv, "
+        "conv-small, srvae (default: small)",
         metavar="NAME",
     )
     latent: tuple[int, ...] | None = option(
@@ -124,6 +126,7 @@ class PairConfig:
     def build(
         self,
         num_pixels: int,
+        image_shape: Shape | None = None,
         *,
         rows: Tensor | None = None,
         seed: int = 0,
@@ -133,18 +136,23 @@ class PairConfig:
 
         Args:
             num_pixels: D, the width of a row of data.
+            image_shape: (C, H, W) of the images that rows hold, channel first; None where they are
+                no images.
             rows: training rows (N, D), for ``init`` and for the parts that start from data; without
                 them the weights are random, whatever ``init`` says.
             say: is told, a line each, what a start did instead where something did not fit.
 
         Raises:
-            InputError: a setting that cannot be used, or rows that ``init`` cannot start from.
+            InputError: a setting that cannot be used, rows that are no such images or that the
+                networks cannot read, or rows that ``init`` cannot start from.
         """
-        arch = self.architecture
+        arch = self.architecture.of_rows(
+            row_width(num_pixels, image_shape), None if self.latent is None else self.latent[0]
+        )
         with own_generators():
             torch.manual_seed(seed)
-            model = build_model(arch, num_pixels)
-            guide = build_guide(self.guide, arch, num_pixels)
+            model = build_model(arch, num_pixels, image_shape)
+            guide = build_guide(self.guide, arch, num_pixels, image_shape)
             known = torch.zeros(0, num_pixels) if rows is None else rows
             bind_(model.prior, guide, known, model.likelihood)
             if rows is not None:
@@ -213,7 +221,7 @@ def _with_levels(arch: Architecture, units: Sequence[int]) -> Architecture:
 
 
 def _as_many(widths: Sequence[Widths], levels: int) -> tuple[Widths, ...]:
-    return (*widths, *[widths[-1]] * levels)[:levels]
+    return (*widths, *[widths[-1] or ABOVE_IMAGES] * levels)[:levels]
 
 
 def _families(given: Sequence[str], levels: int) -> tuple[str, ...]:
@@ -242,12 +250,27 @@ def _hidden(given: Sequence[str], arch: Architecture) -> dict[str, tuple]:
                     f"--hidden {text}: {name} have {wanted[name]} levels, got {len(levels)}"
                 )
             per_level = tuple(levels * wanted[name])[: wanted[name]]
+            if arch.images is not None:
+                per_level = _above_images(name, levels, per_level, text)
             found[name] = per_level[0] if name == "decoder" else per_level
     return found
 
 
 def _with_layers(arch: Architecture) -> list[str]:
     return [part for part in PARTS if part != "decoder" or arch.decoder]
+
+
+def _above_images(
+    part: str, given: Sequence[Widths], levels: tuple[Widths, ...], text: str
+) -> tuple[Widths, ...]:
+    """Of levels above z1 alone, where z1's own networks are convolutions."""
+    of_z1 = len(levels) == 1 or (len(given) > 1 and given[0])
+    if part == "decoder" or (part == "encoders" and of_z1):
+        raise InputError(
+            f"--hidden {text}: between images and z1 there are convolutions; hidden layers are "
+            "those of the levels above, as --latent 64 32 --hidden encoders=linear/200"
+        )
+    return ((), *levels[1:]) if part == "encoders" else levels
 
 
 def _widths(text: str, source: str) -> Widths:

@@ -33,6 +33,8 @@ class Facts:
 
     Attributes:
         num_pixels: width D of a row.
+        channels_first: (C, H, W) of the images that rows hold; None where they are none, and in
+            runs of versions up to 0.5.
         data: origin, counts and preprocessing of the data, as ``Dataset.info`` has them.
         data_checksum, data_sketch: of all rows of the three splits (``Dataset.fingerprint``); a
             run goes on with the same data only.
@@ -46,6 +48,7 @@ class Facts:
     """
 
     num_pixels: int | None = None
+    channels_first: tuple[int, int, int] | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     data_checksum: str | None = None
     data_sketch: tuple[float, ...] = ()

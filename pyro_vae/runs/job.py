@@ -166,7 +166,11 @@ def build(
             the configuration's start can use.
     """
     model, guide = config.pair.build(
-        data.train.shape[1], rows=data.train if start else None, seed=config.seed, say=say
+        data.train.shape[1],
+        data.channels_first,
+        rows=data.train if start else None,
+        seed=config.seed,
+        say=say,
     )
     check_objective_fits(config.objective.make(), guide)
     return model, guide
@@ -271,6 +275,7 @@ def _with_facts(config: RunConfig, data: Dataset) -> RunConfig:
     found = data.fingerprint
     config = config.with_facts(
         num_pixels=data.train.shape[1],
+        channels_first=data.channels_first,
         data=data.info,
         data_checksum=found.checksum,
         data_sketch=found.sketch,

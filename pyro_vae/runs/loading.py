@@ -128,7 +128,7 @@ def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
     """
     directory = RunDirectory(run_dir)
     config = directory.read_config()
-    model, guide = config.pair.build(config.facts.num_pixels)
+    model, guide = config.pair.build(config.facts.num_pixels, config.facts.channels_first)
     content = load_checkpoint(directory.checkpoint, parts=("model", "guide"))
     weights = content.get("best") or content
     load_weights(model, weights["model"], "model", directory.checkpoint)

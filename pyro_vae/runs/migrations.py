@@ -82,6 +82,8 @@ def read_config(content: Mapping[str, Any], source: object) -> RunConfig:
     try:
         if "earlier_objectives" in facts:
             facts["earlier_objectives"] = tuple(facts["earlier_objectives"])
+        if facts.get("channels_first") is not None:
+            facts["channels_first"] = tuple(facts["channels_first"])
         config = RunConfig.from_settings(entries, Facts(**facts))
         _ = config.pair.architecture  # names a part that is not there
     except TypeError as error:

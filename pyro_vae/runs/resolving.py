@@ -63,6 +63,8 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
     values.thin = _thin(values, values.thin)
     if values.annealing is None:
         values.annealing = plan.annealing_of(len(arch.units))
+    if values.annealing is None and arch.images is not None:
+        values.annealing = {}
     values.annealing = _annealing(values.annealing, len(arch.units))
     if not RunConfig.from_settings(vars(values)).data.cuts_patches:
         _refuse_patch_settings(given, values.dataset)

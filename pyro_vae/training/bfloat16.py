@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import Generative
-from pyro_vae.programs.networks import MergedLinear
+from pyro_vae.programs.networks import Folded, MergedConv, MergedLinear, WeightNormConv
 from pyro_vae.torch_state import evaluating
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.precision import matrix_products
@@ -137,10 +138,15 @@ def _why_not(gradients: Gradients, x: Tensor) -> str | None:
     programs = nn.ModuleList([gradients.model, gradients.guide])
     if {p.dtype for p in programs.parameters()} != {torch.float32}:
         return "parameters of another type keep it"
-    merged = {
-        id(layer) for m in programs.modules() if isinstance(m, MergedLinear) for layer in m.parts
+    # What these hold is theirs to return.
+    returning = {
+        id(layer)
+        for m in programs.modules()
+        if isinstance(m, (MergedLinear, MergedConv, WeightNormConv, Folded))
+        for layer in m.modules()
     }
-    if any(isinstance(m, nn.Linear) and id(m) not in merged for m in programs.modules()):
+    products = [m for m in programs.modules() if isinstance(m, (nn.Linear, _ConvNd))]
+    if any(id(m) not in returning for m in products):
         return "a layer of the pair would not return from bfloat16"
     if not bfloat16_products(x.device):
         return "this machine multiplies no bfloat16 numbers (AMX, AVX512-BF16)"

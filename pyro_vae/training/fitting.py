@@ -14,6 +14,7 @@ from pyro_vae.errors import InputError, check_count, check_data, check_positive
 from pyro_vae.objectives import IWAE, make_objective
 from pyro_vae.programs import check_same_levels
 from pyro_vae.programs.models import Generative
+from pyro_vae.programs.networks import has_convolutions
 from pyro_vae.rows import as_arguments, as_data
 from pyro_vae.torch_state import flushed_denormals, own_generators, reseed
 from pyro_vae.training.gradients import Gradients
@@ -72,7 +73,8 @@ def fit(
             resume wants the same rates; their stages are those of ``epochs``.
         binarise: None, "epoch" or "access": draw 0/1 pixels from ``train`` read as probabilities.
         annealing: level -> schedule of beta over the share of training done; default that of
-            Vas 2024 (z2 from 0.1 to 1 over the first half); ``{}`` for none.
+            Vas 2024 (z2 from 0.1 to 1 over the first half), none for models with convolutions;
+            ``{}`` for none.
         seed: of data order, binarisation and particles. The same seed gives the same numbers on the
             CPU. The caller's global generators are left as they were.
         compile: run the step as one compiled graph: True wherever that works, False never, None
@@ -194,8 +196,8 @@ def default_chunk_size(model: nn.Module) -> int | None:
 
 def _schedules(model: nn.Module, annealing: Mapping[str, Schedule] | None) -> dict[str, Schedule]:
     names = getattr(model, "latent_names", None)
-    if annealing is None:
-        return default_annealing(len(names or ()))
+    if annealing is None:  # networks of images take z2 up without it
+        return {} if has_convolutions(model) else default_annealing(len(names or ()))
     for name, schedule in annealing.items():
         if not callable(schedule):
             raise InputError(

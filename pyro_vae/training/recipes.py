@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pyro_vae.errors import check_choice
-from pyro_vae.programs import MODELS, PRESETS
+from pyro_vae.programs import check_preset
 from pyro_vae.training.optimisation import OptimiserSettings
 from pyro_vae.training.schedules import (
     BURDA_RATES,
@@ -101,6 +101,7 @@ RECIPES = {
     ),
     "minutes-patches": Recipe(10, 50, OptimiserSettings(lr=1e-3)),
     "minutes-digits": Recipe(30, 100, OptimiserSettings(lr=1e-3)),
+    "minutes-images": Recipe(10, 32, OptimiserSettings(lr=2e-3), lr_shape="cosine:0.1"),
     # Without a warm-up of all levels z2 stays empty under a learned prior, and the priors' order is
     # another one.
     "minutes-warm-up": Recipe(
@@ -114,6 +115,13 @@ _PATCHES = {"small": "minutes-patches", "paper": "vas"}
 _FROM_DATA = {"small": "minutes-from-data", "paper": "vas"}
 _DIGITS = {"small": "minutes-digits", "paper": "mlmi4"}
 _LEARNED_PRIORS = {"small": "minutes-warm-up", "paper": "vampprior"}
+_IMAGES = {
+    "small": "minutes-images",
+    "paper": "srvae",
+    "conv": "minutes-images",
+    "conv-small": "minutes-images",
+    "srvae": "srvae",
+}
 _OF_MODEL = {
     "td": _PATCHES,
     "sparse": _PATCHES,
@@ -121,16 +129,17 @@ _OF_MODEL = {
     "burda2": _DIGITS,
     "planar": _DIGITS,
     "vamp": _LEARNED_PRIORS,
+    "image": _IMAGES,
 }
 
 
 def recipe_name(model: str, preset: str = "small", init: str = "random") -> str:
     """The name of the recipe of a named model that starts so, one of ``RECIPES``."""
-    check_choice("model", model, MODELS)
+    check_preset(model, preset)
     recipes = _OF_MODEL[model]
     if recipes is _PATCHES and init == "data":
         recipes = _FROM_DATA
-    return recipes[check_choice("preset", preset, PRESETS)]
+    return recipes[preset]
 
 
 def named_recipe(name: str) -> Recipe:

@@ -1,6 +1,7 @@
 """Networks of images on rows: no axis of particles inside, and nothing twice that x decides."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -14,9 +15,13 @@ from pyro_vae.programs.networks import (
     ImageDecoder,
     ImageEncoder,
     ImageLayers,
+    Maps,
     MergedConv,
+    MergedLinear,
     Stack,
     WeightNormConv,
+    make_network,
+    merged,
 )
 from pyro_vae.weights.substitution import substituted
 from tests.contract.test_architectures import assert_uniform
@@ -29,7 +34,7 @@ LAYERS = {
     "dense": ImageLayers(DENSE, DENSE, channels=2),
     "doubled": ImageLayers(Stack((), 2, 2), Stack((), 2, 8), halvings=1, channels=4),
 }
-IMAGE = (3, 4, 8)
+IMAGE = Maps((3, 4, 8))
 every_kind = pytest.mark.parametrize("kind", LAYERS)
 
 
@@ -38,8 +43,8 @@ def rows(*shape, seed=0):
 
 
 def decoder(layers, planes=2):
-    units = 16 if layers.channels is None else layers.channels * 32 // 4**layers.halvings
-    return ImageDecoder(layers.latent(IMAGE, units) or units, planes, IMAGE, layers)
+    latent = layers.latent(IMAGE, 16 if layers.channels is None else None)
+    return ImageDecoder(latent, planes, IMAGE, layers)
 
 
 def networks(kind):
@@ -58,13 +63,15 @@ def test_folding_is_a_loop_over_particles_and_data():
         assert folded(x).shape == (4, 7, 45)
         torch.testing.assert_close(folded(x), torch.stack(looped), rtol=1e-13, atol=1e-13)
         torch.testing.assert_close(folded(x[0, 0]), folded(x)[0, 0])
-        with pytest.raises(InputError, match="rows of 31 numbers are no images of 2 x 3 x 5 = 30"):
+        with pytest.raises(
+            InputError, match="rows of 31 numbers are no images of 2 x 3 x 5 = 30 numbers"
+        ):
             folded(rows(4, 31))
 
 
 def test_a_merged_convolution_is_that_of_the_concatenation():
     with double_precision():
-        merged = MergedConv([(2, 4, 6), (3, 4, 6), 5], 7, kernel_size=3)
+        merged = MergedConv([Maps((2, 4, 6)), Maps((3, 4, 6)), 5], 7, kernel_size=3)
         assert (merged.in_features, merged.out_features) == ((48, 72, 5), 168)
         x, z, v = rows(6, 48), rows(4, 6, 72, seed=1), rows(6, 5, seed=2)
         images = torch.cat([x.expand(4, 6, 48).reshape(-1, 2, 4, 6), z.reshape(-1, 3, 4, 6)], dim=1)
@@ -84,7 +91,7 @@ def test_a_merged_convolution_is_that_of_the_concatenation():
 
 def test_a_merged_convolution_starts_as_that_of_the_concatenation():
     torch.manual_seed(0)
-    merged = MergedConv([60, (100, 1, 1), (30, 1, 1)], 200, kernel_size=3)
+    merged = MergedConv([60, Maps((100, 1, 1)), Maps((30, 1, 1))], 200, kernel_size=3)
     bound = (60 + 1170) ** -0.5
     linear, first, second = merged.parts
     for weights in (linear.weight, first.net.weight, second.net.weight, first.net.bias):
@@ -94,9 +101,37 @@ def test_a_merged_convolution_starts_as_that_of_the_concatenation():
 
 
 def test_a_merged_convolution_wants_one_height_and_width():
-    for inputs in ([(2, 4, 6), (2, 4, 5)], [7]):
-        with pytest.raises(InputError, match="images of one height and width, got"):
+    for inputs in ([Maps((2, 4, 6)), Maps((2, 4, 5))], [7]):
+        with pytest.raises(InputError, match="maps of one height and width, got"):
             MergedConv(inputs, 3)
+
+
+def test_maps_are_a_number_that_knows_its_shape():
+    maps = Maps((2, 3, 4))
+    assert (maps, str(maps), maps.shape, maps.places) == (24, "24", (2, 3, 4), (3, 4))
+    for same in (copy.deepcopy(maps), pickle.loads(pickle.dumps(maps))):
+        assert (same, same.shape) == (24, (2, 3, 4))
+
+
+def test_maps_lead_to_maps_place_by_place_and_to_all_else_by_linear_layers():
+    here, there, other = Maps((2, 3, 4)), Maps((5, 3, 4)), Maps((5, 6, 4))
+    kinds = {
+        MergedConv: [(here, there), ((here, 7), there)],
+        MergedLinear: [(here, 60), (here, other), (7, there), ((7, 3), there)],
+    }
+    for kind, cases in kinds.items():
+        for inputs, output in cases:
+            layer = merged(inputs, output)
+            assert type(layer) is kind
+            widths = [inputs] if isinstance(inputs, int) else inputs
+            assert layer(*[rows(6, width) for width in widths]).shape == (6, int(output))
+
+
+def test_layers_of_images_want_images():
+    assert isinstance(make_network(IMAGE, LAYERS["plain"], "elu"), ImageEncoder)
+    assert make_network(7, (3,), "tanh").out_features == 3
+    with pytest.raises(InputError, match="want images, and rows of 96 numbers are none; give thei"):
+        make_network(96, LAYERS["plain"])
 
 
 @every_kind
@@ -104,7 +139,7 @@ def test_encoders_and_decoders_read_any_leading_axes(kind):
     encoder, back = networks(kind)
     half = 2 ** LAYERS[kind].halvings
     assert encoder.in_features == 96
-    assert encoder.out_shape[1:] == (4 // half, 8 // half)
+    assert encoder.out_features.places == (4 // half, 8 // half)
     assert back.out_features == 2 * 32
     for net, width in ((encoder, 96), (back, back.in_features)):
         x = rows(5, 3, width)
@@ -150,11 +185,12 @@ def test_places_and_latents_that_do_not_fit_are_refused_by_name():
     with pytest.raises(
         InputError, match="side 6 cannot be halved 2 times; allowed: multiples of 4"
     ):
-        layers.places((1, 8, 6))
+        layers.places(Maps((1, 8, 6)))
     with pytest.raises(InputError, match="5 units of z1 do not fit maps of 1 x 2 places; allowed"):
         layers.latent(IMAGE, 5)
-    assert layers.latent(IMAGE, 6) == (3, 1, 2)
-    assert LAYERS["plain"].latent(IMAGE, 5) is None
+    assert layers.latent(IMAGE, 6).shape == (3, 1, 2)
+    assert layers.latent(IMAGE).shape == (2, 1, 2)
+    assert type(LAYERS["plain"].latent(IMAGE, 5)) is int
     for made, match in (
         (lambda: Stack(), "wants blocks: growth and steps"),
         (lambda: Stack((3, 0)), "a width of a network of images must be a whole number"),
@@ -172,10 +208,10 @@ def test_published_sizes():
     published code: 10.41 with its last convolution to location and scale, and 12.45)."""
     layers = ImageLayers(Stack((), 8, 16), Stack((), 6, 128), 2, 16)
     with torch.device("meta"):
-        encoder = ImageEncoder((3, 32, 32), layers)
-        heads = nn.Conv2d(encoder.out_shape[0], 32, 1)
-        back = ImageDecoder((16, 8, 8), 100, (3, 32, 32), layers)
+        encoder = ImageEncoder(Maps((3, 32, 32)), layers)
+        heads = nn.Conv2d(encoder.out_features.shape[0], 32, 1)
+        back = ImageDecoder(Maps((16, 8, 8)), 100, Maps((3, 32, 32)), layers)
     count = [sum(p.numel() for p in net.parameters()) / 1e6 for net in (encoder, heads, back)]
-    assert encoder.out_shape == (1548, 8, 8)
+    assert encoder.out_features.shape == (1548, 8, 8)
     assert count[0] + count[1] == pytest.approx(10.41, abs=0.01)
     assert count[2] == pytest.approx(12.45, abs=0.01)

@@ -1,7 +1,11 @@
 """Likelihoods p(x | z1): one kind a file, and the registry that ``--likelihood`` chooses from.
 
-A likelihood is a module ``made(in_features, hidden, features, activation=..., **settings)`` that
-maps z1 to the distribution of a datum's pixels, of event shape (features,). Its class attribute
+A likelihood is a module ``made(in_features, hidden, features, activation=..., decoder=None,
+image_shape=None, **settings)`` that maps z1 to the distribution of a datum's pixels, of event shape
+(features,). ``decoder`` is None for an MLP with the given hidden layers, or a function
+``decoder(outputs)`` that makes a module from z1 to planes (..., outputs H W), planes first:
+``outputs`` numbers for every place of the image. ``image_shape`` is (C, H, W), None where rows are
+no images. Its class attribute
 ``pixels`` names the pixel space that it is a likelihood for, ``settings`` what follows the colon in
 ``--likelihood NAME:key=value``; a method ``initialise_(rows)`` lets it start from training rows.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import pyro.distributions as dist
@@ -62,16 +62,30 @@ class Bernoulli(nn.Module):
     settings: ClassVar = {}
 
     def __init__(
-        self, in_features: int, hidden: Sequence[int], features: int, *, activation: str = "tanh"
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        features: int,
+        *,
+        activation: str = "tanh",
+        decoder: Callable[[int], nn.Module] | None = None,
+        image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
         self.features = features
         self.trunk = MLP(in_features, hidden, activation)
-        self.logits = MergedLinear(self.trunk.out_features, features)
+        if decoder is None:
+            self.logits = MergedLinear(self.trunk.out_features, features)
+        else:
+            self.logits = decoder(image_shape[0])
 
     def initialise_(self, rows: Tensor) -> None:
-        """Start from the training rows (N, D): the output bias from the mean of their pixels."""
-        self.set_output_mean_(rows.mean(0))
+        """Start from the training rows (N, D): the output bias from the mean of their pixels.
+
+        A decoder of images has no bias per pixel, and starts on its own.
+        """
+        if isinstance(self.logits, MergedLinear):
+            self.set_output_mean_(rows.mean(0))
 
     def set_output_mean_(self, mean: Tensor) -> None:
         """Set the output bias to logit(clip(mean, 0.001, 0.999)); mean of training pixels, (D,)."""

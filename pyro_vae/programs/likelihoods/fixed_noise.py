@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import pyro.distributions as dist
@@ -78,12 +78,17 @@ class FixedNoiseGaussian(nn.Module):
         *,
         noise: float = 0.4,
         activation: str = "softplus",
+        decoder: Callable[[int], nn.Module] | None = None,
+        image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
         self.noise = check_positive("noise", noise)
         self.features = features
         self.trunk = MLP(in_features, hidden, activation)
-        self.loc = MergedLinear(self.trunk.out_features, features)
+        if decoder is None:
+            self.loc = MergedLinear(self.trunk.out_features, features)
+        else:
+            self.loc = decoder(image_shape[0])
 
     def forward(self, *z: Tensor) -> FixedNoiseNormal:
         return FixedNoiseNormal(self.loc(self.trunk(*z)), self.noise)

@@ -7,15 +7,56 @@ Networks of images are made from :class:`ImageLayers` and read and give rows too
 leading axes is :class:`Folded`, so that no convolution sees the axis of particles.
 """
 
-from pyro_vae.programs.networks.convolutions import Down, GatedConv, Up, WeightNormConv, start_
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from pyro_vae.programs.networks.convolutions import (
+    Down,
+    GatedConv,
+    Up,
+    WeightNormConv,
+    has_convolutions,
+    start_,
+)
 from pyro_vae.programs.networks.dense_blocks import ChannelAttention, DenseBlock
-from pyro_vae.programs.networks.folding import Folded, MergedConv, Shape
+from pyro_vae.programs.networks.folding import Folded, Maps, MergedConv, Shape, merged, no_images
 from pyro_vae.programs.networks.gated import GatedDense, GatedMLP
-from pyro_vae.programs.networks.image_layers import ImageDecoder, ImageEncoder, ImageLayers, Stack
+from pyro_vae.programs.networks.image_layers import (
+    ImageDecoder,
+    ImageEncoder,
+    ImageLayers,
+    Stack,
+    check_images,
+)
 from pyro_vae.programs.networks.joint import JointNetwork
 from pyro_vae.programs.networks.mlp import ACTIVATIONS, MLP, MergedLinear, glorot_, he_
 
 NETWORKS: dict[str, type] = {"mlp": MLP, "gated": GatedMLP}
+
+
+def make_network(
+    in_features: int | Sequence[int],
+    hidden: Sequence[int] | ImageLayers,
+    activation: str = "softplus",
+    kind: str = "mlp",
+) -> nn.Module:
+    """The network with these hidden layers: of ``NETWORKS``, or an encoder of images.
+
+    Args:
+        in_features: width of the input, ``Maps`` for images, or widths of several inputs.
+        hidden: widths, or the layers of a network of images.
+        kind: which of ``NETWORKS``, for widths.
+
+    Raises:
+        InputError: layers of images for rows that are none.
+    """
+    if not isinstance(hidden, ImageLayers):
+        return NETWORKS[kind](in_features, hidden, activation)
+    return ImageEncoder(check_images(in_features), hidden, activation)
+
 
 __all__ = [
     "ACTIVATIONS",
@@ -32,13 +73,19 @@ __all__ = [
     "ImageEncoder",
     "ImageLayers",
     "JointNetwork",
+    "Maps",
     "MergedConv",
     "MergedLinear",
     "Shape",
     "Stack",
     "Up",
     "WeightNormConv",
+    "check_images",
     "glorot_",
+    "has_convolutions",
     "he_",
+    "make_network",
+    "merged",
+    "no_images",
     "start_",
 ]

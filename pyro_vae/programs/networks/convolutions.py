@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrizations import weight_norm
 
 # Below it the outputs of a channel are one number, which nothing can be divided by.
@@ -72,6 +73,12 @@ class GatedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         values, gates = self.both(x).chunk(2, dim=1)
         return values * torch.sigmoid(gates)
+
+
+def has_convolutions(program: object) -> bool:
+    """Whether a module has a convolution in it; functions have none that one could know of."""
+    parts = program.modules() if isinstance(program, nn.Module) else ()
+    return any(isinstance(part, _ConvNd) for part in parts)
 
 
 def _normalised(conv: nn.Module, dim: int) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor, nn
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.programs.networks.convolutions import Down, GatedConv, Up, WeightNormConv, start_
 from pyro_vae.programs.networks.dense_blocks import DenseBlock
-from pyro_vae.programs.networks.folding import Folded, Shape
-from pyro_vae.programs.networks.mlp import ACTIVATIONS
+from pyro_vae.programs.networks.folding import Folded, Maps
+from pyro_vae.programs.networks.mlp import ACTIVATIONS, MergedLinear
 
 STARTING_ROWS = 128  # what convolutions start from: enough for means over their places
 
@@ -71,57 +70,72 @@ class ImageLayers:
                     f"{len(widths)}"
                 )
 
-    def places(self, image: Shape) -> tuple[int, int]:
-        """Height and width of the smallest map of an image (C, H, W).
+    def places(self, image: Maps) -> tuple[int, int]:
+        """Height and width of the smallest map of an image.
 
         Raises:
             InputError: a side that cannot be halved so often.
         """
         factor = 2**self.halvings
-        for side in image[1:]:
+        for side in image.places:
             if side % factor:
                 raise InputError(
                     f"images of side {side} cannot be halved {self.halvings} times; allowed: "
                     f"multiples of {factor}"
                 )
-        return image[1] // factor, image[2] // factor
+        return image.shape[1] // factor, image.shape[2] // factor
 
-    def latent(self, image: Shape, units: int) -> Shape | None:
-        """The shape (C, h, w) of a z1 of so many units; None for one without places.
+    def latent(self, image: Maps, units: int | None = None) -> int:
+        """The units of z1, as ``Maps`` where they have places.
+
+        Args:
+            units: asked for; None for :attr:`channels` at every place.
 
         Raises:
             InputError: units that are no whole number of maps.
         """
-        if self.channels is None:
-            return None
         height, width = self.places(image)
+        if self.channels is None:
+            return units
+        if units is None:
+            return Maps((self.channels, height, width))
         if units % (height * width):
             raise InputError(
                 f"{units} units of z1 do not fit maps of {height} x {width} places; allowed: "
                 f"multiples of {height * width}"
             )
-        return units // (height * width), height, width
+        return Maps((units // (height * width), height, width))
+
+
+def check_images(width: int) -> Maps:
+    """The width of a row that is an image; InputError where it is none."""
+    if isinstance(width, Maps):
+        return width
+    raise InputError(
+        f"convolutions want images, and rows of {width} numbers are none; give their shape "
+        "(--image-shape 28 28), or take a model without convolutions"
+    )
 
 
 class ImageEncoder(Folded):
     """Rows of images (..., C H W) -> features (..., F), flat maps of the smallest side.
 
     A first convolution, then at every side the stack's convolutions or its block, with a
-    convolution of stride 2 between two sides. ``out_shape`` is (C', h, w), ``out_features`` F.
+    convolution of stride 2 between two sides. ``out_features`` is F, as ``Maps``.
 
     Args:
-        image: (C, H, W). layers: with the encoder's stack.
+        image: width of a row. layers: with the encoder's stack.
 
     Raises:
         InputError: a side that cannot be halved so often.
     """
 
-    def __init__(self, image: Shape, layers: ImageLayers, activation: str = "elu") -> None:
+    def __init__(self, image: Maps, layers: ImageLayers, activation: str = "elu") -> None:
         places = layers.places(image)
         stack = layers.encoder
         f = ACTIVATIONS[activation]
         modules: list[nn.Module] = []
-        channels, growth = image[0], stack.growth
+        channels, growth = image.shape[0], stack.growth
         if stack.widths:
             modules += [WeightNormConv(channels, stack.widths[0]), f()]
             channels = stack.widths[0]
@@ -132,9 +146,8 @@ class ImageEncoder(Folded):
                 below = stack.widths[level + 1] if stack.widths else 2 * channels
                 modules += [Down(channels, below), f()]
                 channels, growth = below, growth if stack.widths else 2 * growth
-        super().__init__(nn.Sequential(*modules), image)
-        self.out_shape = (channels, *places)
-        self.out_features = math.prod(self.out_shape)
+        super().__init__(nn.Sequential(*modules), image.shape)
+        self.out_features = Maps((channels, *places))
 
     def initialise_(self, rows: Tensor) -> None:
         """Start from training rows (N, D): see :func:`convolutions.start_`."""
@@ -148,9 +161,8 @@ class ImageDecoder(nn.Module):
     a transposed convolution between two sides, and a convolution of 3x3 to the P planes.
 
     Args:
-        latent: (C', h, w), or the number of units of a z1 without places, which a linear layer
-            spreads over the smallest map. planes: P. image: (C, H, W).
-        layers: with the decoder's stack.
+        latent: units of z1; where they are no ``Maps``, a linear layer spreads them over the
+            smallest side. planes: P. image: width of a row. layers: with the decoder's stack.
 
     Raises:
         InputError: a side that cannot be halved so often, or a stack that has no width for a z1
@@ -158,31 +170,26 @@ class ImageDecoder(nn.Module):
     """
 
     def __init__(
-        self,
-        latent: Shape | int,
-        planes: int,
-        image: Shape,
-        layers: ImageLayers,
-        activation: str = "elu",
+        self, latent: int, planes: int, image: Maps, layers: ImageLayers, activation: str = "elu"
     ) -> None:
         super().__init__()
-        height, width = layers.places(image)
-        stack = layers.decoder
+        places, stack = layers.places(image), layers.decoder
         f = ACTIVATIONS[activation]
         self.spread = None
         modules: list[nn.Module] = []
-        growth = stack.growth
-        if isinstance(latent, int):
+        if isinstance(latent, Maps):
+            smallest, channels = latent, latent.shape[0]
+            if stack.widths:
+                modules += [WeightNormConv(channels, stack.widths[-1]), f()]
+                channels = stack.widths[-1]
+        else:
             if not stack.widths:
                 raise InputError("a decoder without widths wants a z1 with places")
             channels = stack.widths[-1]
-            self.spread = nn.Linear(latent, channels * height * width)
+            smallest = Maps((channels, *places))
+            self.spread = MergedLinear(latent, smallest)
             modules.append(f())
-        elif stack.widths:
-            channels = stack.widths[-1]
-            modules += [WeightNormConv(latent[0], channels), f()]
-        else:
-            channels = latent[0]
+        growth = stack.growth
         for level in range(layers.halvings, 0, -1):
             modules += _at_one_side(stack, channels, growth, activation)
             channels += stack.steps * growth
@@ -190,13 +197,12 @@ class ImageDecoder(nn.Module):
             modules += [Up(channels, above), f()]
             channels, growth = above, growth if stack.widths else growth // 2
         modules.append(WeightNormConv(channels, planes))
-        smallest = stack.widths[-1] if isinstance(latent, int) else latent[0]
-        self.net = Folded(nn.Sequential(*modules), (smallest, height, width))
-        self.in_features = latent if isinstance(latent, int) else math.prod(latent)
-        self.out_features = planes * image[1] * image[2]
+        self.net = Folded(nn.Sequential(*modules), smallest.shape)
+        self.in_features = latent
+        self.out_features = Maps((planes, *image.places))
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.net(z if self.spread is None else self.spread(z).to(z.dtype))
+        return self.net(z if self.spread is None else self.spread(z))
 
     def initialise_(self, rows: Tensor) -> None:
         """Start from as many draws of N(0, I) as there are rows (N, D), up to some.

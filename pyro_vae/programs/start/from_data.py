@@ -29,7 +29,7 @@ from pyro_vae.programs.assembly import likelihood_of
 from pyro_vae.programs.guides import BottomUpGuide, Guide
 from pyro_vae.programs.likelihoods import LIKELIHOODS, FixedNoiseGaussian
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.networks import ACTIVATIONS
+from pyro_vae.programs.networks import ACTIVATIONS, MergedLinear
 from pyro_vae.programs.start.heads import level_of, recognition, set_heads_
 from pyro_vae.programs.start.ica import independent_components, worth_modelling
 from pyro_vae.programs.start.linear_posterior import linear_posterior
@@ -67,7 +67,10 @@ class DataStart:
     def __init__(self, model: HierarchicalVAE, guide: Guide, *, seed: int = 0) -> None:
         self.model, self.guide, self.seed = model, guide, seed
         self.likelihood = model.likelihood
-        if not isinstance(model.likelihood, FixedNoiseGaussian) or model.likelihood.trunk.layers:
+        linear = isinstance(model.likelihood, FixedNoiseGaussian) and (
+            isinstance(model.likelihood.loc, MergedLinear) and not model.likelihood.trunk.layers
+        )
+        if not linear:
             raise InputError(WANTED)
         self.notices: list[str] = []
 
@@ -75,7 +78,8 @@ class DataStart:
     def check(architecture: Architecture) -> None:
         """InputError where no pair of this architecture can start from data."""
         made, _ = read_part("likelihood", likelihood_of(architecture), LIKELIHOODS)
-        if not issubclass(made, FixedNoiseGaussian) or architecture.decoder:
+        linear = not architecture.decoder and architecture.images is None
+        if not issubclass(made, FixedNoiseGaussian) or not linear:
             raise InputError(WANTED)
         if architecture.network != "mlp":
             raise InputError(
