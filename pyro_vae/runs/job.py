@@ -165,12 +165,9 @@ def build(
         InputError: the objective has no right gradient for the guide, or the rows are none that
             the configuration's start can use.
     """
+    rows, shape = data.train if start else None, data.channels_first
     model, guide = config.pair.build(
-        data.train.shape[1],
-        data.channels_first,
-        rows=data.train if start else None,
-        seed=config.seed,
-        say=say,
+        data.train.shape[1], shape, rows=rows, seed=config.seed, say=say
     )
     check_objective_fits(config.objective.make(), guide)
     return model, guide
