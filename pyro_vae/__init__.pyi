@@ -35,7 +35,7 @@ from .programs import (
     build_model,
     build_pair,
 )
-from .programs.likelihoods import Bernoulli, FixedNoiseGaussian
+from .programs.likelihoods import Bernoulli, FixedNoiseGaussian, Gaussian
 from .programs.priors import StandardPrior
 from .runs import Run, RunConfig, load_run, new_config, train
 from .training import FitResult, OptimiserSettings, annealing, fit

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from pyro_vae.errors import InputError
+from pyro_vae.programs.likelihoods import Levels
 from pyro_vae.weights.site import Site
 
 _PACKAGES = ("torch.distributions.", "pyro.distributions.")
-_WRAPPERS = (Independent, dist.MaskedDistribution, ExpandedDistribution)
+_WRAPPERS = (Independent, dist.MaskedDistribution, ExpandedDistribution, Levels)
 _OF_OTHERS = (dist.MixtureSameFamily, dist.MaskedMixture, dist.Rejector)
 _HELD = (Tensor, Number, str, torch.Size, type(None))  # nothing that could read a parameter later
 

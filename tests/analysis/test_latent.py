@@ -23,8 +23,8 @@ from pyro_vae.errors import InputError
 from pyro_vae.programs import build_pair
 from pyro_vae.programs.conditionals import LocScale
 from pyro_vae.programs.guides import BottomUpGuide
+from pyro_vae.programs.likelihoods import FixedNoiseGaussian
 from pyro_vae.programs.likelihoods.bernoulli import Bernoulli
-from pyro_vae.programs.likelihoods.fixed_noise import FixedNoiseGaussian
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.programs.priors import StandardPrior
 from pyro_vae.runs import RunConfig

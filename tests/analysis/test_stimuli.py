@@ -22,8 +22,7 @@ from pyro_vae.datasets import Dataset
 from pyro_vae.datasets.whitening import fit_whitening
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.filters.gabor import gabor_images
-from pyro_vae.programs.likelihoods.bernoulli import BernoulliPixels
-from pyro_vae.programs.likelihoods.fixed_noise import FixedNoiseNormal
+from pyro_vae.programs.likelihoods import BernoulliPixels, FixedNoiseNormal
 from tests.conftest import tiny_pair
 from tests.linear_gaussian import LinearModel, optimal_guide, perturbed
 from tests.statistics import assert_mean_close, double_precision, z_score

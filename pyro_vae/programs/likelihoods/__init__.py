@@ -5,23 +5,38 @@ image_shape=None, **settings)`` that maps z1 to the distribution of a datum's pi
 (features,). ``decoder`` is None for an MLP with the given hidden layers, or a function
 ``decoder(outputs)`` that makes a module from z1 to planes (..., outputs H W), planes first:
 ``outputs`` numbers for every place of the image. ``image_shape`` is (C, H, W), None where rows are
-no images. Its class attribute
-``pixels`` names the pixel space that it is a likelihood for, ``settings`` what follows the colon in
-``--likelihood NAME:key=value``; a method ``initialise_(rows)`` lets it start from training rows.
+no images. Its class attribute ``pixels`` names the pixel space that it is a likelihood for,
+``settings`` what follows the colon in ``--likelihood NAME:key=value``; a method
+``initialise_(rows)`` lets it start from training rows.
 """
 
 from pyro_vae.programs.likelihoods.behind_network import BehindNetwork
 from pyro_vae.programs.likelihoods.bernoulli import Bernoulli, BernoulliPixels
-from pyro_vae.programs.likelihoods.fixed_noise import FixedNoiseGaussian, FixedNoiseNormal
+from pyro_vae.programs.likelihoods.categorical import Categorical
+from pyro_vae.programs.likelihoods.gaussian import FixedNoiseGaussian, FixedNoiseNormal, Gaussian
+from pyro_vae.programs.likelihoods.levels import Levels, LevelsLikelihood
+from pyro_vae.programs.likelihoods.logistic import Logistic, LogisticMixture
 
 # The first one of a pixel space is its usual one.
-LIKELIHOODS: dict[str, type] = {"gaussian": FixedNoiseGaussian, "bernoulli": Bernoulli}
+LIKELIHOODS: dict[str, type] = {
+    "gaussian": Gaussian,
+    "bernoulli": Bernoulli,
+    "logistic": Logistic,
+    "logistic-mixture": LogisticMixture,
+    "categorical": Categorical,
+}
 
 __all__ = [
     "LIKELIHOODS",
     "BehindNetwork",
     "Bernoulli",
     "BernoulliPixels",
+    "Categorical",
     "FixedNoiseGaussian",
     "FixedNoiseNormal",
+    "Gaussian",
+    "Levels",
+    "LevelsLikelihood",
+    "Logistic",
+    "LogisticMixture",
 ]

@@ -27,7 +27,7 @@ from pyro_vae.options import read_part
 from pyro_vae.programs.architectures import Architecture
 from pyro_vae.programs.assembly import likelihood_of
 from pyro_vae.programs.guides import BottomUpGuide, Guide
-from pyro_vae.programs.likelihoods import LIKELIHOODS, FixedNoiseGaussian
+from pyro_vae.programs.likelihoods import LIKELIHOODS, Gaussian
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.programs.networks import ACTIVATIONS, MergedLinear
 from pyro_vae.programs.start.heads import level_of, recognition, set_heads_
@@ -47,8 +47,8 @@ QUIET = 0.01  # what the columns of units without a source are multiplied by
 REGRESSION_ROWS = 20_000
 FEW = 10  # rows a dimension, below which components of noise look like sources
 WANTED = (
-    "--init data wants a linear decoder with Gaussian pixels (--model td or sparse, --hidden "
-    "decoder=linear, --likelihood gaussian); this model starts with --init random"
+    "--init data wants a linear decoder with Gaussian pixels of fixed noise (--model td or sparse, "
+    "--hidden decoder=linear, --likelihood gaussian); this model starts with --init random"
 )
 
 
@@ -67,19 +67,16 @@ class DataStart:
     def __init__(self, model: HierarchicalVAE, guide: Guide, *, seed: int = 0) -> None:
         self.model, self.guide, self.seed = model, guide, seed
         self.likelihood = model.likelihood
-        linear = isinstance(model.likelihood, FixedNoiseGaussian) and (
-            isinstance(model.likelihood.loc, MergedLinear) and not model.likelihood.trunk.layers
-        )
-        if not linear:
+        if not _linear(model.likelihood):
             raise InputError(WANTED)
         self.notices: list[str] = []
 
     @staticmethod
     def check(architecture: Architecture) -> None:
         """InputError where no pair of this architecture can start from data."""
-        made, _ = read_part("likelihood", likelihood_of(architecture), LIKELIHOODS)
-        linear = not architecture.decoder and architecture.images is None
-        if not issubclass(made, FixedNoiseGaussian) or not linear:
+        made, settings = read_part("likelihood", likelihood_of(architecture), LIKELIHOODS)
+        fixed = issubclass(made, Gaussian) and settings.get("scale") == "fixed"
+        if not fixed or architecture.decoder or architecture.images is not None:
             raise InputError(WANTED)
         if architecture.network != "mlp":
             raise InputError(
@@ -230,3 +227,9 @@ class DataStart:
     def _like(self, values: np.ndarray) -> Tensor:
         """As the pair's parameters are."""
         return torch.as_tensor(values).to(self.likelihood.loc.parts[0].weight)
+
+
+def _linear(likelihood: nn.Module) -> bool:
+    """Whether p(x | z1) has a linear mean, pixel by pixel, and one fixed noise."""
+    fixed = isinstance(likelihood, Gaussian) and likelihood.scale == "fixed"
+    return fixed and isinstance(likelihood.loc, MergedLinear) and not likelihood.trunk.layers
