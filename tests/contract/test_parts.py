@@ -29,7 +29,7 @@ from pyro_vae.programs import LocScale, MeanFieldGuide
 from pyro_vae.programs.conditionals import FAMILIES
 from pyro_vae.programs.flows import FlowDistribution, autoregressive
 from pyro_vae.programs.likelihoods import LIKELIHOODS, BernoulliPixels, FixedNoiseNormal, Levels
-from pyro_vae.programs.likelihoods.levels import LevelFractions
+from pyro_vae.programs.likelihoods.level_rows import LevelFractions
 from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS
 from pyro_vae.programs.priors import PRIORS
 from tests.statistics import chi_square_score, double_precision, z_score

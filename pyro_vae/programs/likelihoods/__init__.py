@@ -14,7 +14,7 @@ from pyro_vae.programs.likelihoods.behind_network import BehindNetwork
 from pyro_vae.programs.likelihoods.bernoulli import Bernoulli, BernoulliPixels
 from pyro_vae.programs.likelihoods.categorical import Categorical
 from pyro_vae.programs.likelihoods.gaussian import FixedNoiseGaussian, FixedNoiseNormal, Gaussian
-from pyro_vae.programs.likelihoods.levels import Levels, LevelsLikelihood
+from pyro_vae.programs.likelihoods.level_rows import Levels, LevelsLikelihood
 from pyro_vae.programs.likelihoods.logistic import Logistic, LogisticMixture
 
 # The first one of a pixel space is its usual one.

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from pyro_vae.distributions import CategoricalLevels
-from pyro_vae.programs.likelihoods.levels import SPACE, LevelsLikelihood, image_of
+from pyro_vae.programs.likelihoods.level_rows import SPACE, LevelsLikelihood, image_of
 
 
 class Categorical(LevelsLikelihood):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyro_vae.distributions import DiscretisedLogistic, DiscretisedLogisticMixture
 from pyro_vae.errors import check_count
 from pyro_vae.options import Setting
-from pyro_vae.programs.likelihoods.levels import LevelsLikelihood, image_of
+from pyro_vae.programs.likelihoods.level_rows import LevelsLikelihood, image_of
 
 
 class Logistic(LevelsLikelihood):
