@@ -9,7 +9,7 @@ burda1     z1 standard normal (50), x Bernoulli; two tanh layers of 200 units
 burda2     z2 standard normal (50), z1 | z2 normal (100), x Bernoulli
 planar     burda1 with two units: z1 standard normal (2), a latent to look at
 vamp       z2 standard normal (40), z1 | z2 normal (40), x | z1, z2 Bernoulli; gated layers
-image      z1 standard normal, networks of convolutions between x and z1
+image      z1 standard normal, convolutions between x and z1, x logistic levels, 0 to 255
 =========  ======================================================================================
 
 td is the two-level sparse model of Vas 2024 (section 3.2); burda1 and burda2 are those of Burda et
@@ -53,7 +53,7 @@ class Architecture:
         feedback: hidden layers from z_{l+1} into q(z_l | x, z_{l+1}), l = 1, ..., L-1.
         priors: hidden layers of p(z_l | z_{l+1}), l = 1, ..., L-1.
         decoder: hidden layers of p(x | z1); empty for a linear mean.
-        pixels: the pixel space of the data, "standardised" or "binary".
+        pixels: the pixel space of the data: "standardised", "binary" or "levels".
         noise: standard deviation of the Gaussian likelihood, where ``likelihood`` says no other.
         activation: between layers; one for all, or part -> name (:data:`PARTS`).
         gain: how scale heads are read, see ``conditionals.LocScale``.
@@ -225,7 +225,7 @@ def _image(units: int, images: ImageLayers) -> Architecture:
         feedback=(),
         priors=(),
         decoder=(),
-        pixels="binary",
+        pixels="levels",
         activation="elu",
         images=images,
     )

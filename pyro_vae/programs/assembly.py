@@ -89,7 +89,7 @@ def _of_rows(
 
 
 def _likelihood(arch: Architecture, width: int) -> nn.Module:
-    made, settings = read_part("likelihood", likelihood_of(arch), LIKELIHOODS)
+    made, settings = read_part("likelihood", likelihood_of(arch, width), LIKELIHOODS)
     settings["activation"] = arch.activation_of("decoder")
     settings["image_shape"] = width.shape if isinstance(width, Maps) else None
     if arch.images is not None:
@@ -116,11 +116,18 @@ def _before_likelihood(arch: Architecture) -> nn.Module | None:
     return kind(arch.units[0], arch.decoder, activation)
 
 
-def likelihood_of(arch: Architecture) -> str:
-    """The likelihood that ``arch`` names, or the usual one of its pixel space."""
+def likelihood_of(arch: Architecture, width: int = 1) -> str:
+    """The likelihood that ``arch`` names, or the usual one of its pixel space.
+
+    Args:
+        width: of a row. Levels of colours, ``Maps`` of three channels, usually have the mixture of
+            logistics, which couples them.
+    """
     if arch.likelihood is not None:
         return arch.likelihood
     usual = next(name for name, made in LIKELIHOODS.items() if made.pixels == arch.pixels)
+    if usual == "logistic" and isinstance(width, Maps) and width.shape[0] == 3:
+        return "logistic-mixture"
     return f"{usual}:noise={arch.noise!r}" if "noise" in LIKELIHOODS[usual].settings else usual
 
 

@@ -10,6 +10,7 @@ from pyro import poutine
 import pyro_vae
 from pyro_vae import InputError, PairConfig
 from pyro_vae.programs import GUIDES, Architecture, build_guide, build_model
+from pyro_vae.programs.likelihoods import Logistic, LogisticMixture
 from pyro_vae.programs.networks import Folded, ImageLayers, Maps, MergedConv, MergedLinear, Stack
 from pyro_vae.runs import RunDirectory, load_run, new_config
 from pyro_vae.training import probe
@@ -133,14 +134,17 @@ PRESETS = {
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets(preset):
     shape, units = PRESETS[preset]
-    config = PairConfig("image", preset=preset, likelihood="gaussian")
     with torch.device("meta"):
-        arch = config.architecture.of_rows(Maps(shape))
+        arch = PairConfig("image", preset=preset).architecture.of_rows(Maps(shape))
         model = build_model(arch, Maps(shape), shape)
         guide = build_guide("topdown", arch, Maps(shape), shape)
     assert model.latent_sizes == units
+    colour = shape[0] == 3
+    assert type(model.likelihood) is (LogisticMixture if colour else Logistic)
     count = sum(p.numel() for p in (*model.parameters(), *guide.parameters())) / 1e6
-    assert count == pytest.approx({"conv": 1.40, "srvae": 22.53}.get(preset, 0.28), abs=0.02)
+    assert count == pytest.approx(
+        {"conv": 1.40, "conv-small": 0.307, "small": 0.28, "srvae": 22.86}[preset], abs=0.01
+    )
 
 
 def test_two_levels_have_mlps_above_the_maps():
