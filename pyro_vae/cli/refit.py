@@ -16,7 +16,7 @@ from pyro_vae.programs.priors import PRIORS
 from pyro_vae.runs import Hooks, RunDirectory
 from pyro_vae.runs.job import device_named
 from pyro_vae.runs.refitting import RefitSettings, RefittedRun, refit_run
-from pyro_vae.training.prior_refit import RATE, STEPS
+from pyro_vae.training.prior_refit import STEPS
 
 PROG = "pyro-vae refit"
 
@@ -29,8 +29,8 @@ def parser(prog: str = PROG) -> Parser:
         "write the pair with it as a run of its own. The gain is measured on the test rows.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"""examples:
-  {prog} runs/first --prior learned
-  {prog} runs/first --prior learned:scale=2 --steps 3000 --run-dir runs/first-refitted""",
+  {prog} runs/first --prior mixture:components=500
+  {prog} runs/first --prior realnvp --steps 3000 --run-dir runs/first-flow""",
     )
     add_run(p)
     p.add_argument(
@@ -45,7 +45,7 @@ def parser(prog: str = PROG) -> Parser:
         "--steps", type=int, default=STEPS, metavar="N", help=f"optimiser steps (default: {STEPS})"
     )
     p.add_argument(
-        "--lr", type=float, default=RATE, metavar="RATE", help=f"of Adam (default: {RATE:g})"
+        "--lr", type=float, metavar="RATE", help="of Adam (default: what the prior's kind had best)"
     )
     p.add_argument(
         "--eval-particles",
@@ -66,7 +66,8 @@ def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
 def _main(arguments: list[str] | None, prog: str) -> int:
     flags = parser(prog).parse_args(arguments)
     check_count("--steps", flags.steps)
-    check_positive("--lr", flags.lr)
+    if flags.lr is not None:
+        check_positive("--lr", flags.lr)
     check_count("--seed", flags.seed, minimum=0)
     if flags.eval_particles is not None:
         check_count("--eval-particles", flags.eval_particles)

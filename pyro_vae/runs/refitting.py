@@ -26,7 +26,7 @@ from pyro_vae.runs.summary import Start, Summary
 from pyro_vae.storage import load_checkpoint, save_checkpoint, write_whole
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training import GradientStep
-from pyro_vae.training.prior_refit import RATE, STEPS, Refit, refit_prior
+from pyro_vae.training.prior_refit import STEPS, Refit, refit_prior
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class RefitSettings:
     """How the prior of a run is refitted, see :func:`pyro_vae.refit_prior`.
 
     Attributes:
-        prior: ``NAME`` or ``NAME:key=value``. steps, lr: of the optimiser.
+        prior: ``NAME`` or ``NAME:key=value``. steps, lr: of the optimiser; no lr for what
+            the prior's kind had best.
         seed: of the new prior and the draws that it is fitted to.
         eval_particles: of the log-likelihoods; None for the run's own number.
         data_dir: where the run's data lie now, if elsewhere.
@@ -42,7 +43,7 @@ class RefitSettings:
 
     prior: str
     steps: int = STEPS
-    lr: float = RATE
+    lr: float | None = None
     seed: int = 0
     eval_particles: int | None = None
     data_dir: str | None = None
@@ -175,7 +176,7 @@ def _origin(run: Run, refit: Refit, settings: RefitSettings) -> dict[str, Any]:
         "from": str(run.path),
         "prior_before": run.config.pair.prior,
         "steps": settings.steps,
-        "lr": settings.lr,
+        "lr": refit.lr,
         "seed": settings.seed,
         "rows_fitted": refit.num_fitted,
         "rows_judged": refit.num_held_out,

@@ -2,9 +2,10 @@
 
 A prior is a module ``made(features, family, **settings)`` that returns p(zL), of event shape
 (features,), when it is called. Its class attribute ``settings`` says what follows the colon in
-``--prior NAME:key=value``; a method ``initialise_(rows)`` lets it start from the training rows, and
-``start_at_(draws)`` a refit at draws (N, features) of q(zL | x). A mixture tells its components'
-``responsibilities(z)``, (..., features) -> (..., M), whose use is counted then.
+``--prior NAME:key=value``; a method ``initialise_(rows)`` lets it start from the training rows. A
+mixture tells its components' ``responsibilities(z)``, (..., features) -> (..., M), whose use is
+counted then. Where a refit had better step further than for a network, ``refit_rate`` is its
+learning rate.
 
 A prior that wants the guide has a method ``bind_(guide, rows, interval)``, which :func:`bind_`
 calls once model and guide exist, before training and before weights are loaded. Rows are the

@@ -28,6 +28,7 @@ class LearnedPrior(nn.Module):
         InputError: an unknown family, or a scale that is not positive.
     """
 
+    refit_rate: ClassVar = 1e-2
     settings: ClassVar = {"scale": Setting(1.0, "scale of every unit before training")}
 
     def __init__(self, features: int, family: str = "normal", *, scale: float = 1.0) -> None:

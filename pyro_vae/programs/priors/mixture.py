@@ -37,6 +37,7 @@ class MixturePrior(nn.Module):
         InputError: no component, a spread outside of (0, 1), unknown weights or family.
     """
 
+    refit_rate: ClassVar = 3e-2
     settings: ClassVar = {
         "components": Setting(10, "number of components", kind=int),
         "spread": Setting(0.5, "of the locations before training, between 0 and 1"),
@@ -76,12 +77,3 @@ class MixturePrior(nn.Module):
     def responsibilities(self, z: Tensor) -> Tensor:
         """p(m | z) of every component: z (..., features) -> (..., M), which sum to 1."""
         return self().log_joint(z).softmax(-1).to(z.dtype)
-
-    @torch.no_grad()
-    def start_at_(self, draws: Tensor) -> None:
-        """A component at some of the draws (N, features), as wide as all of them are by unit."""
-        places = torch.randint(len(draws), (len(self.loc),), device=draws.device)
-        if len(draws) >= len(self.loc):
-            places = torch.randperm(len(draws), device=draws.device)[: len(self.loc)]
-        self.loc.copy_(draws[places])
-        self.log_scale.copy_(draws.std(0).clamp_min(1e-3).log().expand_as(self.log_scale))
