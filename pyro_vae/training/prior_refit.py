@@ -127,6 +127,7 @@ def refit_prior(
         _fit(new, draws, Batches(fitted, BATCH, seed=seed, binarise=binarise), steps, lr, on_step)
         new.eval()
         same = fitted[_some(len(fitted), len(judged), seed)]
+        torch.manual_seed(seed)  # every prior of a seed is judged on the same draws
         drawn_already = replace(draws, binarise=None if held_out is not None else binarise)
         pairs = _log_densities(old, new, drawn_already, judged)
         pairs_fitted = _log_densities(old, new, draws, same)
