@@ -13,10 +13,11 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 import pyro_vae
 from pyro_vae import InputError
 from pyro_vae.evaluation import likelihood_change
-from pyro_vae.programs import HierarchicalVAE
+from pyro_vae.programs import HierarchicalVAE, build_guide, build_model
 from pyro_vae.programs.likelihoods import FixedNoiseGaussian
-from pyro_vae.programs.priors import LearnedPrior, StandardPrior
+from pyro_vae.programs.priors import PRIORS, LearnedPrior, StandardPrior
 from pyro_vae.training.prior_refit import refit_prior, with_prior
+from tests.conftest import tiny_architecture
 from tests.statistics import double_precision
 
 UNITS, PIXELS, ROWS = 2, 3, 3_000
@@ -159,6 +160,26 @@ def test_nothing_but_the_prior_changes_and_a_seed_is_a_prior(pair):
     assert first.model.prior is first.prior
     assert first.model.likelihood is model.likelihood
     assert (first.num_fitted, first.num_held_out) == (5_400, 600)
+
+
+@pytest.mark.parametrize("name", [name for name in PRIORS if name != "standard"])
+def test_every_prior_that_has_parameters_can_be_refitted(name):
+    """Codes of two clusters: each prior gains, and neither guide nor old model is touched."""
+    arch = tiny_architecture(1, "binary", families=("normal",))
+    model, guide = build_model(arch, 6), build_guide("topdown", arch, 6)
+    x = (torch.rand(300, 6) < torch.tensor([[0.1], [0.9]]).repeat_interleave(150, 0)).double()
+    with torch.no_grad():
+        guide.conditionals[0].loc.parts[0].weight.mul_(6)
+    before = copy.deepcopy(guide.state_dict())
+    settings = ":components=20" if name in ("mixture", "vamp") else ""
+    found = refit_prior(model, guide, x, name + settings, steps=60, seed=1)
+    assert found.gain_fitted.mean > 3 * found.gain_fitted.standard_error
+    assert all(torch.equal(value, before[key]) for key, value in guide.state_dict().items())
+    assert all(parameter.grad is None for parameter in guide.parameters())
+    terms = pyro_vae.log_weights(found.model, guide, x, 2)
+    assert terms.log_w.isfinite().all()
+    again = refit_prior(found.model, guide, x, name + settings, steps=5, seed=1)  # of any old one
+    assert math.isfinite(again.gain.mean)
 
 
 def test_rows_that_are_judged_are_not_fitted_to(pair, monkeypatch):
