@@ -78,7 +78,10 @@ def manifold(model, side: int) -> tuple[np.ndarray, np.ndarray]:
         sizes = ", ".join(map(str, model.latent_sizes))
         raise InputError(f"its levels have {sizes} units; a manifold wants one level of 2")
     if not (isinstance(prior, StandardPrior) and prior.family is FAMILIES["normal"]):
-        raise InputError("its two units have a prior that is not standard normal")
+        raise InputError(
+            f"its two units have a prior that is not standard normal ({type(prior).__name__}), so "
+            "equal steps along them are no equal shares of it"
+        )
     values = torch.special.ndtri((torch.arange(side).to(prior.loc) + 0.5) / side)
     down, across = torch.meshgrid(values.flip(0), values, indexing="ij")
     z = torch.stack([across, down], -1).reshape(-1, 2)

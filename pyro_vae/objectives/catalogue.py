@@ -132,7 +132,11 @@ CATALOGUE: dict[str, Entry] = {
         {
             "free_bits": Setting(None, "nats of KL that a group has free", metavar="NATS"),
             "groups": Setting(
-                "level", "groups of each level (default: level)", str, "level|unit|N"
+                "level",
+                "groups of each level; single units want a prior of independent ones, no mixture "
+                "or flow (default: level)",
+                str,
+                "level|unit|N",
             ),
         },
         weighted=False,

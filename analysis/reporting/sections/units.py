@@ -179,7 +179,10 @@ def _prior(subject: Subject, level: str):
         raise InputError(f"{level} is not the top level of the model, {model.latent_names[-1]}")
     name = model.prior.family.__name__ if isinstance(model.prior, StandardPrior) else None
     if name not in PRIORS:
-        raise InputError(f"the prior of {level} is no standard {' or '.join(PRIORS)}")
+        raise InputError(
+            f"the prior of {level} is {type(model.prior).__name__}, which is not the same standard "
+            f"{' or '.join(PRIORS)} for every unit"
+        )
     return PRIORS[name]
 
 
