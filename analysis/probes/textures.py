@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,10 +83,14 @@ def traverse_z2(
 
 
 def _prior_of_z2(model: HierarchicalVAE) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every unit under the prior, by draws below a third level."""
+    """Mean and standard deviation of every unit under the prior.
+
+    By draws below a third level, and of a prior that does not tell its own (flows).
+    """
     if model.num_levels == 2:
-        prior = model.prior()
-        return prior.mean, prior.stddev
+        with contextlib.suppress(NotImplementedError):
+            prior = model.prior()
+            return prior.mean, prior.stddev
     z2 = simulate(model, PRIOR_DRAWS)[1]["z2"]
     return z2.mean(0), z2.std(0)
 

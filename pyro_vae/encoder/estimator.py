@@ -50,6 +50,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         family: of the latents: "normal" or "laplace".
         guide: "topdown", "bottomup" or "meanfield".
         prior: of the top level, ``NAME`` or ``NAME:key=value``.
+        posterior: of every level in the guide, ``NAME`` or ``NAME:key=value``.
         likelihood: ``NAME`` or ``NAME:key=value``. "gaussian": X is standardised by one mean and
             one standard deviation of all its values, and ``noise`` is in these units; features of
             different units want a ``StandardScaler`` before. "bernoulli": values of X are
@@ -86,6 +87,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         family: str = "normal",
         guide: str = "topdown",
         prior: str = "standard",
+        posterior: str = "locscale",
         likelihood: str = "gaussian",
         objective: str = "iwae",
         num_particles: int = 5,
@@ -104,6 +106,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         self.family = family
         self.guide = guide
         self.prior = prior
+        self.posterior = posterior
         self.likelihood = likelihood
         self.objective = objective
         self.num_particles = num_particles

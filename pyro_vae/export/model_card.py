@@ -115,6 +115,7 @@ def _model(run: TrainedRun) -> list[str]:
                 for place, (units, family) in enumerate(levels, start=1)
             ),
             "prior of the top level": sizes.prior,
+            "posterior of the levels": sizes.posterior,
             "likelihood": sizes.likelihood or f"that of {sizes.pixels} pixels",
             "the decoder reads": "all levels" if sizes.decoder_reads == "all" else None,
             "preset": run.config.pair.preset,

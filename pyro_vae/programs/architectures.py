@@ -36,6 +36,7 @@ from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
 from pyro_vae.errors import InputError, check_choice
 from pyro_vae.programs.models import DECODER_READS
 from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS, ImageLayers, Stack, check_images
+from pyro_vae.programs.posteriors import per_level
 
 Widths = tuple[int, ...]
 ABOVE_IMAGES: Widths = (128,)  # hidden layers of levels above one whose networks are of images
@@ -69,6 +70,8 @@ class Architecture:
         images: layers between x and z1 where these networks are of images; the first encoder and
             the decoder have no hidden layers then, and z1 as many units as its maps where it has
             places (:meth:`of_rows`).
+        posterior: of every level in a guide, of ``posteriors.POSTERIORS``; one for all levels, or
+            one for each with a slash between them.
     """
 
     units: Widths
@@ -89,6 +92,7 @@ class Architecture:
     joints: Widths = ()
     he: bool = False
     images: ImageLayers | None = None
+    posterior: str = "locscale"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", pixel_space(self.pixels))
@@ -119,6 +123,7 @@ class Architecture:
             raise InputError(
                 "a decoder that reads all latents wants at least one hidden layer, where they meet"
             )
+        per_level(self.posterior, levels)
         for part in PARTS:
             check_choice("activation", self.activation_of(part), ACTIVATIONS)
 

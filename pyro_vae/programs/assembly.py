@@ -27,6 +27,7 @@ from pyro_vae.programs.networks import (
     make_network,
     no_images,
 )
+from pyro_vae.programs.posteriors import per_level
 from pyro_vae.programs.priors import PRIORS
 
 
@@ -164,9 +165,9 @@ def _ladder(arch: Architecture, width: int) -> list[nn.Module]:
 
 
 def _heads(arch: Architecture, inputs: list, hidden: Sequence[Widths | ImageLayers] = ()):
-    """One LocScale per level from the given inputs."""
+    """The posterior of every level from the given inputs."""
     return [
-        LocScale(
+        made(
             inputs[level],
             hidden[level] if hidden else (),
             arch.units[level],
@@ -174,8 +175,9 @@ def _heads(arch: Architecture, inputs: list, hidden: Sequence[Widths | ImageLaye
             activation=arch.activation_of("encoders"),
             gain=arch.gain,
             network=arch.network,
+            **settings,
         )
-        for level in range(len(arch.units))
+        for level, (made, settings) in enumerate(per_level(arch.posterior, len(arch.units)))
     ]
 
 

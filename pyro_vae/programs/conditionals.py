@@ -61,7 +61,13 @@ class LocScale(nn.Module):
         self.log_scale = merged(width, features)
 
     def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
-        if self.trunk is not None:
-            inputs = (self.trunk(*inputs),)
-        scale = torch.exp(self.gain * self.log_scale(*inputs))
-        return self.family(self.loc(*inputs), scale).to_event(1)
+        return self.units(*self.read(*inputs))
+
+    def read(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """What the heads read: the last hidden layer, or the inputs themselves."""
+        return inputs if self.trunk is None else (self.trunk(*inputs),)
+
+    def units(self, *read: Tensor) -> dist.TorchDistribution:
+        """The units at the location and scale that the heads give."""
+        scale = torch.exp(self.gain * self.log_scale(*read))
+        return self.family(self.loc(*read), scale).to_event(1)

@@ -24,6 +24,7 @@ from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.likelihoods import LIKELIHOODS
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS, Shape
+from pyro_vae.programs.posteriors import POSTERIORS
 from pyro_vae.programs.priors import PRIORS, bind_
 from pyro_vae.programs.start import STARTS
 from pyro_vae.torch_state import own_generators
@@ -90,6 +91,11 @@ class PairConfig:
         "gaussian:noise=0.3 (default: the model's)",
         metavar="NAME",
     )
+    posterior: str = option(
+        "locscale",
+        f"of the levels: {', '.join(POSTERIORS)}; or of each, as locscale/flow (default: locscale)",
+        metavar="NAME",
+    )
     init: str = option(
         "random",
         f"{', '.join(STARTS)}: what training starts from; data: ICA for a linear decoder, factors "
@@ -119,7 +125,7 @@ class PairConfig:
         if self.likelihood is not None:
             made, _ = read_part("likelihood", self.likelihood, LIKELIHOODS)
             arch = replace(arch, likelihood=self.likelihood, pixels=made.pixels)
-        arch = replace(arch, prior=self.prior)
+        arch = replace(arch, prior=self.prior, posterior=self.posterior)
         STARTS[check_choice("init", self.init, STARTS)].check(arch)
         return arch
 

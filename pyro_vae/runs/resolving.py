@@ -230,11 +230,17 @@ def _thin(values: SimpleNamespace, kept: int | str | None) -> int | None:
     Where nothing is given they are thinned where that was measured to win in bound per minute.
     """
     num_particles = values.num_particles
+    bent = set(values.posterior.split("/")) != {"locscale"}
     if kept == "auto":
         # Thinned particles are run at once, so they must fit into a chunk.
         at_once = values.chunk_size or CPU_CHUNK
         pays = CATALOGUE[values.objective].thins and _THIN_FROM <= num_particles <= at_once
-        return default_kept(num_particles) if pays else None
+        return default_kept(num_particles) if pays and not bent else None
+    if kept is not None and bent:
+        raise InputError(
+            f"--thin draws kept particles again on their old noise, which wants the posterior "
+            f"locscale at every level, not {values.posterior}; train without --thin"
+        )
     if kept is None:
         return None
     if kept == 0:  # --thin without a number

@@ -126,6 +126,9 @@ CASES = {
         ["--decoder-reads", "all"], parameters, [*IMAGES, "--hidden", "decoder=6", "encoders=16"]
     ),
     "--likelihood": Case(["--likelihood", "gaussian:noise=0.7"], metric("elbo", 0), IMAGES),
+    "--posterior": Case(
+        ["--posterior", "iaf:transforms=1,hidden=3/flow:context=0"], guide_parameters, IMAGES
+    ),
     "--init": Case(["--init", "data"], metric("elbo", 0), IMAGES),
     "--data-seed": Case(["--data-seed", "4"], metric("elbo", 0), IMAGES),
     "--objective": Case(["--objective", "elbo"], metric("train_objective"), IMAGES),

@@ -31,6 +31,7 @@ from pyro_vae.programs.flows import FlowDistribution, autoregressive
 from pyro_vae.programs.likelihoods import LIKELIHOODS, BernoulliPixels, FixedNoiseNormal, Levels
 from pyro_vae.programs.likelihoods.level_rows import LevelFractions
 from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS
+from pyro_vae.programs.posteriors import POSTERIORS
 from pyro_vae.programs.priors import PRIORS
 from tests.statistics import chi_square_score, double_precision, z_score
 
@@ -113,6 +114,11 @@ def loc_scale(family, inputs, hidden, gain):
     )
 
 
+def posterior(text, inputs, layers, **settings):
+    made, given = read_part("posterior", text, POSTERIORS)
+    return Part(lambda size: made(inputs, layers, size, **given), inputs=inputs, **settings)
+
+
 def unit(distribution):
     """A twin of independent units from torch's distribution of one unit."""
     return torch.distributions.Independent(distribution, 1)
@@ -183,6 +189,16 @@ PARTS = {
     ),
     "conditional normal": loc_scale("normal", (UNITS,), (), 1.0),
     "conditional laplace of two inputs": loc_scale("laplace", (2, UNITS), HIDDEN, 0.5),
+    "posterior locscale": posterior("locscale", (UNITS,), HIDDEN),
+    "posterior flow:transforms=2,hidden=4,context=2 of two inputs": posterior(
+        "flow:transforms=2,hidden=4,context=2", (2, UNITS), (), moments=False
+    ),
+    "posterior iaf:transforms=2,hidden=4,context=2": posterior(
+        "iaf:transforms=2,hidden=4,context=2", (UNITS,), HIDDEN, moments=False
+    ),
+    "posterior iaf:transforms=1,hidden=4,context=0": posterior(
+        "iaf:transforms=1,hidden=4,context=0", (UNITS,), (), moments=False
+    ),
 }
 every_part = pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
 
@@ -194,6 +210,7 @@ def covered(kind):
 def test_every_registered_part_has_a_row():
     assert covered("likelihood ") == set(LIKELIHOODS)
     assert covered("prior ") == set(PRIORS)
+    assert covered("posterior ") == set(POSTERIORS)
     assert {name for name in FAMILIES if f"conditional {name}" in " ".join(PARTS)} == set(FAMILIES)
 
 
@@ -540,7 +557,7 @@ def test_it_starts_from_data_without_harm(part):
 
 
 def test_likelihoods_say_their_pixels_and_parts_their_settings():
-    for registry in (LIKELIHOODS, PRIORS):
+    for registry in (LIKELIHOODS, POSTERIORS, PRIORS):
         for name, made_by in registry.items():
             for setting, described in getattr(made_by, "settings", {}).items():
                 assert described.help, (name, setting)
