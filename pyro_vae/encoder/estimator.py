@@ -49,8 +49,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         activation: between hidden layers: "tanh", "softplus", "relu", ...
         family: of the latents: "normal" or "laplace".
         guide: "topdown", "bottomup" or "meanfield".
-        prior: of the top level, ``NAME`` or ``NAME:key=value``.
-        posterior: of every level in the guide, ``NAME`` or ``NAME:key=value``.
+        prior, posterior: of the top level, and of all given x, ``NAME`` or ``NAME:key=value``.
         likelihood: ``NAME`` or ``NAME:key=value``. "gaussian": X is standardised by one mean and
             one standard deviation of all its values, and ``noise`` is in these units; features of
             different units want a ``StandardScaler`` before. "bernoulli": values of X are

@@ -75,9 +75,7 @@ class PairConfig:
         metavar="NAME",
     )
     decoder_reads: str | None = option(
-        None,
-        "z1, or all: p(x | z1, ..., zL) (default: the model's)",
-        metavar="z1|all",
+        None, "z1, or all: p(x | z1, ..., zL) (default: the model's)", metavar="z1|all"
     )
     prior: str = option(
         "standard",

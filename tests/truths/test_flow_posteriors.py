@@ -256,6 +256,27 @@ def test_an_inverse_autoregressive_posterior_is_an_autoregressive_prior(num_part
 # What else meets them
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("posterior", ["flow", "iaf"])
+def test_a_vampprior_is_a_mixture_of_bent_posteriors(posterior):
+    config = PairConfig(
+        "burda1",
+        latent=(3,),
+        hidden=("4",),
+        prior="vamp:components=5",
+        posterior=f"{posterior}:{TINY}",
+    )
+    model, guide = (program.double() for program in config.build(4))
+    perturbed(guide, spread=0.2)
+    z, inputs = torch.randn(6, 3), model.prior.pseudo_inputs
+    each = [guide.top(row[None]).log_prob(z) for row in inputs]
+    torch.testing.assert_close(
+        model.prior().log_prob(z), torch.stack(each).logsumexp(0) - torch.tensor(5.0).log()
+    )
+    OBJECTIVES["dreg"](model, guide)(torch.rand(4, 4).round()).backward()
+    assert all(p.grad.norm() > 0 for p in guide.conditionals[0].context.parameters())
+
+
 @pytest.mark.parametrize(("posterior", "guide"), [("flow", "topdown"), ("iaf", "bottomup")])
 def test_a_start_from_data_stands_under_them(posterior, guide):
     rows, found = torch.randn(200, 6) @ torch.randn(6, 6), {}

@@ -236,7 +236,7 @@ def test_annealing_from_the_prior_finds_the_evidence():
         ("realnvp:transforms=0", 4, "transforms of a flow must be a whole number of at least 1"),
         ("maf:transforms=-1", 4, "transforms of a flow must be a whole number of at least 1"),
         ("spline:bins=1", 4, "bins of a spline must be a whole number of at least 2"),
-        ("maf:hidden=0x5", 4, "hidden of the prior 'maf': cannot read '0x5'"),
+        ("maf:hidden=0x5", 4, r"hidden of the prior 'maf': a size must be .* at least 1, got 0"),
         ("maf:hidden=", 4, "hidden of the prior 'maf': cannot read ''"),
         ("maf:bins=4", 4, "unknown setting 'bins' of the prior 'maf'; allowed: transforms, hidden"),
     ],

@@ -27,7 +27,7 @@ class FlowDistribution(ZukoToPyro):
     """log p(z) = log p_0(f(z)) + log |det df/dz|, event (D,), for an invertible f (nats).
 
     Draws are ``f^-1(u)`` with u from the base p_0, and pathwise. Its mean has no closed form.
-    The change of variables is eq. 1 of Rezende and Mohamed 2015 (https://arxiv.org/abs/1505.05770).
+    See Rezende and Mohamed 2015 (https://arxiv.org/abs/1505.05770) for the change of variables.
 
     :class:`pyro.contrib.zuko.ZukoToPyro` lacks a support, which annealed importance sampling and
     validation ask for, and ``sample``; and it returns the log-density of a draw as it was when it

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.distributions import Transform
 
 from pyro_vae.errors import InputError, check_count
@@ -25,12 +25,16 @@ class _IndexedCoupling(CouplingTransform):
     """zuko's coupling between units that are given by their indices.
 
     zuko's finds the indices of a mask at each call, by an operation whose result has no known
-    shape: no graph of a GPU can hold that.
+    shape: no graph of a GPU can hold that. Nor does zuko's let a context have more leading axes.
     """
 
-    def __init__(self, meta, kept: Tensor, moved: Tensor) -> None:
+    def __init__(self, meta, kept: Tensor, moved: Tensor, order: Tensor) -> None:
         Transform.__init__(self)
-        self.meta, self.idx_a, self.idx_b = meta, kept, moved
+        self.meta, self.idx_a, self.idx_b, self.order = meta, kept, moved, order
+
+    def merge(self, x_a: Tensor, x_b: Tensor, shape: Size) -> Tensor:
+        x_a = x_a.expand(*x_b.shape[:-1], -1)
+        return torch.cat((x_a, x_b), -1).index_select(-1, self.order)
 
 
 class Coupling(GeneralCouplingTransform):
@@ -40,9 +44,11 @@ class Coupling(GeneralCouplingTransform):
         super().__init__(features, context, mask, **settings)
         self.register_buffer("kept", self.mask.nonzero().squeeze(-1), persistent=False)
         self.register_buffer("moved", (~self.mask).nonzero().squeeze(-1), persistent=False)
+        order = torch.cat((self.kept, self.moved)).argsort()
+        self.register_buffer("order", order, persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Transform:
-        return _IndexedCoupling(partial(self.meta, c), self.kept, self.moved)
+        return _IndexedCoupling(partial(self.meta, c), self.kept, self.moved, self.order)
 
 
 class _Spline(MonotonicRQSTransform):
@@ -72,7 +78,7 @@ def coupling(
 ) -> LazyTransform:
     """Couplings of alternating parity, started at the identity.
 
-    Affine, ``u_b = z_b exp(s(z_a, c)) + t(z_a, c)`` with |s| < 6.9 (Dinh et al. 2017, eq. 7,
+    Affine, ``u_b = z_b exp(s(z_a, c)) + t(z_a, c)`` with |s| < 6.9 (Dinh et al. 2017, section 3.2,
     https://arxiv.org/abs/1605.08803), or monotonic rational-quadratic splines on [-5, 5] with the
     identity outside (Durkan et al. 2019, section 3.1, https://arxiv.org/abs/1906.04032). Both
     directions take one pass through each network.
@@ -109,7 +115,7 @@ def autoregressive(
     """Masked autoregressive maps in alternating order, started at the identity.
 
     ``u_i = z_i exp(s_i(z_<i, c)) + t_i(z_<i, c)`` with |s| < 6.9: one pass through a masked network
-    from z to u, D passes back (Papamakarios et al. 2017, eqs. 3 and 4,
+    from z to u, D passes back (Papamakarios et al. 2017, section 3,
     https://arxiv.org/abs/1705.07057). Hidden layers of fewer than D - 1 units leave the last units
     in the order without some of those before them.
 

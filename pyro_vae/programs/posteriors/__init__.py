@@ -1,7 +1,7 @@
 """Posteriors of one level given what a guide read: the registry that ``--posterior`` chooses from.
 
-A posterior is a module ``made(in_features, layers, features, *, family, activation, gain,
-network, **settings)`` as :class:`~pyro_vae.programs.conditionals.LocScale` is, which it begins with: it
+A posterior is a module ``made(in_features, layers, features, *, family, activation, gain, network,
+**settings)``, a :class:`~pyro_vae.programs.conditionals.LocScale` or one that bends its units. It
 returns q(z_l | h), of event shape (features,), from what the guide hands it. Its class attribute
 ``settings`` says what follows the colon in ``--posterior NAME:key=value``.
 """

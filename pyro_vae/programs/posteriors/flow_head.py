@@ -17,7 +17,7 @@ from pyro_vae.programs.networks import MergedLinear
 class FlowLocScale(LocScale):
     """q(z | h): z = g(z_0; c) with z_0 from :class:`LocScale` and c = W h' + b, its context.
 
-        log q(z | h) = log q_0(z_0 | h) - log |det dg/dz_0|  (Kingma et al. 2016, eq. 5,
+        log q(z | h) = log q_0(z_0 | h) - log |det dg/dz_0|  (Kingma et al. 2016,
         https://arxiv.org/abs/1606.04934)
 
     h' is what location and scale are read from, and c goes into every network of the flow, which
