@@ -62,8 +62,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         level: what ``transform`` returns: "z1", "z2", ..., or "all" levels side by side.
         random_state: of initial weights, order of the rows and all noise. The same number gives the
             same results on the CPU, bit for bit.
-        device: "auto", "cpu" or "cuda".
-        verbose: whether to show progress.
+        device: "auto", "cpu" or "cuda". verbose: whether to show progress.
 
     Attributes:
         model_, guide_: the trained Pyro programs.
