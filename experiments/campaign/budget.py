@@ -196,9 +196,13 @@ def _epoch_seconds(config: RunConfig, data: Dataset, device: torch.device) -> fl
     model, guide = _pair(config, data, device)
     gradients = Gradients(config.objective.make(), model, guide, default_chunk_size(model))
     step = GradientStep([model, guide], config.training.optimiser)
-    binarise = (config.data.binarise or "access") if data.pixels.drawn else None
-    rows = data.train.to(device)
-    batches = Batches(rows, config.training.batch_size, seed=0, binarise=binarise)
+    batches = Batches(
+        data.train.to(device),
+        config.training.batch_size,
+        seed=0,
+        binarise=config.binarisation(data.pixels),
+        augment=config.data.augmentation(data),
+    )
     times = []
     for _, x in zip(range(STEPS_TIMED), batches.epoch(0), strict=False):
         start = time.perf_counter()

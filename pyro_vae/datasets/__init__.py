@@ -4,6 +4,7 @@
 the seed, the epoch and the batch index alone, so that a resumed run sees what the first would have.
 """
 
+from pyro_vae.datasets.augment import Augmentation
 from pyro_vae.datasets.batches import Batches
 from pyro_vae.datasets.dataset import Dataset
 from pyro_vae.datasets.identity import Fingerprint, describe_difference
@@ -16,6 +17,7 @@ __all__ = [
     "DATASETS",
     "PATCH_DATASETS",
     "PIXEL_SPACES",
+    "Augmentation",
     "Batches",
     "Dataset",
     "Fingerprint",

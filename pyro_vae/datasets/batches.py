@@ -1,4 +1,4 @@
-"""Shuffled, optionally binarised batches: a pure function of (seed, epoch, batch index)."""
+"""Shuffled batches, augmented and binarised: a pure function of (seed, epoch, batch index)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.datasets.augment import Augmentation
 from pyro_vae.datasets.seeding import numpy_generator, torch_generator
 from pyro_vae.errors import InputError, check_choice, check_count
 
@@ -39,14 +40,22 @@ class Batches:
         binarise: ``"access"`` draws 0/1 pixels anew for each batch (Burda et al.), ``"epoch"``
             draws the whole set anew at the start of each epoch, None or ``"static"`` gives the
             rows as they are.
+        augment: flips and shifts the images of each batch anew, before pixels are drawn for it.
 
     Raises:
-        InputError: no rows, a batch size below 1, a negative seed, an unknown ``binarise``, or
-            rows that are not probabilities although ``binarise`` should draw from them.
+        InputError: no rows, a batch size below 1, a negative seed, an unknown ``binarise``, rows
+            that are not probabilities although ``binarise`` should draw from them, or that are not
+            the images of ``augment``.
     """
 
     def __init__(
-        self, data: Tensor, batch_size: int, *, seed: int, binarise: str | None = None
+        self,
+        data: Tensor,
+        batch_size: int,
+        *,
+        seed: int,
+        binarise: str | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
         if data.ndim < 1 or len(data) == 0:
             raise InputError(f"no rows to make batches of: data has shape {tuple(data.shape)}")
@@ -62,6 +71,15 @@ class Batches:
                 raise InputError(
                     f"binarise={binarise!r} needs pixels in [0, 1], got {low:g} to {high:g}"
                 )
+
+        self.augment = augment
+        if augment is not None and (
+            augment.image_shape is None or data.shape[1:] != (augment.num_pixels,)
+        ):
+            raise InputError(
+                f"augmentation {augment} is of images of shape {augment.image_shape}, which rows "
+                f"of shape {tuple(data.shape[1:])} are not; Augmentation.of(image_shape) says which"
+            )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -91,6 +109,8 @@ class Batches:
             data = draw_binary(data, numpy_generator(self.seed, "binarise", epoch))
         for index in range(start, len(self)):
             batch = data[order[index * self.batch_size : (index + 1) * self.batch_size]]
+            if self.augment is not None:
+                batch = self.augment(batch, numpy_generator(self.seed, "augment", epoch, index))
             if self.binarise == "access":
                 batch = draw_binary(batch, numpy_generator(self.seed, "binarise", epoch, index))
             yield batch

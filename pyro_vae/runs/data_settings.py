@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyro_vae.datasets import DATASETS, PATCH_DATASETS
+from pyro_vae.datasets import DATASETS, PATCH_DATASETS, Augmentation, Dataset
+from pyro_vae.datasets.augment import ALLOWED
 from pyro_vae.options import option
 
 PATCH_SETTINGS = ("patch_size", "intensity", "whiten", "components", "num_train")
@@ -80,6 +81,12 @@ class DataConfig:
     num_train: int | None = option(
         None, "training patches (10000; 20000 for --init data)", kind=int, metavar="N"
     )
+    augment: str | None = option(
+        None,
+        f"{ALLOWED}, with commas between: training images are mirrored at random and moved by up "
+        "to N pixels, anew in each epoch (default: neither)",
+        metavar="HOW",
+    )
     data_seed: int | None = option(
         None,
         "seed of patches, splits and binarised test images (default: --seed)",
@@ -95,6 +102,12 @@ class DataConfig:
         if Path(self.dataset).expanduser().is_dir():
             return self.image_size is None and self.crop is None
         return self.patch_size is not None and self.dataset not in DATASETS
+
+    def augmentation(self, data: Dataset) -> Augmentation | None:
+        """What is done to training images; InputError where the rows are none, or too small."""
+        if self.augment is None:
+            return None
+        return Augmentation.read(self.augment).of(data.channels_first or data.image_shape)
 
     def arguments(self, pixels: str, seed: int) -> dict[str, Any]:
         """What :func:`pyro_vae.load_dataset` is called with, for a likelihood of ``pixels``."""

@@ -70,6 +70,7 @@ def train(
     data = load_dataset(**config.data_arguments) if data is None else data
     if resume:
         check_same_data(config, data, directory.path)
+    config.data.augmentation(data)  # refused before anything is started
     config = _with_facts(config, data)
     # Of several processes the first one starts the pair; the loop gives its weights to the others.
     starting, notices = not resume and processes.first, []
@@ -198,6 +199,7 @@ def fit_pair(
         optimiser=config.training.optimiser,
         lr_schedule=config.training.lr_schedule,
         binarise=config.binarisation(data.pixels),
+        augment=config.data.augmentation(data),
         annealing=config.training.schedules,
         seed=config.seed,
         compile=config.speed.compile,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from pyro_vae.datasets import PATCH_DATASETS
+from pyro_vae.datasets import PATCH_DATASETS, Augmentation
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import CATALOGUE, OBJECTIVES, SETTINGS
 from pyro_vae.objectives.thinning import default_kept
@@ -96,7 +96,7 @@ def _kept(base: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     if given.keys() & {"lr", "lr_shape"}:
         dropped.add("lr_stages")
     if "dataset" in given:
-        dropped |= {*PATCH_SETTINGS, *SIZE_SETTINGS, "binarise"}
+        dropped |= {*PATCH_SETTINGS, *SIZE_SETTINGS, "binarise", "augment"}
     if "whiten" in given:
         dropped.add("components")
     if "objective" in given:
@@ -216,6 +216,8 @@ def check_config(config: RunConfig) -> None:
     if not 0 <= config.seed < 2**63:
         raise InputError(f"--seed must lie in 0 .. 2^63 - 1, got {config.seed}")
     config.objective.make()
+    if config.data.augment is not None:
+        Augmentation.read(config.data.augment)
     check_choice("precision", config.speed.precision, PRECISIONS)
     if config.evaluation.eval_particles < config.objective.num_particles:
         raise InputError(

@@ -100,6 +100,7 @@ class Books:
             "batch size": self.batches.batch_size,
             "seed": self.batches.seed,
             "binarise": self.batches.binarise,
+            "augment": None if self.batches.augment is None else str(self.batches.augment),
             "patience": None if self.early is None else self.early.patience,
             **self.gradient_step.plan(),
         }

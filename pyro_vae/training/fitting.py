@@ -9,7 +9,7 @@ from typing import Any
 import pyro.infer
 from torch import Tensor, nn
 
-from pyro_vae.datasets import Batches
+from pyro_vae.datasets import Augmentation, Batches
 from pyro_vae.errors import InputError, check_count, check_data, check_positive
 from pyro_vae.objectives import IWAE, make_objective
 from pyro_vae.programs import check_same_levels
@@ -42,6 +42,7 @@ def fit(
     optimiser: OptimiserSettings | None = None,
     lr_schedule: LrSchedule | None = None,
     binarise: str | None = None,
+    augment: Augmentation | None = None,
     annealing: Mapping[str, Schedule] | None = None,
     seed: int = 0,
     compile: bool | None = None,
@@ -72,6 +73,8 @@ def fit(
             :class:`pyro_vae.training.schedules.Decay`, is called with the number of steps taken. A
             resume wants the same rates; their stages are those of ``epochs``.
         binarise: None, "epoch" or "access": draw 0/1 pixels from ``train`` read as probabilities.
+        augment: flips and shifts of the training images, a function of seed, epoch and batch:
+            ``Augmentation(flip=True, shift=2).of(data.image_shape)``. ``valid`` stays as it is.
         annealing: level -> schedule of beta over the share of training done; default that of
             Vas 2024 (z2 from 0.1 to 1 over the first half), none for models with convolutions;
             ``{}`` for none.
@@ -133,7 +136,9 @@ def fit(
         chunk_size = default_chunk_size(model)
     gradient_step = GradientStep([model, guide], optimiser or OptimiserSettings(), lr_schedule)
     # The data stay on the device: batches are cut there, and nothing is copied per step.
-    batches = Batches(train.to(gradient_step.device), batch_size, seed=seed, binarise=binarise)
+    batches = Batches(
+        train.to(gradient_step.device), batch_size, seed=seed, binarise=binarise, augment=augment
+    )
     run = Run(
         gradients=Gradients(objective, model, guide, chunk_size, precision),
         batches=batches,

@@ -105,6 +105,7 @@ CASES = {
     ),
     "--image-size": Case(["--image-size", "2"], config("num_pixels"), MNIST, 4),
     "--crop": Case(["--crop", "1", "0", "3", "2"], config("num_pixels"), MNIST, 6),
+    "--augment": Case(["--augment", "flip,shift=1"], metric("train_objective"), MNIST),
     "--patch-size": Case(["--patch-size", "5"], config("num_pixels"), PATCHES, 25),
     "--intensity": Case(["--intensity", "grey"], metric("train_objective"), PATCHES),
     "--whiten": Case(["--whiten", "pca"], config("num_pixels"), PATCHES, 6),
