@@ -38,7 +38,8 @@ from pyro_vae.evaluation import Bracket, Evaluation, ais, bidirectional, evaluat
 from pyro_vae.evaluation.bits import levelled_pixels, mean_in_bits
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.runs import RunDirectory, load_run
-from pyro_vae.runs.job import check_same_data, device_named
+from pyro_vae.runs.facts import check_same_data
+from pyro_vae.runs.job import device_named
 from pyro_vae.version import __version__
 
 PROG = "bracket.py"

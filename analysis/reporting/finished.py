@@ -18,7 +18,7 @@ from pyro_vae.objectives import CATALOGUE
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.runs import RunConfig, RunDirectory, load_run
-from pyro_vae.runs.job import check_same_data
+from pyro_vae.runs.facts import check_same_data
 
 
 @dataclass(frozen=True)

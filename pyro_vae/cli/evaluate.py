@@ -15,7 +15,8 @@ from pyro_vae.datasets import load_dataset
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation import evaluate
 from pyro_vae.runs import RunDirectory, load_run
-from pyro_vae.runs.job import check_same_data, device_named
+from pyro_vae.runs.facts import check_same_data
+from pyro_vae.runs.job import device_named
 
 PROG = "pyro-vae evaluate"
 

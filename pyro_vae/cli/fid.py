@@ -16,7 +16,8 @@ from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.errors import InputError, check_choice, check_count
 from pyro_vae.evaluation.fid import FeatureMap, fid, label_features, random_features
 from pyro_vae.runs import Run, RunDirectory, load_run
-from pyro_vae.runs.job import check_same_data, device_named
+from pyro_vae.runs.facts import check_same_data
+from pyro_vae.runs.job import device_named
 
 PROG = "pyro-vae fid"
 FEATURES = ("labels", "random")

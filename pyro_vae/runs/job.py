@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
-import platform
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
 
 from pyro_vae.datasets import Dataset, load_dataset
-from pyro_vae.datasets.identity import Fingerprint, describe_difference
 from pyro_vae.errors import InputError, check_choice
 from pyro_vae.objectives import check_objective_fits
 from pyro_vae.programs import Guide, HierarchicalVAE
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
+from pyro_vae.runs.facts import check_same_data, with_facts
 from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
 from pyro_vae.runs.judging import judge
 from pyro_vae.runs.loading import load_run
@@ -31,10 +28,6 @@ from pyro_vae.runs.summary import RunSummary, Start, Summary
 from pyro_vae.training import FitResult, fit
 from pyro_vae.training.parallel import Processes
 from pyro_vae.training.progress import Row
-from pyro_vae.version import __version__
-
-# Facts of the data that 0.4 wrote down and that differ where the rows do.
-_KEPT_BY_0_4 = ("counts", "row_shape", "photographs", "mean", "scale")
 
 
 def train(
@@ -71,7 +64,7 @@ def train(
     if resume:
         check_same_data(config, data, directory.path)
     config.data.augmentation(data)  # refused before anything is started
-    config = _with_facts(config, data)
+    config = with_facts(config, data)
     # Of several processes the first one starts the pair; the loop gives its weights to the others.
     starting, notices = not resume and processes.first, []
     if starting and config.pair.init != "random":
@@ -242,52 +235,6 @@ def device_named(name: str) -> torch.device:
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     return torch.device(name)
-
-
-def check_same_data(config: RunConfig, data: Dataset, run: object) -> None:
-    """InputError that names what differs where ``data`` are not those that a run was trained on.
-
-    Data in another folder are the same where their rows are. Runs of versions up to 0.4 kept no
-    fingerprint; of theirs the recorded facts are compared.
-    """
-    facts = config.facts
-    if facts.data_checksum is None:
-        old = {name: facts.data.get(name) for name in _KEPT_BY_0_4 if name in facts.data}
-        same = all(_plain(data.info.get(name)) == value for name, value in old.items())
-    else:
-        same = data.fingerprint.agrees(Fingerprint(facts.data_checksum, facts.data_sketch))
-    if not same:
-        raise InputError(
-            f"the data are not those that {run} was trained on; they differ in "
-            f"{describe_difference(facts.data, _plain(data.info))}. Give back the data, or start "
-            "another run"
-        )
-
-
-def _plain(info: Any) -> Any:
-    """As JSON gives it back."""
-    return json.loads(json.dumps(info))
-
-
-def _with_facts(config: RunConfig, data: Dataset) -> RunConfig:
-    """The configuration with what is known once the data are loaded."""
-    found = data.fingerprint
-    config = config.with_facts(
-        num_pixels=data.train.shape[1],
-        channels_first=data.channels_first,
-        data=data.info,
-        data_checksum=found.checksum,
-        data_sketch=found.sketch,
-    )
-    if config.facts.versions:  # of the call that began the run
-        return config
-    versions = {
-        "pyro_vae": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pyro": pyro.__version__,
-    }
-    return config.with_facts(versions=versions, platform=platform.platform())
 
 
 def _describe(

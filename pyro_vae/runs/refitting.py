@@ -18,8 +18,8 @@ from pyro_vae.evaluation.likelihood_change import LikelihoodChange
 from pyro_vae.evaluation.statistics import Mean
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
+from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.hooks import Hooks
-from pyro_vae.runs.job import check_same_data
 from pyro_vae.runs.judging import Judgement, judge
 from pyro_vae.runs.loading import Run, load_run
 from pyro_vae.runs.summary import Start, Summary
