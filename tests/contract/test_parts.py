@@ -178,6 +178,9 @@ PARTS = {
     "prior realnvp:transforms=2,hidden=4 normal": flow_prior("realnvp", "normal"),
     "prior realnvp:transforms=2,hidden=4 laplace": flow_prior("realnvp", "laplace"),
     "prior maf:transforms=2,hidden=4 normal": flow_prior("maf", "normal"),
+    "prior spatial:shape=1x1x2 normal": prior(
+        "spatial:shape=1x1x2,scales=1,couplings=1,width=4", "normal", moments=False
+    ),
     "prior spline:transforms=2,hidden=4 normal": flow_prior("spline", "normal"),
     "prior mixture:components=3": prior("mixture:components=3", "normal", mixture),
     "prior mixture:components=4,weights=equal": prior(

@@ -22,6 +22,7 @@ from pyro_vae.datasets.pixel_space import pixel_space
 from pyro_vae.programs.priors.flow_prior import FlowPrior, MAFPrior, RealNVPPrior, SplinePrior
 from pyro_vae.programs.priors.learned import LearnedPrior
 from pyro_vae.programs.priors.mixture import MixturePrior
+from pyro_vae.programs.priors.spatial import SpatialPrior
 from pyro_vae.programs.priors.standard import StandardPrior
 from pyro_vae.programs.priors.vamp import VampPrior
 
@@ -32,6 +33,7 @@ PRIORS: dict[str, type] = {
     "realnvp": RealNVPPrior,
     "maf": MAFPrior,
     "spline": SplinePrior,
+    "spatial": SpatialPrior,
     "vamp": VampPrior,
 }
 
@@ -54,6 +56,7 @@ __all__ = [
     "MAFPrior",
     "MixturePrior",
     "RealNVPPrior",
+    "SpatialPrior",
     "SplinePrior",
     "StandardPrior",
     "VampPrior",
