@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,10 @@ class DataConfig:
         """What is done to training images; InputError where the rows are none, or too small."""
         if self.augment is None:
             return None
-        return Augmentation.read(self.augment).of(data.channels_first or data.image_shape)
+        shape, rows = data.channels_first or data.image_shape, tuple(data.train.shape[1:])
+        # Principal components of images are no pixels to be moved.
+        whole = (math.prod(shape),) == rows
+        return Augmentation.read(self.augment).of(shape if whole else rows)
 
     def arguments(self, pixels: str, seed: int) -> dict[str, Any]:
         """What :func:`pyro_vae.load_dataset` is called with, for a likelihood of ``pixels``."""

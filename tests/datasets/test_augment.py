@@ -10,8 +10,9 @@ import pyro_vae
 from pyro_vae.datasets import Augmentation, Batches
 from pyro_vae.errors import InputError
 from pyro_vae.runs import new_config
+from pyro_vae.runs.data_settings import DataConfig
 from pyro_vae.training.parallel import Processes
-from tests.conftest import tiny_pair
+from tests.conftest import small_patches, tiny_pair
 
 SHAPE = (3, 5, 7)
 # Every number tells its channel and its place.
@@ -181,6 +182,11 @@ def test_rows_that_are_no_images_are_refused():
     augmentation = Augmentation(flip=True)
     with pytest.raises(InputError, match=r"flip is for images, .*; the rows have shape \(105,\)"):
         augmentation.of((105,))
+    config = DataConfig(augment="flip")
+    patches = small_patches("pca")
+    with pytest.raises(InputError, match=r"the rows have shape \(9,\)"):
+        config.augmentation(patches)
+    assert config.augmentation(small_patches("zca")).image_shape == (6, 6)
     with pytest.raises(InputError, match=r"of shape None, which rows of shape \(105,\) are not"):
         Batches(IMAGE[None], 5, seed=0, augment=augmentation)
     with pytest.raises(InputError, match=r"of shape \(5, 7\), which rows of shape \(105,\) are no"):

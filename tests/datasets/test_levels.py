@@ -96,8 +96,10 @@ def test_what_is_no_image_has_no_channels(tmp_path):
     assert load(tmp_path, narrow).channels_first == (3, 4, 3)
     data = load(tmp_path, flat, image_shape=(2, 5))
     assert data.channels_first == (1, 2, 5)
-    by_hand = Dataset("a", *[data.train] * 3, image_shape=(3, 1, 1), pixels="levels")
+    by_hand = Dataset("a", *[data.train[:, :3]] * 3, image_shape=(3, 1, 1), pixels="levels")
     assert by_hand.channels_first == (3, 1, 1)
+    whitened = Dataset("a", *[data.train] * 3, image_shape=(20, 20), pixels="standardised")
+    assert whitened.channels_first is None  # of whose images the rows hold components
 
 
 def test_colours_are_drawn_as_they_were(tmp_path):
