@@ -19,6 +19,7 @@ from analysis.pictures import units as drawn
 from analysis.reporting.sections import terms as terms_section
 from analysis.reporting.sections import training as training_section
 from analysis.reporting.sections import units as units_section
+from pyro_vae import PairConfig
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity_gap import FLOOR, activity_gap
 from pyro_vae.evaluation.posterior_moments import posterior_moments
@@ -64,6 +65,14 @@ def test_activity_is_the_squared_slope():
     np.testing.assert_allclose(
         table["activity_error"], SLOPES**2 * np.sqrt(2 / 3000), rtol=0.1, atol=1e-12
     )
+
+
+@pytest.mark.parametrize(("posterior", "column"), [("locscale", "scale"), ("iaf", "mean_of_sds")])
+def test_units_without_a_scale_of_their_own_show_their_sd(posterior, column):
+    pair = PairConfig("sparse", "meanfield", latent=(3,), posterior=posterior).build(4)
+    table = units.unit_moments(posterior_moments(*pair, torch.randn(20, 4)), "z1")
+    assert units_section._width(table)[0] == column
+    drawn.plot_by_activity(axes(), table, column, "a model", "width")
 
 
 def test_monte_carlo_noise_is_taken_off_the_activity():

@@ -73,16 +73,17 @@ def _name(stem: str, posterior: str) -> str:
 
 
 def _moments(study: Study, level: str, posterior: str) -> Item:
-    """Means and sds of the units, and scale (sd for q_EW) by activity."""
-    column, word = ("scale", "scale") if posterior == "q" else ("mean_of_sds", "sd")
+    """Means and sds of the units, and scale by activity (sd for q_EW, and where q has no scale)."""
 
     def draw(axes: Sequence[Axes], subject: Subject) -> pd.DataFrame:
         table = unit_moments(subject.measured(POSTERIORS[posterior]), level)
         plot_unit_moments(axes[0], table, subject.name, prior_sd=_prior_sd(subject, level))
+        column, word = _width(table)
         plot_by_activity(axes[1], table, column, subject.name, f"posterior {word}, mean over data")
         return table
 
     figure, table, _ = drawn(study.examples(), draw, (5.5, 3.2), each=2)
+    words = {_width(units.dropna(axis=1))[1]: None for _, units in table.groupby("model")}
     told = []
     for model, units in table.groupby("model", sort=False):
         sds = units[units.active].mean_of_sds
@@ -91,11 +92,17 @@ def _moments(study: Study, level: str, posterior: str) -> Item:
     return Item(
         f"Posterior mean and standard deviation of each unit of {level} under {posterior} over the "
         "natural test rows (left: average ± sd over the data; a unit that collapsed has means "
-        f"without spread and the sd of its prior), and the posterior's {word} with active units in "
-        f"red (right); one seed per model. {'; '.join(told)} (mean ± sd over units).",
+        f"without spread and the sd of its prior), and the posterior's {' or '.join(words)} with "
+        f"active units in red (right); one seed per model. {'; '.join(told)} (mean ± sd over "
+        "units).",
         figure,
         table,
     )
+
+
+def _width(table: pd.DataFrame) -> tuple[str, str]:
+    """The column of a unit's width and a word for it: the sd where the family has no scale."""
+    return ("scale", "scale") if "scale" in table else ("mean_of_sds", "sd")
 
 
 def _densities(study: Study, posterior: str) -> Item:
