@@ -91,14 +91,20 @@ class HierarchicalVAE(Generative):
         """E[x | z1], or E[x | z1, ..., zL]: latents (..., D_l) -> (..., D), in units of the data.
 
         Raises:
-            InputError: other latents than the decoder reads.
+            InputError: other latents than the decoder reads, or a likelihood without a mean.
         """
         if len(z) != len(self.read_names):
             raise InputError(
                 f"the decoder reads {', '.join(self.read_names)}, and E[x | z] is of all of them; "
                 f"{len(z)} were given"
             )
-        return self.likelihood(*z).mean
+        pixels = self.likelihood(*z)
+        try:
+            return pixels.mean
+        except NotImplementedError as error:
+            raise InputError(
+                f"E[x | z] of {type(pixels).__name__} has no closed form: its images can be drawn"
+            ) from error
 
     def mean_of(self, latents: Mapping[str, Tensor]) -> Tensor:
         """E[x | z] at values of the latents by name, of which the decoder takes those it reads.

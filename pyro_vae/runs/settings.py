@@ -70,7 +70,8 @@ class SpeedConfig:
     )
     chunk_size: int | None = option(
         None,
-        "particles times data run at once (default: 5000 on a CPU, all on a GPU)",
+        "particles times data run at once (default: 5000 on a CPU, 500 with convolutions; all on a "
+        "GPU)",
         kind=int,
         metavar="N",
         may_change=True,

@@ -15,6 +15,7 @@ from pyro_vae.objectives import IWAE, make_objective
 from pyro_vae.programs import check_same_levels
 from pyro_vae.programs.models import Generative
 from pyro_vae.programs.networks import has_convolutions
+from pyro_vae.programs.networks.folding import AT_ONCE
 from pyro_vae.rows import as_arguments, as_data
 from pyro_vae.torch_state import flushed_denormals, own_generators, reseed
 from pyro_vae.training.gradients import Gradients
@@ -86,8 +87,9 @@ def fit(
             graph's gradient is the plain one on the same noise, up to rounding, and is compared
             with it before it is used.
         chunk_size: particles times data run at once, see :class:`pyro_vae.training.Gradients`.
-            Default: 5000 for this library's models on a CPU, where smaller buffers are faster as
-            well; all for other programs, whose plates may subsample the batch, and on a GPU.
+            Default: 5000 for this library's models on a CPU (500 for those with convolutions, whose
+            maps are large), where smaller buffers are faster as well; all for other programs, whose
+            plates may subsample the batch, and on a GPU.
         precision: of matrix products in training: "float32", "tf32" (GPU), "bf16", or "auto"
             (default), which takes bf16 in runs that are long enough to ask, on machines that
             multiply such numbers, where a step is faster by a tenth and the bound of the first
@@ -196,7 +198,9 @@ def default_chunk_size(model: nn.Module) -> int | None:
     """Particles times data that a training step runs at once; None for all."""
     if not isinstance(model, Generative):
         return None
-    return CPU_CHUNK if next(model.parameters()).device.type == "cpu" else None
+    if next(model.parameters()).device.type != "cpu":
+        return None
+    return AT_ONCE if has_convolutions(model) else CPU_CHUNK
 
 
 def _schedules(model: nn.Module, annealing: Mapping[str, Schedule] | None) -> dict[str, Schedule]:

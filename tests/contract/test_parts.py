@@ -28,9 +28,15 @@ from pyro_vae.options import read_part
 from pyro_vae.programs import LocScale, MeanFieldGuide
 from pyro_vae.programs.conditionals import FAMILIES
 from pyro_vae.programs.flows import FlowDistribution, autoregressive
-from pyro_vae.programs.likelihoods import LIKELIHOODS, BernoulliPixels, FixedNoiseNormal, Levels
+from pyro_vae.programs.likelihoods import (
+    LIKELIHOODS,
+    BernoulliPixels,
+    FixedNoiseNormal,
+    Levels,
+    PixelByPixel,
+)
 from pyro_vae.programs.likelihoods.level_rows import LevelFractions
-from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS
+from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS, Maps, PixelNetwork
 from pyro_vae.programs.posteriors import POSTERIORS
 from pyro_vae.programs.priors import PRIORS
 from tests.statistics import chi_square_score, double_precision, z_score
@@ -171,6 +177,14 @@ PARTS = {
     "likelihood logistic": likelihood("logistic"),
     "likelihood logistic-mixture": likelihood("logistic-mixture:components=3"),
     "likelihood categorical": likelihood("categorical"),
+    # Of two pixels a window sees all; other stacks are in test_pixelcnn.py.
+    "likelihood pixelcnn": likelihood("pixelcnn:window=1,layers=1,width=3", moments=False),
+    "likelihood pixelcnn-levels": likelihood(
+        "pixelcnn-levels:window=1,layers=1,width=3,components=2", moments=False
+    ),
+    "likelihood pixelcnn-levels:components=0": likelihood(
+        "pixelcnn-levels:window=1,layers=0,width=3,components=0", moments=False
+    ),
     "prior standard normal": prior("standard", "normal", standard),
     "prior standard laplace": prior("standard", "laplace", standard),
     "prior learned normal": prior("learned", "normal", learned),
@@ -512,6 +526,14 @@ OWN = {
     ),
     "MixtureOfNormals": lambda loc, **settings: MixtureOfNormals(
         torch.zeros(4), loc[:, None].expand(5, 4, 3), torch.ones(1), **settings
+    ),
+    "PixelByPixel": lambda loc, **settings: PixelByPixel(
+        loc,
+        PixelNetwork(Maps((1, 1, 3)), 1, window=1, layers=1, width=1),
+        lambda planes: dist.Bernoulli(logits=planes, validate_args=False).to_event(3),
+        Maps((1, 1, 3)),
+        1,
+        **settings,
     ),
     "FlowDistribution": lambda loc, **settings: FlowDistribution(
         dist.Normal(loc, 1.0, **settings).to_event(1), FLOW(), FLOW, **settings

@@ -16,6 +16,7 @@ from pyro_vae.programs.likelihoods.categorical import Categorical
 from pyro_vae.programs.likelihoods.gaussian import FixedNoiseGaussian, FixedNoiseNormal, Gaussian
 from pyro_vae.programs.likelihoods.level_rows import Levels, LevelsLikelihood
 from pyro_vae.programs.likelihoods.logistic import Logistic, LogisticMixture
+from pyro_vae.programs.likelihoods.pixelcnn import PixelByPixel, PixelCNN, PixelCNNLevels
 
 # The first one of a pixel space is its usual one.
 LIKELIHOODS: dict[str, type] = {
@@ -24,6 +25,8 @@ LIKELIHOODS: dict[str, type] = {
     "logistic": Logistic,
     "logistic-mixture": LogisticMixture,
     "categorical": Categorical,
+    "pixelcnn": PixelCNN,
+    "pixelcnn-levels": PixelCNNLevels,
 }
 
 __all__ = [
@@ -39,4 +42,7 @@ __all__ = [
     "LevelsLikelihood",
     "Logistic",
     "LogisticMixture",
+    "PixelByPixel",
+    "PixelCNN",
+    "PixelCNNLevels",
 ]

@@ -71,19 +71,27 @@ class LogisticMixture(LevelsLikelihood):
     ) -> None:
         check_count("components of the likelihood 'logistic-mixture'", components)
         shape = image_of(features, image_shape)
-        channels = shape[0]
-        coupled = 3 if channels == 3 else 0
         parts = {"activation": activation, "decoder": decoder}
-        planes = components * (1 + 2 * channels + coupled)
+        planes = sum(planes_of_mixture(components, shape[0]))
         super().__init__(in_features, hidden, shape, planes, **parts)
         self.components = components
-        self.sizes = [components, *[components * channels] * 2, components * coupled]
 
     def of_planes(self, planes: Tensor) -> DiscretisedLogisticMixture:
-        logits, *others = planes.split(self.sizes, -3)
-        loc, log_scale, coefficients = (
-            part.unflatten(-3, (self.components, -1)) if part.shape[-3] else None for part in others
-        )
-        if coefficients is not None:
-            coefficients = coefficients.tanh()
-        return DiscretisedLogisticMixture(logits, loc, log_scale, coefficients)
+        return mixture_of(planes, self.components, self.image_shape[0])
+
+
+def planes_of_mixture(components: int, channels: int) -> list[int]:
+    """Numbers for every place: of logits, locations, log-scales and coefficients."""
+    coupled = 3 if channels == 3 else 0
+    return [components, *[components * channels] * 2, components * coupled]
+
+
+def mixture_of(planes: Tensor, components: int, channels: int) -> DiscretisedLogisticMixture:
+    """The mixtures (..., C, H, W) that planes (..., P, H, W) in this order describe."""
+    logits, *others = planes.split(planes_of_mixture(components, channels), -3)
+    loc, log_scale, coefficients = (
+        part.unflatten(-3, (components, -1)) if part.shape[-3] else None for part in others
+    )
+    if coefficients is not None:
+        coefficients = coefficients.tanh()
+    return DiscretisedLogisticMixture(logits, loc, log_scale, coefficients)

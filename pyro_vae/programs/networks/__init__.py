@@ -32,6 +32,7 @@ from pyro_vae.programs.networks.image_layers import (
     check_images,
 )
 from pyro_vae.programs.networks.joint import JointNetwork
+from pyro_vae.programs.networks.masked import MaskedConv, PixelNetwork
 from pyro_vae.programs.networks.mlp import ACTIVATIONS, MLP, MergedLinear, glorot_, he_
 
 NETWORKS: dict[str, type] = {"mlp": MLP, "gated": GatedMLP}
@@ -74,8 +75,10 @@ __all__ = [
     "ImageLayers",
     "JointNetwork",
     "Maps",
+    "MaskedConv",
     "MergedConv",
     "MergedLinear",
+    "PixelNetwork",
     "Shape",
     "Stack",
     "Up",

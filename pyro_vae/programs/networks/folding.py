@@ -12,6 +12,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.programs.networks.mlp import MergedLinear
 
 Shape = tuple[int, int, int]  # of an image: channels C, height H, width W
+AT_ONCE = 500  # images whose maps are held together where no gradient wants all of them
 
 
 class Maps(int):
@@ -43,7 +44,8 @@ class Folded(nn.Module):
     All leading axes are folded into N and unfolded again, so the network is run once over
     whatever it is given: an encoding of the data (B, C H W) is computed once per datum, latents
     (K, B, C H W) once per particle. Rows hold images channel first. What comes out in lower
-    precision (autocast) returns to the precision of the rows.
+    precision (autocast) returns to the precision of the rows. Where no gradient is asked for, at
+    most :data:`AT_ONCE` images are in memory with their maps.
 
     Args:
         net: (N, C, H, W) -> (N, ...). shape: (C, H, W).
@@ -63,7 +65,10 @@ class Folded(nn.Module):
         images = rows.reshape(-1, *self.in_features.shape)
         if images.device.type == "cpu":  # a tenth of a step of blocks is saved by this layout
             images = images.contiguous(memory_format=torch.channels_last)
-        output = self.net(images)
+        if torch.is_grad_enabled() or len(images) <= AT_ONCE:
+            output = self.net(images)
+        else:
+            output = torch.cat([self.net(part) for part in images.split(AT_ONCE)])
         return output.reshape(*rows.shape[:-1], math.prod(output.shape[1:])).to(rows.dtype)
 
 
