@@ -1,6 +1,7 @@
 """``pyro-vae refit``: a run with another prior, which everything that takes a run takes."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from pyro_vae import cli
 from pyro_vae.datasets import load_dataset
 from pyro_vae.programs.priors import LearnedPrior, StandardPrior
 from pyro_vae.runs import RunDirectory
+from pyro_vae.storage import load_checkpoint
 from pyro_vae.training.prior_refit import refit_prior
 from tests.conftest import run_fit
 
@@ -70,6 +72,35 @@ def test_a_seed_gives_the_same_run(finished_run, refitted, tmp_path):
         assert torch.equal(first.loc, second.loc) == same
 
 
+def test_flags_change_what_they_say(finished_run, refitted, tmp_path):
+    flags = [*SETTINGS, "--lr", 1e-4, "--eval-particles", 30, "--run-dir", tmp_path / "other"]
+    assert command("refit", finished_run, *flags) == 0
+    first, second = pyro_vae.load_run(refitted), pyro_vae.load_run(tmp_path / "other")
+    assert (first.config.facts.refit["lr"], second.config.facts.refit["lr"]) == (0.01, 1e-4)
+    start = torch.zeros(4)
+    assert (second.model.prior.loc - start).abs().max() < (
+        first.model.prior.loc - start
+    ).abs().max()
+    judged = json.loads((tmp_path / "other" / "summary.json").read_text())["settings"]
+    assert judged["particles"] == 30
+
+
+def test_the_best_weights_of_early_stopping_are_those_that_are_refitted(images, tmp_path):
+    """The checkpoint of the refitted run has the new prior among its best weights too."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    flags = ["--dataset", images, "--epochs", 3, "--lr", 0.03, "--patience", 1]
+    assert run_fit(*flags, "--run-dir", old) == 0
+    assert command("refit", old, *SETTINGS, "--run-dir", new) == 0
+    run, checkpoint = pyro_vae.load_run(old), load_checkpoint(RunDirectory(new).checkpoint)
+    for part in (checkpoint, checkpoint["best"]):
+        assert "prior.loc" in part["model"]
+        for name, value in run.guide.state_dict().items():
+            assert torch.equal(part["guide"][name], value)
+    assert run_fit("--resume", "--run-dir", new, "--epochs", 5) == 0
+    epochs = [RunDirectory(path).read_metrics()["epoch"][-1] for path in (old, new)]
+    assert epochs[1] > epochs[0]
+
+
 def test_commands_take_the_new_run(refitted, tmp_path, capsys):
     assert command("evaluate", refitted, "--size", 4, "--eval-particles", 20, "--quiet") == 0
     assert command("sample", refitted, "--num", 2, "--out", tmp_path / "s.npy") == 0
@@ -77,13 +108,13 @@ def test_commands_take_the_new_run(refitted, tmp_path, capsys):
     assert "learned:scale=1.5" in capsys.readouterr().out
 
 
-def test_a_refitted_run_trains_on(refitted, finished_run):
+def test_a_refitted_run_trains_on(refitted, tmp_path):
     """All parts together, from the refitted prior on."""
-    directory = RunDirectory(refitted)
-    before = pyro_vae.load_run(refitted).model.prior.loc.clone()
-    assert run_fit("--resume", "--run-dir", refitted, "--epochs", 3) == 0
-    assert directory.read_metrics()["epoch"] == [0, 1, 2, 3]
-    after = pyro_vae.load_run(refitted).model.prior.loc
+    path = shutil.copytree(refitted, tmp_path / "copy")
+    before = pyro_vae.load_run(path).model.prior.loc.clone()
+    assert run_fit("--resume", "--run-dir", path, "--epochs", 3) == 0
+    assert RunDirectory(path).read_metrics()["epoch"] == [0, 1, 2, 3]
+    after = pyro_vae.load_run(path).model.prior.loc
     assert not torch.equal(before, after)
     assert (before - after).abs().max() < 0.1
 
