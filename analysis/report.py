@@ -16,7 +16,6 @@ import os
 import platform
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,16 +24,15 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 
 import pyro_vae
+from analysis.reporting.drawing import Failure, draw_sections, told
 from analysis.reporting.effects import KINDS, effects
 from analysis.reporting.findings import findings
 from analysis.reporting.finished import read_run
-from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.measurements import MEASUREMENTS
-from analysis.reporting.page import Page, add_entries
-from analysis.reporting.sections import SECTIONS
+from analysis.reporting.page import Page
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, Study, Subject, load_study
 from analysis.reporting.titles import PAPERS
@@ -92,7 +90,8 @@ def build_report(
 
     Args:
         paths: run directories. folder: of the report. settings: how much is measured.
-        jobs: runs measured side by side. command: how the page says it was made.
+        jobs: runs measured, and sections drawn, side by side. command: how the page says that it
+            was made.
 
     Raises:
         InputError: no run can be read.
@@ -110,25 +109,27 @@ def build_report(
     page = Page(folder, "What the representation learned")
     failures = _summary(page, study)
     _front(page, study, command)
-    for title, entries in SECTIONS:
-        say(f"drawing: {title}")
-        page.section(title)
-        failures += add_entries(page, entries(study), missing=(InputError,))
+    say("drawing")
+    for title, failed in draw_sections(page, study, paths, jobs):
+        say(f"drawn: {title}")
+        failures += failed
     page.section("Papers")
     page.papers(PAPERS)
-    for entry, error in failures:
-        say("".join(traceback.format_exception(error)))
-        say(f"failed: {entry.name}")
+    for name, error in failures:
+        say(error)
+        say(f"failed: {name}")
     if page.not_shown:
         say(f"not shown, with reasons on the page: {', '.join(page.not_shown)}")
     if failures:
-        wrong.append(f"failed items: {', '.join(entry.name for entry, _ in failures)}")
+        wrong.append(f"failed items: {', '.join(name for name, _ in failures)}")
     return page.write(), wrong
 
 
 def _measure(study: Study, jobs: int, say: Callable[[str], None]) -> None:
     """Make all measurements, runs side by side; what cannot be measured is said in its place."""
     started = time.monotonic()
+    waiting = [subject for subject in study.subjects if subject.store.missing(subject)]
+    jobs = min(jobs, len(waiting))
     calls = [
         delayed(_measure_run)(
             subject.run.path,
@@ -138,12 +139,11 @@ def _measure(study: Study, jobs: int, say: Callable[[str], None]) -> None:
             torch.get_num_threads() // jobs or 1,
             subject.store.missing(subject),
         )
-        for subject in study.subjects
-        if subject.store.missing(subject)
+        for subject in waiting
     ]
     if not calls:
         return
-    say(f"measuring {len(calls)} runs, {min(jobs, len(calls))} at a time")
+    say(f"measuring {len(calls)} runs, {jobs} at a time")
     results = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
     for done, name in enumerate(results, start=1):
         say(
@@ -170,7 +170,7 @@ def _measure_run(
     return subject.name
 
 
-def _summary(page: Page, study: Study) -> list[tuple[Entry, Exception]]:
+def _summary(page: Page, study: Study) -> list[Failure]:
     """What the runs show, before all else; what failed of it does not take the page along."""
     page.section("What these runs show")
     try:
@@ -183,7 +183,7 @@ def _summary(page: Page, study: Study) -> list[tuple[Entry, Exception]]:
                 page.findings(largest[:LARGEST], numbered=True)
     except Exception as error:  # a measurement that failed, and says so where its item would stand
         page.paragraph(f"The summary failed: {type(error).__name__}: {error}")
-        return [(Entry("summary", BEYOND, lambda: Item("")), error)]
+        return [("summary", told(error))]
     return []
 
 
@@ -260,7 +260,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument(
         "--out", type=Path, default=Path("report"), metavar="DIR", help="default: report"
     )
-    p.add_argument("--jobs", type=int, default=1, metavar="N", help="runs measured side by side")
+    p.add_argument(
+        "--jobs",
+        type=int,
+        default=cpu_count(),
+        metavar="N",
+        help="runs measured, and sections drawn, side by side (default: one a core)",
+    )
     p.add_argument("--quiet", action="store_true", help="print the page's path only")
     group = p.add_argument_group("how much is measured")
     for field in dataclasses.fields(Settings):

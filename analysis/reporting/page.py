@@ -66,6 +66,16 @@ class Page:
         """A paragraph of plain text."""
         self._body.append(f"<p>{html.escape(text)}</p>")
 
+    def part(self) -> Page:
+        """An empty piece of a section, to be filled by any process and taken in by ``take``."""
+        return Page(self.folder, self.title, _contents=[[]])
+
+    def take(self, part: Page) -> None:
+        """Add a filled piece to the section under way."""
+        self._contents[-1] += part._contents[0]
+        self._body += part._body
+        self.not_shown += part.not_shown
+
     def findings(self, lines: Iterable[tuple[str, str]], *, numbered: bool = False) -> None:
         """Sentences, each with the name of the entry whose picture or table it is from."""
         kind = "ol" if numbered else "ul"

@@ -159,7 +159,12 @@ def one_seed_each(**found):
     """A study of one run of every model, each with its own arrays of any measurement."""
     runs = {
         name: SimpleNamespace(
-            label=name, name=name, seed=0, weighted=False, measured=lambda _, own=own: own
+            label=name,
+            name=name,
+            seed=0,
+            weighted=False,
+            settings=Settings(),
+            measured=lambda _, own=own: own,
         )
         for name, own in found.items()
     }
