@@ -15,7 +15,6 @@ import dataclasses
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,14 +23,16 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import pandas as pd
 import torch
-from joblib import Parallel, cpu_count, delayed
+from joblib import cpu_count
 
 import pyro_vae
 from analysis.reporting.drawing import Failure, draw_sections, told
 from analysis.reporting.effects import KINDS, effects
+from analysis.reporting.elsewhere import Source
 from analysis.reporting.findings import findings
-from analysis.reporting.finished import read_run
 from analysis.reporting.measurements import MEASUREMENTS
+from analysis.reporting.measuring import measure
+from analysis.reporting.naming import schedules
 from analysis.reporting.page import Page
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, Study, Subject, load_study
@@ -105,12 +106,13 @@ def build_report(
     if settings.labelled is not None:
         _ = study.subjects[0].labelled  # what was asked for by name is there, or all stops here
     (folder / "figures").mkdir(parents=True, exist_ok=True)  # a bad --out shows before the work
-    _measure(study, jobs, say)
+    source = Source(tuple(paths), settings, store.folder)
+    measure(study, source, jobs, say)
     page = Page(folder, "What the representation learned")
     failures = _summary(page, study)
     _front(page, study, command)
     say("drawing")
-    for title, failed in draw_sections(page, study, paths, jobs):
+    for title, failed in draw_sections(page, study, source, jobs):
         say(f"drawn: {title}")
         failures += failed
     page.section("Papers")
@@ -123,51 +125,6 @@ def build_report(
     if failures:
         wrong.append(f"failed items: {', '.join(name for name, _ in failures)}")
     return page.write(), wrong
-
-
-def _measure(study: Study, jobs: int, say: Callable[[str], None]) -> None:
-    """Make all measurements, runs side by side; what cannot be measured is said in its place."""
-    started = time.monotonic()
-    waiting = [subject for subject in study.subjects if subject.store.missing(subject)]
-    jobs = min(jobs, len(waiting))
-    calls = [
-        delayed(_measure_run)(
-            subject.run.path,
-            subject.label,
-            study.settings,
-            subject.store.folder,
-            torch.get_num_threads() // jobs or 1,
-            subject.store.missing(subject),
-        )
-        for subject in waiting
-    ]
-    if not calls:
-        return
-    say(f"measuring {len(calls)} runs, {jobs} at a time")
-    results = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
-    for done, name in enumerate(results, start=1):
-        say(
-            f"measured {name} ({done} of {len(calls)}, {(time.monotonic() - started) / 60:.1f} min)"
-        )
-
-
-def _measure_run(
-    path: Path, label: str, settings: Settings, folder: Path, threads: int, names: list[str]
-) -> str:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        subject = Subject(read_run(path), label, settings, Store(folder, MEASUREMENTS))
-        for name in names:
-            try:
-                subject.measured(name)
-            except InputError:
-                pass  # met again, and said, where the item would stand
-            except Exception as error:
-                print(f"report: {subject.name}, {name}: {error}", file=sys.stderr, flush=True)
-    finally:
-        torch.set_num_threads(before)
-    return subject.name
 
 
 def _summary(page: Page, study: Study) -> list[Failure]:
@@ -221,18 +178,9 @@ def _describe(subject: Subject) -> dict[str, object]:
         "epochs": trained.epochs,
         "batch": config.training.batch_size,
         "lr": config.training.lr,
-        "annealing": _schedules(config.training.annealing or {}),
+        "annealing": schedules(config.training.annealing or {}),
         "version": config.facts.versions.get("pyro_vae", ""),
     }
-
-
-def _schedules(annealing: dict[str, list[float]]) -> str:
-    """Of every annealed level: beta at the start and the end, and the share of training between."""
-    told = [
-        f"{level}: {start:g} to {end:g} in {share:.0%}"
-        for level, (start, end, share) in annealing.items()
-    ]
-    return ", ".join(told) or "none"
 
 
 def _main(arguments: list[str] | None, prog: str) -> int:

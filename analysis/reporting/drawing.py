@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Iterator
 
 from joblib import Parallel, delayed
 
-from analysis.reporting.measurements import MEASUREMENTS
+from analysis.reporting.elsewhere import Source, study_of
 from analysis.reporting.page import Page, add_entries
 from analysis.reporting.sections import SECTIONS
-from analysis.reporting.store import Store
-from analysis.reporting.study import Settings, Study, load_study
+from analysis.reporting.study import Study
 from pyro_vae.errors import InputError
 
 Failure = tuple[str, str]  # the name of an entry, and the traceback of its error
 
 
 def draw_sections(
-    page: Page, study: Study, paths: Sequence[Path], jobs: int
+    page: Page, study: Study, source: Source, jobs: int
 ) -> Iterator[tuple[str, list[Failure]]]:
     """Add all sections in reading order; yields the title of each with what failed of it.
 
     Args:
-        study: of the runs at ``paths``, which other processes read again.
+        source: of the study, which other processes read again.
         jobs: processes; 1 is this one.
     """
     if jobs == 1:
         parts = (_draw(page.part(), study, index) for index in range(len(SECTIONS)))
     else:
-        store = study.subjects[0].store.folder
         # One section a task: some take no time, and others ten seconds.
         parts = Parallel(n_jobs=jobs, batch_size=1, return_as="generator")(
-            delayed(_draw_elsewhere)(page.part(), tuple(paths), study.settings, store, index)
-            for index in range(len(SECTIONS))
+            delayed(_draw_elsewhere)(page.part(), source, index) for index in range(len(SECTIONS))
         )
     for (title, _), (part, failures) in zip(SECTIONS, parts, strict=True):
         page.section(title)
@@ -54,13 +49,5 @@ def _draw(part: Page, study: Study, index: int) -> tuple[Page, list[Failure]]:
     return part, [(entry.name, told(error)) for entry, error in failed]
 
 
-def _draw_elsewhere(
-    part: Page, paths: tuple[Path, ...], settings: Settings, store: Path, index: int
-) -> tuple[Page, list[Failure]]:
-    return _draw(part, _study(paths, settings, store), index)
-
-
-@lru_cache(maxsize=1)
-def _study(paths: tuple[Path, ...], settings: Settings, store: Path) -> Study:
-    """Read once by each process."""
-    return load_study(paths, settings, Store(store, MEASUREMENTS))
+def _draw_elsewhere(part: Page, source: Source, index: int) -> tuple[Page, list[Failure]]:
+    return _draw(part, study_of(source), index)

@@ -173,8 +173,13 @@ class Page:
         The places of axes and legends are found once for both: that takes longer than drawing.
         """
         figure.set_dpi(DPI)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)
+            # Not "none", which leaves a placeholder that each file is drawn twice for.
+            with mpl.rc_context(
+                {"figure.autolayout": False, "figure.constrained_layout.use": False}
+            ):
+                figure.set_layout_engine(None)
         with mpl.rc_context({"svg.hashsalt": name}):  # the same figure, the same file
             pictures = {}
             for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):

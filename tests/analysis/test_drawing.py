@@ -8,6 +8,7 @@ import pytest
 from joblib import parallel_config
 
 from analysis.reporting import drawing
+from analysis.reporting.elsewhere import Source
 from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.page import Page
 from analysis.reporting.study import Settings
@@ -30,8 +31,7 @@ def study(monkeypatch, tmp_path):
         subjects=[SimpleNamespace(store=store)], settings=Settings(), words="of this process"
     )
     again = SimpleNamespace(**{**vars(made), "words": "read again"})
-    drawing._study.cache_clear()
-    monkeypatch.setattr(drawing, "load_study", lambda *args: again)
+    monkeypatch.setattr(drawing, "study_of", lambda source: again)
 
     def first(study):
         table = pd.DataFrame({"value": [1.5]})
@@ -45,8 +45,7 @@ def study(monkeypatch, tmp_path):
 
     monkeypatch.setattr(drawing, "SECTIONS", (("First", first), ("Second", second)))
     monkeypatch.setattr("analysis.reporting.page.title_of", lambda name: f"Title of {name}")
-    yield made
-    drawing._study.cache_clear()
+    return made
 
 
 @pytest.mark.parametrize(("jobs", "words"), [(1, "of this process"), (2, "read again")])
@@ -54,7 +53,11 @@ def test_sections_come_in_reading_order_with_what_failed_of_them(study, tmp_path
     page = Page(tmp_path, "report")
     page.section("Before")
     with parallel_config(backend="sequential"):
-        found = list(drawing.draw_sections(page, study, [tmp_path / "run"], jobs))
+        found = list(
+            drawing.draw_sections(
+                page, study, Source((tmp_path / "run",), Settings(), tmp_path), jobs
+            )
+        )
     assert [title for title, _ in found] == ["First", "Second"]
     assert found[0][1] == []
     ((name, told),) = found[1][1]
