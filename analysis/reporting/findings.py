@@ -72,20 +72,20 @@ def _training(study: Study) -> Finding:
     table, _ = start.gains(study)
     told = []
     for model, rows in table.groupby("model", sort=False):
-        stages = {
-            stage.split(" (")[0]: part.elbo.mean()
-            for stage, part in rows.groupby("stage", sort=False)
-        }
+        stages, words_of = {}, {}
+        for stage, part in rows.groupby("stage", sort=False):
+            name = stage.split(" (")[0]
+            stages[name], words_of[name] = part.elbo.mean(), stage
         if start.ALONE not in stages:
             continue
         gain = stages[start.TRAINED] - stages[start.ALONE]
         words = f"{model} {gain:+.1f} nats, from {stages[start.ALONE]:.1f}"
         if start.TWIN in stages:
-            words += f" (its twin from a random start ends at {stages[start.TWIN]:.1f})"
+            words += f"; its {words_of[start.TWIN]} ends at {stages[start.TWIN]:.1f}"
         told.append(words)
     if not told:
         raise InputError("no run wrote down its start")
-    return f"Training adds to the ELBO of the start: {', '.join(told)}.", "start-and-training"
+    return f"Training adds to the ELBO of the start: {'; '.join(told)}.", "start-and-training"
 
 
 def _filters(study: Study) -> Finding:
@@ -96,7 +96,7 @@ def _filters(study: Study) -> Finding:
         except InputError:
             continue
         told.append(f"{subject.label} {counts.localised} of {counts.active}{_at_start(subject)}")
-        own = start.summary_of(subject).filters
+        own = start.summary_of(subject.run).filters
         if own is not None and own.noise:
             noise = f"; of {own.noise} filters of noise {own.noise_localised}"
     if not told:
@@ -109,7 +109,7 @@ def _filters(study: Study) -> Finding:
 
 def _at_start(subject) -> str:
     """How many filters the start alone had, where the run wrote it down."""
-    begun = start.summary_of(subject).start
+    begun = start.summary_of(subject.run).start
     if begun is None or begun.filters is None:
         return ""
     return f" (the start alone: {begun.filters.localised} of {begun.filters.units})"

@@ -1,6 +1,7 @@
 """What a reader of the report meets first: names, titles, the start, what lies beyond chance."""
 
-import re
+import dataclasses
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -9,12 +10,14 @@ import pytest
 
 from analysis.measures.by_name import Named
 from analysis.measures.correlation import chance_strongest, pairs
-from analysis.reporting import effects, naming, over_patches
+from analysis.reporting import effects, findings, naming, over_patches
+from analysis.reporting.finished import read_run
 from analysis.reporting.sections import SECTIONS, correlation, information, start, terms
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, load_study
 from analysis.reporting.titles import TITLES, title_of
 from pyro_vae.cli import pictures as cli_pictures
+from pyro_vae.runs import RunConfig
 from tests.conftest import run_fit
 
 FLAGS = ("--patch-size", "6", "--components", "16", "--num-train", "200", "--batch-size", "50")
@@ -37,25 +40,80 @@ def study_of(paths, tmp_path, measurements=None, **settings):
     return load_study([*paths], Settings(**settings), store)
 
 
+def retrained(run, folder, **settings):
+    """A copy of a finished run with other entries in ``config.json``, and other steps."""
+    shutil.copytree(run, folder)
+    config, summary = folder / "config.json", folder / "summary.json"
+    found = json.loads(summary.read_text())
+    found["run"]["steps"] = settings.pop("steps", found["run"]["steps"])
+    summary.write_text(json.dumps(found))
+    config.write_text(json.dumps(json.loads(config.read_text()) | settings))
+    return folder
+
+
+def twin_in(study):
+    return naming.random_twin(study.subjects[0].run, [one.run for one in study.subjects])
+
+
 def test_runs_are_named_by_what_differs_and_a_twin_is_found(twins, tmp_path):
     data, random = twins
     study = study_of(twins, tmp_path)
     assert study.labels == ["k = 3, start from the data", "k = 3, random start"]
-    first, second = study.subjects
-    assert naming.random_twin(first, study.subjects) is second
-    assert naming.random_twin(second, study.subjects) is None
+    assert twin_in(study) == naming.Twin(study.subjects[1].run, "")
+    assert twin_in(study_of([random, data], tmp_path)) is None
     # One run alone has nothing to be told apart from.
     assert study_of([data], tmp_path).labels == ["k = 3"]
-    # Another learning rate is no twin, and stands in the name of runs that share all else.
-    other = tmp_path / "other"
-    shutil.copytree(random, other)
-    config = (other / "config.json").read_text()
-    (other / "config.json").write_text(re.sub(r'"lr": [^,]+,', '"lr": 0.125,', config))
-    study = study_of([data, other], tmp_path)
-    assert naming.random_twin(study.subjects[0], study.subjects) is None
+    # Another learning rate stands in the name of runs that share all else.
+    other = retrained(random, tmp_path / "other", lr=0.125)
     labels = study_of([random, other], tmp_path).labels
     assert labels[1] == "k = 3 (lr 0.125)"
     assert labels[0].startswith("k = 3 (lr 0.0")
+
+
+def test_a_twin_that_was_trained_otherwise_says_how(twins, tmp_path):
+    data, random = twins
+    trained = {"recipe": "vas", "lr": 0.125, "epochs": 7, "batch_size": 25, "steps": 2400}
+    trained["annealing"] = {"z2": [0.5, 1.0, 0.25]}
+    other = retrained(random, tmp_path / "other", **trained)
+    words = "recipe vas, lr 0.125, annealing z2: 0.5 to 1 in 25%, batch size 25, 2400 steps"
+    study = study_of([data, other], tmp_path)
+    assert twin_in(study) == naming.Twin(study.subjects[1].run, words)
+    assert study.labels == ["k = 3, start from the data", f"k = 3, random start ({words})"]
+    table = start.stages(study.subjects[0], study)
+    assert table.stage.iloc[-1] == f"{start.TWIN} ({words})"
+    (sentence, entry) = findings._training(study)
+    assert f"its {start.TWIN} ({words}) ends at {table.elbo.iloc[-1]:.1f}" in sentence
+    assert entry == "start-and-training"
+    # Of two twins the one that differs in less, wherever it stands.
+    nearer = retrained(random, tmp_path / "nearer", lr=0.125)
+    assert twin_in(study_of([data, other, nearer], tmp_path)).differs == "lr 0.125"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_particles": 4},
+        {"objective": "dreg"},
+        {"guide": "meanfield"},
+        {"prior": "learned"},
+        {"seed": 1},
+        {"preset": "paper"},
+    ],
+)
+def test_a_run_of_another_pair_objective_or_seed_is_no_twin(twins, tmp_path, settings):
+    data, random = twins
+    runs = [naming_only(run) for run in (data, random)]
+    assert naming.random_twin(runs[0], runs).run is runs[1]
+    runs[1] = naming_only(random, **settings)
+    assert naming.random_twin(runs[0], runs) is None
+
+
+def naming_only(path, **settings):
+    """A run with other settings, of which nothing is asked but these."""
+    run = read_run(path)
+    return dataclasses.replace(
+        run, config=RunConfig.from_settings(run.config.settings | settings, run.config.facts)
+    )
 
 
 def test_the_start_stands_beside_the_trained_run_and_its_twin(twins, tmp_path):
@@ -64,7 +122,7 @@ def test_the_start_stands_beside_the_trained_run_and_its_twin(twins, tmp_path):
     alone = f"{start.ALONE} (start from the data)"
     assert table.stage.tolist() == [alone, start.TRAINED, start.TWIN]
     for stage, run in zip(table.itertuples(), (0, 0, 1), strict=True):
-        own = start.summary_of(study.subjects[run])
+        own = start.summary_of(study.subjects[run].run)
         found = own.start if stage.stage == alone else own
         estimate = found.estimate("elbo")
         assert (stage.elbo, stage.elbo_error) == (estimate.mean, estimate.standard_error)
