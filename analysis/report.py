@@ -134,7 +134,7 @@ def _summary(page: Page, study: Study) -> list[Failure]:
         found = effects(study)
         page.findings(findings(study, found))
         for kind in KINDS:
-            largest = [(one.sentence, one.entry) for one in found if one.kind == kind]
+            largest = [(one.sentence, one.entry) for one in found if one.kind == kind and one.clear]
             if largest:
                 page.paragraph(f"The largest effects beyond chance, by size: {kind}")
                 page.findings(largest[:LARGEST], numbered=True)
@@ -154,7 +154,12 @@ def _front(page: Page, study: Study, command: str) -> None:
         page.paragraph(f"Left out of this report: {path}: {reason}")
     settings = dataclasses.asdict(study.settings)
     page.paragraph(
-        "Settings: " + ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None)
+        "Settings: "
+        + " ".join(
+            f"--{name.replace('_', '-')} {value}"
+            for name, value in settings.items()
+            if value is not None
+        )
     )
     page.paragraph(
         f"Versions: pyro_vae {pyro_vae.__version__}, torch {torch.__version__}, Python "

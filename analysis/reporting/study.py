@@ -51,10 +51,10 @@ class Settings:
     labelled_test: int = 1_000
     moment_draws: int = 32
     weighted_groups: int = 4
-    patches: int = 200
+    patches: int = 150
     weighted_patches: int = 12
     draws: int = 1_000
-    stimuli: int = 100
+    stimuli: int = 80
     seed: int = 0
     labelled: str | None = None
     data_dir: str | None = None

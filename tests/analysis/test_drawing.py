@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from joblib import parallel_config
 
-from analysis.reporting import drawing
+from analysis.pictures.panels import panel
+from analysis.reporting import drawing, elsewhere
 from analysis.reporting.elsewhere import Source
 from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.page import Page
@@ -83,3 +84,23 @@ def test_pieces_of_a_page_travel_between_processes(tmp_path):
     page.section("A section")
     page.take(pickle.loads(pickle.dumps(part)))
     assert "<p>Some words.</p>" in page.write().read_text()
+
+
+def test_a_process_reads_the_runs_of_a_report_once_and_those_of_the_next_again(
+    monkeypatch, tmp_path
+):
+    read = []
+    monkeypatch.setattr(elsewhere, "load_study", lambda *args: read.append(args) or len(read))
+    first, second = (elsewhere.Source((tmp_path,), Settings(), tmp_path) for _ in range(2))
+    assert [elsewhere.study_of(source) for source in (first, first, second)] == [1, 1, 2]
+    elsewhere.study_of.cache_clear()
+
+
+def test_a_figure_is_drawn_once_a_file(tmp_path):
+    """After its layout, which the files share; twice more is what ``savefig`` does by itself."""
+    drawn = []
+    figure, ax = panel(3.0, 2.0)
+    ax.set_title("a title")
+    figure.canvas.mpl_connect("draw_event", lambda event: drawn.append(event.renderer))
+    Page(tmp_path, "report").item(Entry("one", BEYOND, lambda: None), Item("An item.", figure))
+    assert len(drawn) == 2

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from analysis.measures.by_name import Named
-from analysis.measures.correlation import chance_strongest, pairs
-from analysis.reporting import effects, findings, naming, over_patches
+from analysis.reporting import findings, naming, over_patches
 from analysis.reporting.finished import read_run
 from analysis.reporting.sections import SECTIONS, correlation, information, start, terms
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, load_study
 from analysis.reporting.titles import TITLES, title_of
 from pyro_vae.cli import pictures as cli_pictures
+from pyro_vae.errors import InputError
 from pyro_vae.runs import RunConfig
 from tests.conftest import run_fit
 
@@ -153,58 +153,6 @@ def test_errors_are_over_patches_where_there_is_one_seed(tmp_path):
     assert not over_patches.one_seed(study)
 
 
-def measured(draws, strongest=0.1):
-    """What the report keeps of correlations whose posterior means move as ``draws`` do."""
-    units = draws.shape[1]
-    pair_mean = np.corrcoef(draws.T)[pairs(units)]
-    rng = np.random.default_rng(1)
-    return Named(
-        units=np.arange(units),
-        rows=np.arange(20),
-        num_draws=np.array(100),
-        pair_average=pair_mean,
-        means=rng.normal(size=(20, units)),
-        covariance=np.eye(units) * 1e-3,
-        strongest=np.full((20, 10), strongest),
-        shuffled=rng.uniform(0.05, 0.15, (20, 10)),
-    )
-
-
-def test_the_effect_farthest_from_chance_comes_first_whatever_its_sign(monkeypatch):
-    rng = np.random.default_rng(0)
-    draws = rng.normal(size=(4_000, 6))
-    draws[:, 4] -= draws[:, 1]  # r = -0.7, of units 1 and 4
-    found = measured(draws)
-    accuracies = Named(
-        z2_accuracy=np.array([0.5, 0.7]),
-        z2_null=np.array([0.2]),
-        z1_accuracy=np.array([0.21]),
-        z1_null=np.array([0.2]),
-        chance_error=np.array(0.01),
-    )
-
-    def no_contours(name):
-        if name == "decoding":
-            return accuracies
-        raise effects.InputError("none")
-
-    subject = SimpleNamespace(name="k = 1, seed 0", weighted=False, measured=no_contours)
-    monkeypatch.setattr(effects, "measured", lambda *args: found)
-    listed = effects.effects(SimpleNamespace(subjects=[subject]))
-    correlations = [one for one in listed if one.kind == effects.CORRELATION]
-    assert "units 1 and 4" in correlations[0].what
-    assert correlations[0].value == pytest.approx(-0.7, abs=0.03)
-    # 100 draws of each of 20 patches; the null has the sign of what it is compared with.
-    assert correlations[0].chance == pytest.approx(-chance_strongest(15, 2_000, 1)[0])
-    sizes = [abs(one.beyond) for one in correlations]
-    assert sizes == sorted(sizes, reverse=True)
-    assert listed[: len(correlations)] == correlations
-    # Labels from z1 lie one error from chance: no effect.
-    (accuracy,) = [one for one in listed if one.kind == effects.ACCURACY]
-    assert (accuracy.value, accuracy.chance) == (pytest.approx(0.6), 0.2)
-    assert accuracy.sentence.endswith("0.600; by chance 0.200 ± 0.010, 40 sd away")
-
-
 def test_every_item_has_a_title_in_words(twins, tmp_path):
     names = [e.name for _, entries in SECTIONS for e in entries(study_of(twins, tmp_path))]
     for name in names:
@@ -265,7 +213,7 @@ def test_with_one_seed_correlations_are_paired_by_patch():
     )
     assert table.difference[1] == pytest.approx(0.2)
     assert table.standard_error_of_difference[1] == pytest.approx(0.0, abs=1e-12)
-    with pytest.raises(effects.InputError, match="there is one model"):
+    with pytest.raises(InputError, match="there is one model"):
         entry(correlation, one_seed_each(a=found(0.0, 30)), "correlation-paired")
 
 

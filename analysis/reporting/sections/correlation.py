@@ -125,7 +125,7 @@ def _matrices(study: Study, sampling: str) -> Item:
 
     figure, table = panels(study, sampling, 2, draw)
     told = ", ".join(
-        f"{row.model} {row.sd:.3f} (chance {row.chance_sd:.3f})" for row in table.itertuples()
+        f"{row.sd:.3f} ({row.model}; chance {row.chance_sd:.3f})" for row in table.itertuples()
     )
     return Item(
         "Correlations of all pairs of active units on the example patch and their density over "
@@ -164,7 +164,7 @@ def _gabor_units(study: Study, sampling: str) -> Item:
 
     figure, table = panels(study, sampling, 1, draw)
     told = ", ".join(
-        f"{row.model} {row.mean_absolute:.3f} (chance {row.chance_mean:.3f})"
+        f"{row.mean_absolute:.3f} ({row.model}; chance {row.chance_mean:.3f})"
         for row in table.itertuples()
     )
     return Item(

@@ -43,7 +43,8 @@ def stages(subject: Subject, study: Study) -> pd.DataFrame:
         ``stage``, that of the twin with what else differs; ``elbo``, ``bound``, ``reconstruction``
         and the KL of every level with their standard errors over the run's test data
         (``<name>_error``), nats per datum; ``active_<level>`` units; ``localised`` filters, and of
-        how many ``filters``; ``particles``, of the estimates.
+        how many ``filters``, those of units above the gap of activity where it is clear;
+        ``particles``, of the estimates.
 
     Raises:
         InputError: the run wrote down nothing of its start, and has no twin either.
@@ -73,7 +74,7 @@ def _row(found: Start | Summary, particles: int | None) -> dict:
             row |= {name: estimate.mean, f"{name}_error": estimate.standard_error}
     row |= _units(found)
     if found.filters is not None:
-        row |= {"localised": found.filters.localised, "filters": found.filters.units}
+        row |= {"localised": found.filters.localised_shown, "filters": found.filters.shown}
     return row | {"particles": particles}
 
 

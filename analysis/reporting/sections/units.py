@@ -115,7 +115,7 @@ def _densities(study: Study, posterior: str) -> Item:
 
     figure, table, _ = _side_by_side(study, draw)
     told = ", ".join(
-        f"{model} {mean_and_sd(units.distance)}"
+        f"{mean_and_sd(units.distance)} ({model})"
         for model, units in table.groupby("model", sort=False)
     )
     return Item(
