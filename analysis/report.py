@@ -15,8 +15,6 @@ import dataclasses
 import os
 import platform
 import sys
-import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,16 +23,17 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import cpu_count
 
 import pyro_vae
+from analysis.reporting.drawing import Failure, draw_sections, told
 from analysis.reporting.effects import KINDS, effects
+from analysis.reporting.elsewhere import Source
 from analysis.reporting.findings import findings
-from analysis.reporting.finished import read_run
-from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.measurements import MEASUREMENTS
-from analysis.reporting.page import Page, add_entries
-from analysis.reporting.sections import SECTIONS
+from analysis.reporting.measuring import measure
+from analysis.reporting.naming import schedules
+from analysis.reporting.page import Page
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, Study, Subject, load_study
 from analysis.reporting.titles import PAPERS
@@ -92,7 +91,8 @@ def build_report(
 
     Args:
         paths: run directories. folder: of the report. settings: how much is measured.
-        jobs: runs measured side by side. command: how the page says it was made.
+        jobs: runs measured, and sections drawn, side by side. command: how the page says that it
+            was made.
 
     Raises:
         InputError: no run can be read.
@@ -106,84 +106,41 @@ def build_report(
     if settings.labelled is not None:
         _ = study.subjects[0].labelled  # what was asked for by name is there, or all stops here
     (folder / "figures").mkdir(parents=True, exist_ok=True)  # a bad --out shows before the work
-    _measure(study, jobs, say)
+    source = Source(tuple(paths), settings, store.folder)
+    measure(study, source, jobs, say)
     page = Page(folder, "What the representation learned")
     failures = _summary(page, study)
     _front(page, study, command)
-    for title, entries in SECTIONS:
-        say(f"drawing: {title}")
-        page.section(title)
-        failures += add_entries(page, entries(study), missing=(InputError,))
+    say("drawing")
+    for title, failed in draw_sections(page, study, source, jobs):
+        say(f"drawn: {title}")
+        failures += failed
     page.section("Papers")
     page.papers(PAPERS)
-    for entry, error in failures:
-        say("".join(traceback.format_exception(error)))
-        say(f"failed: {entry.name}")
+    for name, error in failures:
+        say(error)
+        say(f"failed: {name}")
     if page.not_shown:
         say(f"not shown, with reasons on the page: {', '.join(page.not_shown)}")
     if failures:
-        wrong.append(f"failed items: {', '.join(entry.name for entry, _ in failures)}")
+        wrong.append(f"failed items: {', '.join(name for name, _ in failures)}")
     return page.write(), wrong
 
 
-def _measure(study: Study, jobs: int, say: Callable[[str], None]) -> None:
-    """Make all measurements, runs side by side; what cannot be measured is said in its place."""
-    started = time.monotonic()
-    calls = [
-        delayed(_measure_run)(
-            subject.run.path,
-            subject.label,
-            study.settings,
-            subject.store.folder,
-            torch.get_num_threads() // jobs or 1,
-            subject.store.missing(subject),
-        )
-        for subject in study.subjects
-        if subject.store.missing(subject)
-    ]
-    if not calls:
-        return
-    say(f"measuring {len(calls)} runs, {min(jobs, len(calls))} at a time")
-    results = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
-    for done, name in enumerate(results, start=1):
-        say(
-            f"measured {name} ({done} of {len(calls)}, {(time.monotonic() - started) / 60:.1f} min)"
-        )
-
-
-def _measure_run(
-    path: Path, label: str, settings: Settings, folder: Path, threads: int, names: list[str]
-) -> str:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        subject = Subject(read_run(path), label, settings, Store(folder, MEASUREMENTS))
-        for name in names:
-            try:
-                subject.measured(name)
-            except InputError:
-                pass  # met again, and said, where the item would stand
-            except Exception as error:
-                print(f"report: {subject.name}, {name}: {error}", file=sys.stderr, flush=True)
-    finally:
-        torch.set_num_threads(before)
-    return subject.name
-
-
-def _summary(page: Page, study: Study) -> list[tuple[Entry, Exception]]:
+def _summary(page: Page, study: Study) -> list[Failure]:
     """What the runs show, before all else; what failed of it does not take the page along."""
     page.section("What these runs show")
     try:
         found = effects(study)
         page.findings(findings(study, found))
         for kind in KINDS:
-            largest = [(one.sentence, one.entry) for one in found if one.kind == kind]
+            largest = [(one.sentence, one.entry) for one in found if one.kind == kind and one.clear]
             if largest:
                 page.paragraph(f"The largest effects beyond chance, by size: {kind}")
                 page.findings(largest[:LARGEST], numbered=True)
     except Exception as error:  # a measurement that failed, and says so where its item would stand
         page.paragraph(f"The summary failed: {type(error).__name__}: {error}")
-        return [(Entry("summary", BEYOND, lambda: Item("")), error)]
+        return [("summary", told(error))]
     return []
 
 
@@ -197,7 +154,12 @@ def _front(page: Page, study: Study, command: str) -> None:
         page.paragraph(f"Left out of this report: {path}: {reason}")
     settings = dataclasses.asdict(study.settings)
     page.paragraph(
-        "Settings: " + ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None)
+        "Settings: "
+        + " ".join(
+            f"--{name.replace('_', '-')} {value}"
+            for name, value in settings.items()
+            if value is not None
+        )
     )
     page.paragraph(
         f"Versions: pyro_vae {pyro_vae.__version__}, torch {torch.__version__}, Python "
@@ -221,18 +183,9 @@ def _describe(subject: Subject) -> dict[str, object]:
         "epochs": trained.epochs,
         "batch": config.training.batch_size,
         "lr": config.training.lr,
-        "annealing": _schedules(config.training.annealing or {}),
+        "annealing": schedules(config.training.annealing or {}),
         "version": config.facts.versions.get("pyro_vae", ""),
     }
-
-
-def _schedules(annealing: dict[str, list[float]]) -> str:
-    """Of every annealed level: beta at the start and the end, and the share of training between."""
-    told = [
-        f"{level}: {start:g} to {end:g} in {share:.0%}"
-        for level, (start, end, share) in annealing.items()
-    ]
-    return ", ".join(told) or "none"
 
 
 def _main(arguments: list[str] | None, prog: str) -> int:
@@ -260,7 +213,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument(
         "--out", type=Path, default=Path("report"), metavar="DIR", help="default: report"
     )
-    p.add_argument("--jobs", type=int, default=1, metavar="N", help="runs measured side by side")
+    p.add_argument(
+        "--jobs",
+        type=int,
+        default=cpu_count(),
+        metavar="N",
+        help="runs measured, and sections drawn, side by side (default: one a core)",
+    )
     p.add_argument("--quiet", action="store_true", help="print the page's path only")
     group = p.add_argument_group("how much is measured")
     for field in dataclasses.fields(Settings):

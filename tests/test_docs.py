@@ -11,7 +11,8 @@ import torch
 from analysis.reporting.sections import SECTIONS
 from pyro_vae.objectives import CATALOGUE
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 PAGE = DOCS / "objectives.md"
 
 
@@ -103,3 +104,22 @@ def test_the_page_on_analysis_lists_what_the_report_has():
     for stem in stems:
         assert any(name.startswith(stem.removesuffix("…")) for name in names), stem
     assert len(stems) > 20
+
+
+def test_the_readme_names_the_commands_that_there_are():
+    """The main job and the tests, each a target of the Makefile, and every other target named."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    named = set(re.findall(r"\bmake ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {"fit", "test"} <= named <= targets
+
+
+PAGES = [ROOT / "README.md", ROOT / "experiments/README.md", *sorted(DOCS.glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_local_links_of_a_page_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# "), "a page begins with its title"
+    text = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)  # code has brackets of its own
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert [link for link in links if not (path.parent / link).exists()] == []

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from analysis.reporting.study import Subject
 
 SWEEPS, CHAINS, SAMPLES = 20, 4, 64
-WEIGHTED_WORK = 2_000  # patches times k: q_EW costs k proposals per draw
+WEIGHTED_WORK = 10  # patches times k, for each of the stimuli: q_EW costs k proposals per draw
 EXAMPLES = 8
 RUNAWAY = 1e6  # pixels have unit scale: a chain that gets here never returns
 
@@ -201,7 +201,7 @@ def inpaint(
         found[f"error_{name}"] = squared_error(estimates, truth)
     found |= {"ess": ess.numpy(), "course": course, "stop": np.array(stop)}
     if subject.weighted:
-        most = min(number, max(2, WEIGHTED_WORK // subject.proposals))
+        most = min(number, max(2, WEIGHTED_WORK * number // subject.proposals))
         swept_ew, course, stop = swept(subject.proposals, most)
         found |= {
             "error_sweeps_ew": squared_error(swept_ew, truth[:most]),

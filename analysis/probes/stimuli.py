@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 64  # draws of z2 behind a response
 MAX_UNITS = 100
-WEIGHTED_WORK = 300_000  # particles in all that q_EW may take
+WEIGHTED_WORK = 37_500  # particles that q_EW may take, for each of the settings' groups
 EXAMPLES = 6
 
 
@@ -170,7 +170,8 @@ def contours(subject: Subject) -> Named:
 def _weighted(subject: Subject, x: Tensor, blank: Tensor, own: Callable) -> Named:
     """Responses under q_EW: every stimulus has its own weights, so the noise is not shared."""
     work = (len(CONDITIONS) + 1) * len(x) * subject.proposals
-    groups = max(2, min(8 * subject.settings.weighted_groups, WEIGHTED_WORK // work))
+    wanted = subject.settings.weighted_groups
+    groups = max(2, min(8 * wanted, WEIGHTED_WORK * wanted // work))
     found, noise = [], []
     for rows in (blank, *x.unbind(1)):
         moments = Named(

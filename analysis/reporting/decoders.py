@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures.by_name import Named
-from analysis.measures.seeds import words
+from analysis.measures.decoding import binomial_error
+from analysis.measures.seeds import in_words, summary
 from analysis.pictures import decoding as pictures
 from analysis.pictures.panels import panel
 from analysis.reporting.item import Item
@@ -17,10 +18,14 @@ from analysis.reporting.over_runs import Rows, by_model, tables, without
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
-    from analysis.reporting.study import Study
+    from analysis.reporting.study import Study, Subject
 
 HEIGHT = 3.8  # of a panel, inches
-BARS = "Dots are runs, bars mean and standard deviation over seeds"
+BARS = (
+    "Dots are runs, bars mean and standard deviation over seeds, as is ±; with one seed it is the "
+    "binomial error over test patches"
+)
+ERROR = "standard_error"  # the column of binomial errors
 
 
 def entry_of(decoded: Named, part: str, key: str) -> np.ndarray:
@@ -69,8 +74,27 @@ def groups_of(decoded: Named, names: Mapping[str, str]) -> list[dict]:
 
 
 def collect(study: Study, read: Callable[[Named], Rows]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The rows that are read of all runs, and name -> reason; InputError where none has any."""
-    return tables(by_model(study), lambda subject: read(subject.measured("decoding")))
+    """The rows that are read of all runs, and name -> reason; InputError where none has any.
+
+    Accuracies have their binomial error, of the test rows, in the column behind them.
+    """
+
+    def rows(subject: Subject) -> pd.DataFrame:
+        decoded = subject.measured("decoding")
+        found = read(decoded)
+        table = pd.DataFrame([found] if isinstance(found, Mapping) else found)
+        if "accuracy" in table:
+            error = [binomial_error(one, int(decoded.num_test)) for one in table.accuracy]
+            table.insert(table.columns.get_loc("accuracy") + 1, ERROR, error)
+        return table
+
+    return tables(by_model(study), rows)
+
+
+def accuracies_in_words(table: pd.DataFrame) -> str:
+    """Every model's accuracy, ± its sd over seeds, or the binomial error where it has one seed."""
+    found = summary(table, "accuracy")
+    return in_words(found.assign(sd=found.sd.fillna(summary(table, ERROR)["mean"])))
 
 
 def grouped(table: pd.DataFrame, title: str, what: str, left_out: Mapping[str, str]) -> Item:
@@ -79,7 +103,7 @@ def grouped(table: pd.DataFrame, title: str, what: str, left_out: Mapping[str, s
     chance = table.chance.mean()
     pictures.plot_accuracies(ax, table, chance, title)
     parts = [
-        f"{group} {words(rows, 'accuracy')}" for group, rows in table.groupby("group", sort=False)
+        f"{group} {accuracies_in_words(rows)}" for group, rows in table.groupby("group", sort=False)
     ]
     sentence = f"{what}: {'; '.join(parts)}; chance {chance:.3f}. {BARS}."
     return Item(sentence + without(left_out), figure, table)

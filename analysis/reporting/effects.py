@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ import numpy as np
 from analysis.measures.by_name import Named
 from analysis.measures.correlation import chance_strongest, pairs, signal_noise
 from analysis.measures.illusion import contrasts
+from analysis.reporting.over_runs import by_model
 from analysis.reporting.sections.correlation_panels import measured
 from pyro_vae.errors import InputError
 
@@ -34,7 +37,8 @@ class Effect:
     """A number of one run beside what chance gives.
 
     Attributes:
-        kind: one of ``KINDS``. what: in words. run: its name. entry: of the report that shows it.
+        kind: one of ``KINDS``. what: in words. run: its name, or that of a model of several.
+        entry: of the report that shows it.
         value, chance: in the same unit. error: standard deviation of the value where there is
             chance alone; NaN where it is not known.
     """
@@ -53,28 +57,57 @@ class Effect:
         return self.value - self.chance
 
     @property
+    def clear(self) -> bool:
+        """Whether it lies beyond chance by two errors or more; so does one of unknown error."""
+        return not abs(self.beyond) < CLEAR * self.error
+
+    @property
     def sentence(self) -> str:
         """The run, the effect, what chance gives, and how far apart they are."""
-        told = f"{self.run}: {self.what} {self.value:.3f}; by chance {self.chance:.3f}"
+        digits = 3
+        if self.error > 0:  # small ones are told with a digit of their error
+            digits = max(digits, math.ceil(-math.log10(self.error)))
+        told = (
+            f"{self.run}: {self.what} {self.value:.{digits}f}; by chance {self.chance:.{digits}f}"
+        )
         if self.error > 0:
-            told += f" ± {self.error:.3f}, {abs(self.beyond) / self.error:.0f} sd away"
+            away = abs(self.beyond) / self.error
+            told += f" ± {self.error:.{digits}f}, {away:.{0 if away >= 10 else 1}f} sd away"
         return told
 
 
 def effects(study: Study) -> list[Effect]:
-    """What lies beyond chance by two errors or more, the largest of each kind first.
+    """Effects of all models, those of each kind together and the largest of them first.
 
-    What cannot be measured is left out.
+    Of a model of several seeds the same effect is averaged over them. What cannot be measured is
+    left out.
     """
-    found = []
-    for subject in study.subjects:
+    found: dict[tuple[str, str], list[Effect]] = {}
+    for subject in by_model(study):
         for read in (_correlations, _accuracies, _responses):
             try:
-                found += read(subject)
+                for one in read(subject):
+                    found.setdefault((subject.label, one.what), []).append(one)
             except InputError:
                 continue  # said where the item would stand
-    clear = [one for one in found if not abs(one.beyond) < CLEAR * one.error]
-    return sorted(clear, key=lambda one: (KINDS.index(one.kind), -abs(one.beyond)))
+    merged = [_over_seeds(label, same) for (label, _), same in found.items()]
+    return sorted(merged, key=lambda one: (KINDS.index(one.kind), -abs(one.beyond)))
+
+
+def _over_seeds(label: str, same: list[Effect]) -> Effect:
+    """The mean of one effect over the runs of a model; its error is that of a mean."""
+    if len(same) == 1:
+        return same[0]
+    value, chance, error = (
+        [getattr(one, name) for one in same] for name in ("value", "chance", "error")
+    )
+    return dataclasses.replace(
+        same[0],
+        run=f"{label}, mean of {len(same)} seeds",
+        value=float(np.mean(value)),
+        chance=float(np.mean(chance)),
+        error=float(np.sqrt(np.square(error).sum()) / len(same)),
+    )
 
 
 def _correlations(subject: Subject) -> Iterator[Effect]:

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures.filters import class_counts
-from analysis.measures.seeds import mean_and_spread, summary
-from analysis.reporting.decoders import collect, groups_of
+from analysis.measures.seeds import in_words, summary
+from analysis.reporting.decoders import ERROR, collect, groups_of
 from analysis.reporting.effects import CORRELATION, Effect
+from analysis.reporting.over_patches import one_seed
 from analysis.reporting.sections import filters, start, terms
 from pyro_vae.errors import InputError
 
@@ -25,7 +26,7 @@ def findings(study: Study, found: list[Effect]) -> list[Finding]:
     """The sentences that can be said of these runs; what cannot be had is said further below.
 
     Args:
-        found: of :func:`analysis.reporting.effects.effects`.
+        found: of :func:`analysis.reporting.effects.effects`, the largest first.
     """
     makers: tuple[Callable[[Study], Finding], ...] = (_bound, _training, _filters, _labels)
     lines = []
@@ -36,20 +37,31 @@ def findings(study: Study, found: list[Effect]) -> list[Finding]:
             continue
     correlations = [effect for effect in found if effect.kind == CORRELATION]
     if correlations:
-        first = correlations[0]
-        words = "Of the posterior correlations this lies farthest from its null. "
-        lines.append((words + first.sentence + ".", first.entry))
+        lines.append(_correlation(correlations))
     return lines
+
+
+def _correlation(found: list[Effect]) -> Finding:
+    clear = [effect for effect in found if effect.clear]
+    if clear:
+        told, one = "Of the posterior correlations this lies farthest from its null", clear[0]
+    else:
+        told = "No posterior correlation lies two errors beyond its null; the farthest from it"
+        one = max(found, key=lambda effect: abs(effect.beyond) / effect.error)
+    return f"{told}: {one.sentence}.", one.entry
 
 
 def _bound(study: Study) -> Finding:
     table = terms.per_run(study, "natural")
     per_patch = terms.data_terms(study, "natural", ["log_likelihood"])
     told = [
-        f"{model} {_spread(rows, 'log_likelihood', per_patch, 1)}"
-        for model, rows in table.groupby("model", sort=False)
+        _spread(rows, "log_likelihood", per_patch, 1)
+        for _, rows in table.groupby("model", sort=False)
     ]
-    sentence = f"Bound with {study.settings.eval_particles} particles, in nats: {', '.join(told)}"
+    sentence = (
+        f"The bound on log p(x) with {study.settings.eval_particles} particles is "
+        f"{', '.join(told)}, in nats per patch"
+    )
     for row in per_patch[per_patch.model != per_patch.model.iloc[0]].itertuples():
         if np.isfinite(row.difference):
             sentence += (
@@ -61,31 +73,32 @@ def _bound(study: Study) -> Finding:
 
 def _spread(rows: pd.DataFrame, value: str, per_patch: pd.DataFrame, digits: int) -> str:
     """A model's mean with its sd over seeds; with one seed the standard error over patches."""
-    found = summary(rows, value).iloc[0]
-    if len(rows) > 1:
-        return mean_and_spread(found["mean"], found["sd"], len(rows), digits)
-    own = per_patch[(per_patch.model == rows.model.iloc[0]) & (per_patch.quantity == value)]
-    return mean_and_spread(found["mean"], float(own.standard_error.iloc[0]), digits=digits)
+    found = summary(rows, value)
+    if len(rows) == 1:
+        own = per_patch[(per_patch.model == rows.model.iloc[0]) & (per_patch.quantity == value)]
+        found["sd"] = float(own.standard_error.iloc[0])
+    return in_words(found, digits)
 
 
 def _training(study: Study) -> Finding:
     table, _ = start.gains(study)
     told = []
     for model, rows in table.groupby("model", sort=False):
-        stages = {
-            stage.split(" (")[0]: part.elbo.mean()
-            for stage, part in rows.groupby("stage", sort=False)
-        }
+        stages, words_of = {}, {}
+        for stage, part in rows.groupby("stage", sort=False):
+            name = stage.split(" (")[0]
+            stages[name], words_of[name] = part.elbo.mean(), stage
         if start.ALONE not in stages:
             continue
         gain = stages[start.TRAINED] - stages[start.ALONE]
-        words = f"{model} {gain:+.1f} nats, from {stages[start.ALONE]:.1f}"
+        ends = f"from {stages[start.ALONE]:.1f} to {stages[start.TRAINED]:.1f}"
+        words = f"{gain:+.1f} nats, {ends} ({model}"
         if start.TWIN in stages:
-            words += f" (its twin from a random start ends at {stages[start.TWIN]:.1f})"
-        told.append(words)
+            words += f"; its {words_of[start.TWIN]} ends at {stages[start.TWIN]:.1f}"
+        told.append(words + ")")
     if not told:
         raise InputError("no run wrote down its start")
-    return f"Training adds to the ELBO of the start: {', '.join(told)}.", "start-and-training"
+    return f"Training adds to the ELBO of the start: {'; '.join(told)}.", "start-and-training"
 
 
 def _filters(study: Study) -> Finding:
@@ -95,24 +108,24 @@ def _filters(study: Study) -> Finding:
             counts = class_counts(filters.classified(subject))
         except InputError:
             continue
-        told.append(f"{subject.label} {counts.localised} of {counts.active}{_at_start(subject)}")
-        own = start.summary_of(subject).filters
+        told.append(f"{counts.localised} of {counts.active} ({subject.label}{_at_start(subject)})")
+        own = start.summary_of(subject.run).filters
         if own is not None and own.noise:
-            noise = f"; of {own.noise} filters of noise {own.noise_localised}"
+            noise = f"; of {own.noise} filters of noise {own.noise_localised} are"
     if not told:
         raise InputError("no run has filters with Gabor fits")
     return (
-        f"Localised filters of active units of z1: {', '.join(told)}{noise}.",
+        f"Of the filters of active units of z1 these are localised: {', '.join(told)}{noise}.",
         "z1-filter-classes",
     )
 
 
 def _at_start(subject) -> str:
     """How many filters the start alone had, where the run wrote it down."""
-    begun = start.summary_of(subject).start
+    begun = start.summary_of(subject.run).start
     if begun is None or begun.filters is None:
         return ""
-    return f" (the start alone: {begun.filters.localised} of {begun.filters.units})"
+    return f"; the start alone: {begun.filters.localised_shown} of {begun.filters.shown}"
 
 
 def _labels(study: Study) -> Finding:
@@ -121,13 +134,21 @@ def _labels(study: Study) -> Finding:
 
     def parts() -> Iterator[str]:
         for model, rows in table.groupby("model", sort=False):
-            each = rows.groupby("group", sort=False).accuracy.mean()
-            yield f"{model} " + ", ".join(
-                f"{value:.2f} from {name}" for name, value in each.items()
-            )
+            each = rows.groupby("group", sort=False)
+            told = [
+                f"{part.accuracy.mean():.2f} ± {_error(part):.2f} from {name}"
+                for name, part in each
+            ]
+            yield f"{', '.join(told)} ({model})"
 
+    over = "test patches" if one_seed(study) else "seeds"
     return (
-        f"Labels are decoded with an accuracy of {'; '.join(parts())}; chance "
+        f"Labels are decoded with an accuracy of {'; '.join(parts())}, ± over {over}; by chance "
         f"{table.chance.mean():.2f}.",
         "decoding-draws",
     )
+
+
+def _error(rows: pd.DataFrame) -> float:
+    """The sd over seeds; with one seed the binomial error over test rows."""
+    return float(rows.accuracy.std(ddof=1) if len(rows) > 1 else rows[ERROR].iloc[0])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from analysis.reporting.finished import FinishedRun
-
-if TYPE_CHECKING:
-    from analysis.reporting.study import Subject
 
 GUIDES = {"topdown": "top-down", "meanfield": "mean-field", "bottomup": "bottom-up"}
 STARTS = {"data": "start from the data", "random": "random start"}
@@ -19,6 +17,10 @@ NO_MODEL = {"seed", "data_seed", "data_dir", "note", "recipe", "device", "compil
 NO_MODEL |= {"precision", "valid_size", "test_size", "eval_particles"}
 NO_MODEL |= {"posterior_data", "posterior_draws", "image_shape"}
 MAX_SETTINGS = 3  # that a label names
+# What twins may differ in besides the start and the length of training.
+OF_TRAINING = ("recipe", "lr", "lr_shape", "lr_stages", "annealing", "batch_size")
+OF_TRAINING += ("adam_beta1", "adam_eps", "gradient", "second_moment", "clip_norm", "skip_norm")
+LENGTH = {"epochs", "max_minutes"}
 
 
 def labels(runs: Sequence[FinishedRun]) -> list[str]:
@@ -27,14 +29,28 @@ def labels(runs: Sequence[FinishedRun]) -> list[str]:
     Vas 2024's names of models, vanilla (closed-form KL) or k = ..., others by their objective;
     the guide and the start where the runs differ in them: "top-down, k = 3" beside "mean-field,
     k = 3". Runs that would still share label and seed have the settings that differ, and
-    their folder where none does.
+    their folder where none does; random twins have what of their training differs.
     """
     guides = {run.config.pair.guide for run in runs}
     starts = {run.config.pair.init for run in runs}
     found = [_label(run, len(guides) > 1, len(starts) > 1) for run in runs]
     for make in (_settings, lambda run, _: run.path.name):
         found = _told_apart(runs, found, make)
-    return found
+    return _with_twins_apart(runs, found)
+
+
+def _with_twins_apart(runs: Sequence[FinishedRun], found: Sequence[str]) -> list[str]:
+    """The labels, those of random twins with what else sets them apart, as of the first seed."""
+    apart: dict[str, str] = {}
+    for run in runs:
+        twin = random_twin(run, runs)
+        if twin is not None and twin.differs:
+            (own,) = (label for other, label in zip(runs, found, strict=True) if other is twin.run)
+            apart.setdefault(own, twin.differs)
+    return [
+        f"{label} ({apart[label]})" if label in apart and not label.endswith(")") else label
+        for label in found
+    ]
 
 
 def _label(run: FinishedRun, with_guide: bool, with_start: bool) -> str:
@@ -82,16 +98,64 @@ def _of_model(run: FinishedRun) -> dict[str, Hashable]:
     return {name: value for name, value in settings.items() if name not in NO_MODEL}
 
 
-def random_twin(subject: Subject, subjects: Sequence[Subject]) -> Subject | None:
-    """The run that differs from this one in its start alone, which is random; None for none."""
-    if subject.run.config.pair.init == "random":
+@dataclass(frozen=True)
+class Twin:
+    """A run from random weights beside one that started otherwise.
+
+    Attributes:
+        run: the twin. differs: in words, what of its training is not the other run's: "recipe vas,
+            2400 steps"; empty where they differ in the start alone.
+    """
+
+    run: FinishedRun
+    differs: str
+
+
+def random_twin(run: FinishedRun, runs: Sequence[FinishedRun]) -> Twin | None:
+    """The run from random weights that shares seed, data, pair and objective; None for none.
+
+    How it was trained may differ (``OF_TRAINING``), since another start may want another learning
+    rate; of several twins the one is taken that shares most of these settings, then the first.
+    """
+    if run.config.pair.init == "random":
         return None
+    own = _but_for_training(run)
+    twins = [
+        other
+        for other in runs
+        if other.config.pair.init == "random"
+        and other.config.seed == run.config.seed
+        and _but_for_training(other) == own
+    ]
+    if not twins:
+        return None
+    nearest = min(twins, key=lambda other: len(_trained_apart(other, run)))
+    return Twin(nearest, ", ".join(_trained_apart(nearest, run)))
 
-    def but_for_start(one: Subject) -> tuple:
-        return one.seed, {**_of_model(one.run), "init": None}
 
-    own = but_for_start(subject)
-    for other in subjects:
-        if other.run.config.pair.init == "random" and but_for_start(other) == own:
-            return other
-    return None
+def _but_for_training(run: FinishedRun) -> dict[str, Hashable]:
+    ours = {"init", *OF_TRAINING, *LENGTH}
+    return {name: value for name, value in _of_model(run).items() if name not in ours}
+
+
+def _trained_apart(run: FinishedRun, other: FinishedRun) -> list[str]:
+    """The settings of a run's training that are not those of the other, and its length."""
+    own, others = run.config.settings, other.config.settings
+    told = [_setting(name, own[name]) for name in OF_TRAINING if own[name] != others[name]]
+    steps = run.summary.steps
+    return [*told, f"{steps} steps"] if steps != other.summary.steps else told
+
+
+def _setting(name: str, value: Hashable) -> str:
+    if name == "annealing":
+        return f"annealing {schedules(value or {})}"
+    return f"{name.replace('_', ' ')} {value}"
+
+
+def schedules(annealing: Mapping[str, Sequence[float]]) -> str:
+    """Of every annealed level: beta at the start and the end, and the share of training between."""
+    told = [
+        f"{level}: {start:g} to {end:g} in {share:.0%}"
+        for level, (start, end, share) in annealing.items()
+    ]
+    return ", ".join(told) or "none"

@@ -66,6 +66,16 @@ class Page:
         """A paragraph of plain text."""
         self._body.append(f"<p>{html.escape(text)}</p>")
 
+    def part(self) -> Page:
+        """An empty piece of a section, to be filled by any process and taken in by ``take``."""
+        return Page(self.folder, self.title, _contents=[[]])
+
+    def take(self, part: Page) -> None:
+        """Add a filled piece to the section under way."""
+        self._contents[-1] += part._contents[0]
+        self._body += part._body
+        self.not_shown += part.not_shown
+
     def findings(self, lines: Iterable[tuple[str, str]], *, numbered: bool = False) -> None:
         """Sentences, each with the name of the entry whose picture or table it is from."""
         kind = "ol" if numbered else "ul"
@@ -163,8 +173,13 @@ class Page:
         The places of axes and legends are found once for both: that takes longer than drawing.
         """
         figure.set_dpi(DPI)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)
+            # Not "none", which leaves a placeholder that each file is drawn twice for.
+            with mpl.rc_context(
+                {"figure.autolayout": False, "figure.constrained_layout.use": False}
+            ):
+                figure.set_layout_engine(None)
         with mpl.rc_context({"svg.hashsalt": name}):  # the same figure, the same file
             pictures = {}
             for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):

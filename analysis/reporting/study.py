@@ -45,16 +45,16 @@ class Settings:
         InputError: a number below its minimum.
     """
 
-    test_size: int = 1_000
-    eval_particles: int = 500
-    labelled_train: int = 3_000
-    labelled_test: int = 1_500
+    test_size: int = 500
+    eval_particles: int = 250
+    labelled_train: int = 2_000
+    labelled_test: int = 1_000
     moment_draws: int = 32
-    weighted_groups: int = 8
-    patches: int = 500
-    weighted_patches: int = 100
+    weighted_groups: int = 4
+    patches: int = 150
+    weighted_patches: int = 12
     draws: int = 1_000
-    stimuli: int = 200
+    stimuli: int = 80
     seed: int = 0
     labelled: str | None = None
     data_dir: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 TITLES = {
-    "start-and-training": "The start alone, the trained model, and its twin from a random start",
+    "start-and-training": "The start alone, the trained model, and its twin from random weights",
     "kl-z2-annealed": "KL of z2 while training, with annealing",
     "kl-z2-not-annealed": "KL of z2 while training, without annealing",
     "kl-z2-effect-of-annealing": "What annealing adds to the KL of z2",

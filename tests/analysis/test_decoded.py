@@ -47,7 +47,8 @@ class Subject:
 
     def __init__(self, label="k = 10", seed=0, weighted=True, z2_units=6, data_seed=0, plain=4):
         self.label, self.seed, self.weighted = label, seed, weighted
-        self.name, self.settings = f"{label}, seed {seed}", SimpleNamespace(seed=0)
+        self.name = f"{label}, seed {seed}"
+        self.settings = SimpleNamespace(seed=0, weighted_groups=4)
         generator = torch.Generator().manual_seed(data_seed)
         labels, pixels = {}, {}
         for split, count in ROWS.items():

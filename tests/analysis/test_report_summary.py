@@ -1,6 +1,7 @@
 """What a reader of the report meets first: names, titles, the start, what lies beyond chance."""
 
-import re
+import dataclasses
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 
 from analysis.measures.by_name import Named
-from analysis.measures.correlation import chance_strongest, pairs
-from analysis.reporting import effects, naming, over_patches
+from analysis.reporting import findings, naming, over_patches
+from analysis.reporting.finished import read_run
 from analysis.reporting.sections import SECTIONS, correlation, information, start, terms
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, load_study
 from analysis.reporting.titles import TITLES, title_of
 from pyro_vae.cli import pictures as cli_pictures
+from pyro_vae.errors import InputError
+from pyro_vae.runs import RunConfig
 from tests.conftest import run_fit
 
 FLAGS = ("--patch-size", "6", "--components", "16", "--num-train", "200", "--batch-size", "50")
@@ -37,25 +40,80 @@ def study_of(paths, tmp_path, measurements=None, **settings):
     return load_study([*paths], Settings(**settings), store)
 
 
+def retrained(run, folder, **settings):
+    """A copy of a finished run with other entries in ``config.json``, and other steps."""
+    shutil.copytree(run, folder)
+    config, summary = folder / "config.json", folder / "summary.json"
+    found = json.loads(summary.read_text())
+    found["run"]["steps"] = settings.pop("steps", found["run"]["steps"])
+    summary.write_text(json.dumps(found))
+    config.write_text(json.dumps(json.loads(config.read_text()) | settings))
+    return folder
+
+
+def twin_in(study):
+    return naming.random_twin(study.subjects[0].run, [one.run for one in study.subjects])
+
+
 def test_runs_are_named_by_what_differs_and_a_twin_is_found(twins, tmp_path):
     data, random = twins
     study = study_of(twins, tmp_path)
     assert study.labels == ["k = 3, start from the data", "k = 3, random start"]
-    first, second = study.subjects
-    assert naming.random_twin(first, study.subjects) is second
-    assert naming.random_twin(second, study.subjects) is None
+    assert twin_in(study) == naming.Twin(study.subjects[1].run, "")
+    assert twin_in(study_of([random, data], tmp_path)) is None
     # One run alone has nothing to be told apart from.
     assert study_of([data], tmp_path).labels == ["k = 3"]
-    # Another learning rate is no twin, and stands in the name of runs that share all else.
-    other = tmp_path / "other"
-    shutil.copytree(random, other)
-    config = (other / "config.json").read_text()
-    (other / "config.json").write_text(re.sub(r'"lr": [^,]+,', '"lr": 0.125,', config))
-    study = study_of([data, other], tmp_path)
-    assert naming.random_twin(study.subjects[0], study.subjects) is None
+    # Another learning rate stands in the name of runs that share all else.
+    other = retrained(random, tmp_path / "other", lr=0.125)
     labels = study_of([random, other], tmp_path).labels
     assert labels[1] == "k = 3 (lr 0.125)"
     assert labels[0].startswith("k = 3 (lr 0.0")
+
+
+def test_a_twin_that_was_trained_otherwise_says_how(twins, tmp_path):
+    data, random = twins
+    trained = {"recipe": "vas", "lr": 0.125, "epochs": 7, "batch_size": 25, "steps": 2400}
+    trained["annealing"] = {"z2": [0.5, 1.0, 0.25]}
+    other = retrained(random, tmp_path / "other", **trained)
+    words = "recipe vas, lr 0.125, annealing z2: 0.5 to 1 in 25%, batch size 25, 2400 steps"
+    study = study_of([data, other], tmp_path)
+    assert twin_in(study) == naming.Twin(study.subjects[1].run, words)
+    assert study.labels == ["k = 3, start from the data", f"k = 3, random start ({words})"]
+    table = start.stages(study.subjects[0], study)
+    assert table.stage.iloc[-1] == f"{start.TWIN} ({words})"
+    (sentence, entry) = findings._training(study)
+    assert f"its {start.TWIN} ({words}) ends at {table.elbo.iloc[-1]:.1f}" in sentence
+    assert entry == "start-and-training"
+    # Of two twins the one that differs in less, wherever it stands.
+    nearer = retrained(random, tmp_path / "nearer", lr=0.125)
+    assert twin_in(study_of([data, other, nearer], tmp_path)).differs == "lr 0.125"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_particles": 4},
+        {"objective": "dreg"},
+        {"guide": "meanfield"},
+        {"prior": "learned"},
+        {"seed": 1},
+        {"preset": "paper"},
+    ],
+)
+def test_a_run_of_another_pair_objective_or_seed_is_no_twin(twins, tmp_path, settings):
+    data, random = twins
+    runs = [naming_only(run) for run in (data, random)]
+    assert naming.random_twin(runs[0], runs).run is runs[1]
+    runs[1] = naming_only(random, **settings)
+    assert naming.random_twin(runs[0], runs) is None
+
+
+def naming_only(path, **settings):
+    """A run with other settings, of which nothing is asked but these."""
+    run = read_run(path)
+    return dataclasses.replace(
+        run, config=RunConfig.from_settings(run.config.settings | settings, run.config.facts)
+    )
 
 
 def test_the_start_stands_beside_the_trained_run_and_its_twin(twins, tmp_path):
@@ -64,7 +122,7 @@ def test_the_start_stands_beside_the_trained_run_and_its_twin(twins, tmp_path):
     alone = f"{start.ALONE} (start from the data)"
     assert table.stage.tolist() == [alone, start.TRAINED, start.TWIN]
     for stage, run in zip(table.itertuples(), (0, 0, 1), strict=True):
-        own = start.summary_of(study.subjects[run])
+        own = start.summary_of(study.subjects[run].run)
         found = own.start if stage.stage == alone else own
         estimate = found.estimate("elbo")
         assert (stage.elbo, stage.elbo_error) == (estimate.mean, estimate.standard_error)
@@ -95,58 +153,6 @@ def test_errors_are_over_patches_where_there_is_one_seed(tmp_path):
     assert not over_patches.one_seed(study)
 
 
-def measured(draws, strongest=0.1):
-    """What the report keeps of correlations whose posterior means move as ``draws`` do."""
-    units = draws.shape[1]
-    pair_mean = np.corrcoef(draws.T)[pairs(units)]
-    rng = np.random.default_rng(1)
-    return Named(
-        units=np.arange(units),
-        rows=np.arange(20),
-        num_draws=np.array(100),
-        pair_average=pair_mean,
-        means=rng.normal(size=(20, units)),
-        covariance=np.eye(units) * 1e-3,
-        strongest=np.full((20, 10), strongest),
-        shuffled=rng.uniform(0.05, 0.15, (20, 10)),
-    )
-
-
-def test_the_effect_farthest_from_chance_comes_first_whatever_its_sign(monkeypatch):
-    rng = np.random.default_rng(0)
-    draws = rng.normal(size=(4_000, 6))
-    draws[:, 4] -= draws[:, 1]  # r = -0.7, of units 1 and 4
-    found = measured(draws)
-    accuracies = Named(
-        z2_accuracy=np.array([0.5, 0.7]),
-        z2_null=np.array([0.2]),
-        z1_accuracy=np.array([0.21]),
-        z1_null=np.array([0.2]),
-        chance_error=np.array(0.01),
-    )
-
-    def no_contours(name):
-        if name == "decoding":
-            return accuracies
-        raise effects.InputError("none")
-
-    subject = SimpleNamespace(name="k = 1, seed 0", weighted=False, measured=no_contours)
-    monkeypatch.setattr(effects, "measured", lambda *args: found)
-    listed = effects.effects(SimpleNamespace(subjects=[subject]))
-    correlations = [one for one in listed if one.kind == effects.CORRELATION]
-    assert "units 1 and 4" in correlations[0].what
-    assert correlations[0].value == pytest.approx(-0.7, abs=0.03)
-    # 100 draws of each of 20 patches; the null has the sign of what it is compared with.
-    assert correlations[0].chance == pytest.approx(-chance_strongest(15, 2_000, 1)[0])
-    sizes = [abs(one.beyond) for one in correlations]
-    assert sizes == sorted(sizes, reverse=True)
-    assert listed[: len(correlations)] == correlations
-    # Labels from z1 lie one error from chance: no effect.
-    (accuracy,) = [one for one in listed if one.kind == effects.ACCURACY]
-    assert (accuracy.value, accuracy.chance) == (pytest.approx(0.6), 0.2)
-    assert accuracy.sentence.endswith("0.600; by chance 0.200 ± 0.010, 40 sd away")
-
-
 def test_every_item_has_a_title_in_words(twins, tmp_path):
     names = [e.name for _, entries in SECTIONS for e in entries(study_of(twins, tmp_path))]
     for name in names:
@@ -159,7 +165,12 @@ def one_seed_each(**found):
     """A study of one run of every model, each with its own arrays of any measurement."""
     runs = {
         name: SimpleNamespace(
-            label=name, name=name, seed=0, weighted=False, measured=lambda _, own=own: own
+            label=name,
+            name=name,
+            seed=0,
+            weighted=False,
+            settings=Settings(),
+            measured=lambda _, own=own: own,
         )
         for name, own in found.items()
     }
@@ -202,7 +213,7 @@ def test_with_one_seed_correlations_are_paired_by_patch():
     )
     assert table.difference[1] == pytest.approx(0.2)
     assert table.standard_error_of_difference[1] == pytest.approx(0.0, abs=1e-12)
-    with pytest.raises(effects.InputError, match="there is one model"):
+    with pytest.raises(InputError, match="there is one model"):
         entry(correlation, one_seed_each(a=found(0.0, 30)), "correlation-paired")
 
 

@@ -419,7 +419,7 @@ def test_the_training_section(study, tmp_path):
     assert "both with and without" in reasons["kl-z2-effect-of-annealing"]
     table = items["kl-z2-annealed"].table
     np.testing.assert_allclose(table["end"], [3, 6, 9, 18, 21, 24])
-    assert "vanilla 6.00 ± 3.00 (n = 3)" in items["kl-z2-annealed"].sentence
+    assert "6.00 ± 3.00 (vanilla, n = 3)" in items["kl-z2-annealed"].sentence
     for seed in (0, 1, 2):
         study.subjects.append(
             Run(tmp_path / f"n{seed}", "vanilla, no annealing", seed, {}, scaled(0.5), False)
@@ -461,7 +461,7 @@ def test_the_units_section(study):
     assert (counts["active"] == 3).all()
     assert counts["agreement"].notna().all()
     assert "agreement" not in items["z2-active-units"].table
-    assert "vanilla 3.0 ± 0.0 (n = 3)" in items["z1-active-units"].sentence
+    assert "3.0 ± 0.0 (vanilla, n = 3)" in items["z1-active-units"].sentence
     assert "0 of 5 active" in items["z2-moments"].sentence  # this guide ignores x at z2
     assert len(items["z2-densities-ew"].table) == 10
 

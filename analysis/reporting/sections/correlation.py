@@ -36,6 +36,7 @@ from analysis.reporting.sections.correlation_pairs import consistent, strongest_
 from analysis.reporting.sections.correlation_panels import (
     SAMPLINGS,
     by_run,
+    drawn_from,
     gabors,
     measured,
     panels,
@@ -124,11 +125,11 @@ def _matrices(study: Study, sampling: str) -> Item:
 
     figure, table = panels(study, sampling, 2, draw)
     told = ", ".join(
-        f"{row.model} {row.sd:.3f} (chance {row.chance_sd:.3f})" for row in table.itertuples()
+        f"{row.sd:.3f} ({row.model}; chance {row.chance_sd:.3f})" for row in table.itertuples()
     )
     return Item(
         "Correlations of all pairs of active units on the example patch and their density over "
-        f"that of shuffled draws of all patches and of chance; {SAMPLINGS[sampling]}. "
+        f"that of shuffled draws of all patches and of chance; {drawn_from(study, sampling)}. "
         f"Standard deviation of r: {told}.",
         figure,
         table,
@@ -163,12 +164,12 @@ def _gabor_units(study: Study, sampling: str) -> Item:
 
     figure, table = panels(study, sampling, 1, draw)
     told = ", ".join(
-        f"{row.model} {row.mean_absolute:.3f} (chance {row.chance_mean:.3f})"
+        f"{row.mean_absolute:.3f} ({row.model}; chance {row.chance_mean:.3f})"
         for row in table.itertuples()
     )
     return Item(
         "|r| between the selected Gabor units, over pairs and patches, with shuffled draws and "
-        f"chance; {SAMPLINGS[sampling]}. Mean |r|: {told}.",
+        f"chance; {drawn_from(study, sampling)}. Mean |r|: {told}.",
         figure,
         table,
     )
@@ -194,7 +195,7 @@ def _example(study: Study, sampling: str) -> Item:
     figure = _bars(study, ranks, table)
     return Item(
         "The strongest correlations on the example patch (lines: sd over seeds, each of which has "
-        f"its own patches); {SAMPLINGS[sampling]}. Mean of the ten strongest: "
+        f"its own patches); {drawn_from(study, sampling)}. Mean of the ten strongest: "
         f"{words(table, 'mean_of_ten')}; of shuffled draws: {words(table, 'shuffled')}; by "
         f"chance {table.chance.mean():.3f}.{missing}",
         figure,
@@ -209,7 +210,7 @@ def _patches(study: Study, sampling: str) -> Item:
     ranks = ranks.assign(rank=ranks.quantity.str[1:].astype(int), sd=spread.get("mean").to_numpy())
     return Item(
         "The five strongest |r| of a patch, mean over patches (lines: sd over patches); "
-        f"{SAMPLINGS[sampling]}. Mean of the five, with its spread over seeds: "
+        f"{drawn_from(study, sampling)}. Mean of the five, with its spread over seeds: "
         f"{words(table, 'mean_of_five')}; of shuffled draws: "
         f"{words(table, 'shuffled_of_five')}; by chance {table.chance_of_five.mean():.4f}."
         f"{missing}",
@@ -244,7 +245,7 @@ def _paired(study: Study, sampling: str) -> Item:
     return Item(
         "Mean of the five strongest |r| less that of shuffled draws, which takes account of how "
         f"many pairs there are, against {baseline}, paired by seed; "
-        f"{SAMPLINGS[sampling]}.{missing}",
+        f"{drawn_from(study, sampling)}.{missing}",
         table=found,
     )
 
@@ -261,8 +262,8 @@ def _paired_by_patch(study: Study, sampling: str) -> Item:
     return Item(
         "Mean of the five strongest |r| of a patch less that of its shuffled draws, over patches, "
         f"and its difference to {study.labels[0]}, patch by patch where both have one seed; "
-        f"{SAMPLINGS[sampling]}. With one seed of each model nothing tells how much another "
-        "training would change.",
+        f"{drawn_from(study, sampling)}. "
+        "With one seed of each model nothing tells how much another training would change.",
         table=table,
     )
 

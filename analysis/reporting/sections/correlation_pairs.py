@@ -20,12 +20,7 @@ from analysis.pictures.panels import panel
 from analysis.pictures.style import colours
 from analysis.probes.image_rows import as_effects
 from analysis.reporting.item import Item
-from analysis.reporting.sections.correlation_panels import (
-    SAMPLINGS,
-    by_run,
-    panels,
-    words,
-)
+from analysis.reporting.sections.correlation_panels import by_run, drawn_from, panels, words
 from analysis.reporting.study import Study, Subject
 
 SHOWN_PAIRS = 3
@@ -65,8 +60,8 @@ def strongest_pairs(study: Study, sampling: str) -> Item:
     figure, table = panels(study, sampling, SHOWN_PAIRS, draw, size=(3.6, 4.2))
     return Item(
         "The three strongest pairs of active units on the example patch: joint posterior draws "
-        f"with the projective fields of the two units above; {SAMPLINGS[sampling]}. They are "
-        "strongest of all pairs, hence some of their r is luck: the nulls of the table of "
+        f"with the projective fields of the two units above; {drawn_from(study, sampling)}. "
+        "They are strongest of all pairs, hence some of their r is luck: the nulls of the table of "
         "strongest correlations say how much.",
         figure,
         table,
@@ -96,7 +91,7 @@ def consistent(study: Study, sampling: str) -> Item:
     pictures.plot_consistency(ax, table, colours(study.labels))
     return Item(
         "How far the strongest correlations of a patch lie from the same pairs' mean over other "
-        f"patches, in standard deviations over patches; {SAMPLINGS[sampling]}. With three "
+        f"patches, in standard deviations over patches; {drawn_from(study, sampling)}. With three "
         f"reference patches as Vas 2024: {words(table, 'three_references')}. With every patch as "
         f"reference: {words(table, 'ratio')}. The choice of the strongest pairs raises it: with "
         f"patches permuted within pairs it is {words(table, 'permuted')}, and "
@@ -127,7 +122,8 @@ def with_signal(study: Study, sampling: str) -> Item:
     figure, _ = panels(study, sampling, 1, draw)
     return Item(
         "Correlations of posterior means over patches (signal) against posterior correlations "
-        f"averaged over patches (noise), every pair of active units; {SAMPLINGS[sampling]}. "
+        f"averaged over patches (noise), every pair of active units; "
+        f"{drawn_from(study, sampling)}. "
         f"Similarity about zero: {words(table, 'similarity')}; 0 by chance, with a sd of "
         f"{words(table, 'null_sd')} where the noise correlations are given to other units with "
         f"random signs.{missing}",

@@ -19,7 +19,7 @@ from analysis.probes.image_rows import as_images
 from analysis.reporting.over_runs import by_model, drawn, tables, without
 from analysis.reporting.study import Study, Subject
 
-SAMPLINGS = {"ew": "draws from q_EW for models with k > 1, from q for others", "q": "draws from q"}
+SAMPLINGS = ("ew", "q")
 Draw = Callable[[Sequence[Axes], Subject, Named], pd.DataFrame]
 
 
@@ -27,6 +27,17 @@ def measured(subject: Subject, sampling: str) -> Named:
     """Correlations under q or q_EW, which are the same for a subject without weights."""
     of_guide = sampling == "q" and subject.weighted
     return subject.measured("correlations_q" if of_guide else "correlations")
+
+
+def drawn_from(study: Study, sampling: str) -> str:
+    """What the draws are of, and on how many patches: fewer where each draw costs k proposals."""
+    chosen = study.subjects[0].settings
+    if sampling == "q":
+        return f"draws from q, on at most {chosen.patches} patches"
+    return (
+        f"draws from q_EW for models with k > 1, on at most {chosen.weighted_patches} patches, "
+        f"from q for others, on at most {chosen.patches}"
+    )
 
 
 def panels(

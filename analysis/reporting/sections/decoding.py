@@ -18,6 +18,7 @@ from analysis.pictures.style import note
 from analysis.reporting.decoders import (
     BARS,
     HEIGHT,
+    accuracies_in_words,
     collect,
     decoder_row,
     entry_of,
@@ -56,8 +57,8 @@ def _z2_accuracies(study: Study) -> Item:
     pictures.plot_accuracies(ax, table, table.chance.mean(), "labels from all units of z2")
     sentence = (
         "Labels decoded from the posterior means of all units of z2 by logistic regression, fitted "
-        f"five times to {_span(table.num_train)} rows: {words(table, 'accuracy')}, where shuffled "
-        f"labels give {table.null.mean():.3f} and the most frequent label "
+        f"five times to {_span(table.num_train)} rows: {accuracies_in_words(table)}, where "
+        f"shuffled labels give {table.null.mean():.3f} and the most frequent label "
         f"{table.chance.mean():.3f} (binomial standard error "
         f"{table.chance_error.mean():.3f}, test patches counted as independent). {BARS}. "
         "Means of inactive units can be decoded, too: decoding-draws tells how much is theirs."

@@ -17,10 +17,11 @@ from pyro_vae.runs import RunDirectory
 from pyro_vae.runs.summary import Start, Summary
 
 if TYPE_CHECKING:
+    from analysis.reporting.finished import FinishedRun
     from analysis.reporting.study import Study, Subject
 
 TITLE = "What is the start's, and what is training's"
-ALONE, TRAINED, TWIN = "the start alone", "trained", "twin: random start, trained"
+ALONE, TRAINED, TWIN = "the start alone", "trained", "twin from random weights"
 ESTIMATES = ("elbo", "bound", "reconstruction")
 
 
@@ -29,9 +30,9 @@ def entries(study: Study) -> list[Entry]:
     return [Entry("start-and-training", BEYOND, partial(_stages, study))]
 
 
-def summary_of(subject: Subject) -> Summary:
+def summary_of(run: FinishedRun) -> Summary:
     """What the run found of itself on its own test data; InputError where the file is damaged."""
-    directory = RunDirectory(subject.run.path)
+    directory = RunDirectory(run.path)
     return Summary.of(directory.read_summary(), directory.summary)
 
 
@@ -39,23 +40,26 @@ def stages(subject: Subject, study: Study) -> pd.DataFrame:
     """A row for the start alone, for the trained run, and for its twin where the study has one.
 
     Returns:
-        ``stage``; ``elbo``, ``bound``, ``reconstruction`` and the KL of every level with their
-        standard errors over the run's test data (``<name>_error``), nats per datum;
-        ``active_<level>`` units; ``localised`` filters, and of how many
-        ``filters``; ``particles``, of the estimates.
+        ``stage``, that of the twin with what else differs; ``elbo``, ``bound``, ``reconstruction``
+        and the KL of every level with their standard errors over the run's test data
+        (``<name>_error``), nats per datum; ``active_<level>`` units; ``localised`` filters, and of
+        how many ``filters``, those of units above the gap of activity where it is clear;
+        ``particles``, of the estimates.
 
     Raises:
         InputError: the run wrote down nothing of its start, and has no twin either.
     """
-    own, twin = summary_of(subject), random_twin(subject, study.subjects)
+    own = summary_of(subject.run)
+    twin = random_twin(subject.run, [one.run for one in study.subjects])
     rows = []
     if own.start is not None and own.start.test:
         start = STARTS.get(own.start.init, own.start.init)
         rows.append({"stage": f"{ALONE} ({start})"} | _row(own.start, own.start.particles))
     rows.append({"stage": TRAINED} | _row(own, own.settings.particles))
     if twin is not None:
-        other = summary_of(twin)
-        rows.append({"stage": TWIN} | _row(other, other.settings.particles))
+        other = summary_of(twin.run)
+        stage = f"{TWIN} ({twin.differs})" if twin.differs else TWIN
+        rows.append({"stage": stage} | _row(other, other.settings.particles))
     if len(rows) == 1:
         raise InputError("it wrote down no figures of its start, and no twin of it was given")
     return pd.DataFrame(rows)
@@ -70,7 +74,7 @@ def _row(found: Start | Summary, particles: int | None) -> dict:
             row |= {name: estimate.mean, f"{name}_error": estimate.standard_error}
     row |= _units(found)
     if found.filters is not None:
-        row |= {"localised": found.filters.localised, "filters": found.filters.units}
+        row |= {"localised": found.filters.localised_shown, "filters": found.filters.shown}
     return row | {"particles": particles}
 
 
@@ -93,8 +97,9 @@ def _stages(study: Study) -> Item:
         ]
         told.append(f"{model}: {'; '.join(parts)}")
     return Item(
-        "Every run before its first step, as it is trained, and beside it the run that differs "
-        "from it in nothing but a random start, where one was given; estimates of the runs' own on "
+        "Every run before its first step, as it is trained, and beside it its twin, "
+        "where one was given: the same pair and objective from random weights, with what else of "
+        "its training differs in brackets; estimates of the runs' own on "
         "their test data, whose standard errors over patches are in the columns that end in error "
         "(the start has fewer particles, which the ELBO does not feel). What the start alone has "
         f"is not training's. ELBO: {'. '.join(told)}.{without(left_out)}",

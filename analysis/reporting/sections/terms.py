@@ -168,8 +168,8 @@ def _in_words(found: pd.DataFrame, quantity: str) -> str:
         return in_words(rows, 2)
     return (
         ", ".join(
-            f"{row.model} {mean_and_spread(row.mean, row.standard_error, digits=2)}"
+            f"{mean_and_spread(row.mean, row.standard_error, digits=2)} ({row.model})"
             for row in rows.itertuples(index=False)
         )
-        + " (± standard error over patches)"
+        + ", ± standard errors over patches"
     )

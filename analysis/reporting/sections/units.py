@@ -75,8 +75,12 @@ def _name(stem: str, posterior: str) -> str:
 def _moments(study: Study, level: str, posterior: str) -> Item:
     """Means and sds of the units, and scale by activity (sd for q_EW, and where q has no scale)."""
 
+    rows = []  # of every model
+
     def draw(axes: Sequence[Axes], subject: Subject) -> pd.DataFrame:
-        table = unit_moments(subject.measured(POSTERIORS[posterior]), level)
+        moments = subject.measured(POSTERIORS[posterior])
+        table = unit_moments(moments, level)
+        rows.append(len(moments[f"{level}_mean"]))
         plot_unit_moments(axes[0], table, subject.name, prior_sd=_prior_sd(subject, level))
         column, word = _width(table)
         plot_by_activity(axes[1], table, column, subject.name, f"posterior {word}, mean over data")
@@ -90,11 +94,11 @@ def _moments(study: Study, level: str, posterior: str) -> Item:
         shown = f", their sd {mean_and_sd(sds, 2)}" if len(sds) else ""
         told.append(f"{model}: {len(sds)} of {len(units)} active{shown}")
     return Item(
-        f"Posterior mean and standard deviation of each unit of {level} under {posterior} over the "
-        "natural test rows (left: average ± sd over the data; a unit that collapsed has means "
-        f"without spread and the sd of its prior), and the posterior's {' or '.join(words)} with "
-        f"active units in red (right); one seed per model. {'; '.join(told)} (mean ± sd over "
-        "units).",
+        f"Posterior mean and standard deviation of each unit of {level} under {posterior} over "
+        f"{max(rows)} natural test rows (left: average ± sd over the data; a unit that "
+        "collapsed has means without spread and the sd of its prior), and the posterior's "
+        f"{' or '.join(words)} with active units in red (right); one seed per model. "
+        f"{'; '.join(told)} (mean ± sd over units).",
         figure,
         table,
     )
@@ -106,23 +110,26 @@ def _width(table: pd.DataFrame) -> tuple[str, str]:
 
 
 def _densities(study: Study, posterior: str) -> Item:
+    rows = []  # of every model
+
     def draw(axes: Sequence[Axes], subject: Subject) -> pd.DataFrame:
         prior = _prior(subject, "z2")
         draws = subject.measured(POSTERIORS[posterior]).z2_draw
+        rows.append(len(draws))
         plot_densities(axes[0], densities(draws, prior), subject.name)
         return prior_distance(draws, prior)
 
     figure, table, _ = _side_by_side(study, draw)
     told = ", ".join(
-        f"{model} {mean_and_sd(units.distance)}"
+        f"{mean_and_sd(units.distance)} ({model})"
         for model, units in table.groupby("model", sort=False)
     )
     return Item(
-        f"Density of each unit of z2 over the natural test rows, one draw of {posterior} per row, "
-        "against its prior (dashed); one seed per model. Kolmogorov-Smirnov distance to the prior, "
-        f"mean ± sd over units: {told}; draws of the prior itself would have about "
-        f"{table.chance.iloc[0]:.3f}. An active unit may match its prior here: over all data "
-        "the average posterior of a perfect model is the prior.",
+        f"Density of each unit of z2 over {max(rows)} natural test rows, one draw of {posterior} "
+        "per row, against its prior (dashed); one seed per model. "
+        f"Kolmogorov-Smirnov distance to the prior, mean ± sd over units: {told}; draws of the "
+        f"prior itself would have about {table.chance.iloc[0]:.3f}. An active unit may match "
+        "its prior here: over all data the average posterior of a perfect model is the prior.",
         figure,
         table,
     )

@@ -2,7 +2,7 @@
 
 python experiments/results/td_iwae/checks.py STUDY > experiments/results/td_iwae/checks.csv
 
-STUDY is the folder of ``td_iwae.py``; its report must have been built in STUDY/report.
+STUDY is the folder of ``td_iwae.py``; what is measured is kept in STUDY/report.
 """
 
 import sys
@@ -22,6 +22,9 @@ from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, Subject, load_study
 from pyro_vae.datasets.cutting import contrast
 from pyro_vae.evaluation.activity_gap import above_gap
+
+# Those of 0.4, which that report was built with.
+SIZES = Settings(test_size=1_000, labelled_train=3_000, labelled_test=1_500)
 
 
 def checks(subject: Subject) -> dict[str, float]:
@@ -86,6 +89,6 @@ def prior_means(
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     runs = sorted(path for path in (folder / "runs").iterdir() if "noanneal" not in path.name)
-    study = load_study(runs, Settings(), Store(folder / "report" / "measured", MEASUREMENTS))
+    study = load_study(runs, SIZES, Store(folder / "report" / "measured", MEASUREMENTS))
     table = pd.DataFrame([checks(subject) for subject in study.subjects])
     table.to_csv(sys.stdout, index=False, float_format="%.6g")
