@@ -27,7 +27,7 @@ from joblib import cpu_count
 
 import pyro_vae
 from analysis.reporting.drawing import Failure, draw_sections, told
-from analysis.reporting.effects import KINDS, effects
+from analysis.reporting.effects import KINDS, clear, effects
 from analysis.reporting.elsewhere import Source
 from analysis.reporting.findings import findings
 from analysis.reporting.measurements import MEASUREMENTS
@@ -133,8 +133,9 @@ def _summary(page: Page, study: Study) -> list[Failure]:
     try:
         found = effects(study)
         page.findings(findings(study, found))
+        beyond = clear(found)
         for kind in KINDS:
-            largest = [(one.sentence, one.entry) for one in found if one.kind == kind and one.clear]
+            largest = [(one.sentence, one.entry) for one in beyond if one.kind == kind]
             if largest:
                 page.paragraph(f"The largest effects beyond chance, by size: {kind}")
                 page.findings(largest[:LARGEST], numbered=True)
@@ -179,6 +180,8 @@ def _describe(subject: Subject) -> dict[str, object]:
         "guide": config.pair.guide,
         "units": " + ".join(map(str, subject.run.model.latent_sizes)),
         "data": config.data.dataset,
+        "start": config.pair.init,
+        "recipe": config.training.recipe or "",
         "steps": trained.steps,
         "epochs": trained.epochs,
         "batch": config.training.batch_size,

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.measures.correlation import chance_density, correlations_of_one
 from analysis.pictures.image_grids import plot_image_grid
+from analysis.pictures.style import name_models
 from pyro_vae.errors import InputError
 
 NULL = {"color": "k", "linewidth": 1.0, "linestyle": ":"}
@@ -176,7 +177,7 @@ def plot_consistency(ax: Axes, table: pd.DataFrame, colours: Colours) -> Axes:
             label = "their nulls" if place == 0 and column == "permuted" else None
             values = rows[column].mean()
             ax.hlines(values, place + shift - 0.1, place + shift + 0.1, label=label, **NULL)
-    ax.set_xticks(range(len(models)), models)
+    name_models(ax, models)
     ax.set_ylabel("|mean - r| / sd over patches")
     ax.set_ylim(0, None)
     ax.legend(fontsize="small")

@@ -10,7 +10,7 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.pictures.style import PALETTE, class_colours, class_handles, colours
+from analysis.pictures.style import PALETTE, class_colours, class_handles, colours, name_models
 from pyro_vae.errors import InputError
 
 SPREAD = 0.5  # width that the points of one model take, of the distance between models
@@ -44,7 +44,7 @@ def plot_accuracies(ax: Axes, table: pd.DataFrame, chance: float, title: str) ->
                 x = np.full(len(null), position + shift)
                 ax.plot(x, null, "x", color="0.5", markersize=4, label=label)
     ax.axhline(chance, color="k", linestyle="--", linewidth=1, label=f"chance {chance:.2f}")
-    ax.set_xticks(range(len(models)), models)
+    name_models(ax, models)
     ax.set_xlim(-0.6, len(models) - 0.4)
     ax.set_ylim(0, 1)
     ax.set_ylabel("accuracy on test data")

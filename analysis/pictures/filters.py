@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from analysis.pictures.image_grids import shades, side_by_side
-from analysis.pictures.style import colours
+from analysis.pictures.style import colours, name_models
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.filters.classes import CLASSES
 
@@ -120,7 +120,7 @@ def plot_class_counts(ax: Axes, counts: pd.DataFrame) -> Axes:
             )
             shifts = np.linspace(-0.2, 0.2, len(values)) * width if len(values) > 1 else [0.0]
             ax.plot(centre + np.asarray(shifts), values, "k.", markersize=5)
-    ax.set_xticks(range(len(models)), models)
+    name_models(ax, models)
     ax.set_ylabel("active units of z1")
     ax.set_title("filters by class (bars: mean over seeds, points: seeds)")
     ax.legend(fontsize="small")

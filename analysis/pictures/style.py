@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from pyro_vae.errors import InputError
 
+LONG_NAME = 12  # characters that stand abreast under a panel of two models
 MAX_CLASSES = 10  # more cannot be told apart by colour
 PALETTE = colormaps["tab10"].colors
 
@@ -49,3 +50,11 @@ def share_limits(axes: Sequence[Axes]) -> None:
         low, high = zip(*(getattr(ax, get)() for ax in axes), strict=True)
         for ax in axes:
             getattr(ax, set_)(min(low), max(high))
+
+
+def name_models(ax: Axes, names: Sequence[str]) -> None:
+    """Models along the x-axis at 0, 1, ...; slanted where names are too long to stand abreast."""
+    if len(names) > 1 and max(map(len, names)) > LONG_NAME:
+        ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    else:
+        ax.set_xticks(range(len(names)), names)

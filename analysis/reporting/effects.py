@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 CORRELATION, ACCURACY, RESPONSE = "posterior correlation", "accuracy", "response"
 KINDS = (CORRELATION, ACCURACY, RESPONSE)  # one unit each; sizes are compared within a kind
-CLEAR = 2.0  # errors
+LEVEL = 0.05  # chance that any effect of a kind is called clear where there is none
 DECODERS = {
     "z2": ("posterior means of z2", "z2-decoding"),
     "z2_draw": ("draws of z2", "decoding-draws"),
@@ -57,11 +58,6 @@ class Effect:
         return self.value - self.chance
 
     @property
-    def clear(self) -> bool:
-        """Whether it lies beyond chance by two errors or more; so does one of unknown error."""
-        return not abs(self.beyond) < CLEAR * self.error
-
-    @property
     def sentence(self) -> str:
         """The run, the effect, what chance gives, and how far apart they are."""
         digits = 3
@@ -92,6 +88,19 @@ def effects(study: Study) -> list[Effect]:
                 continue  # said where the item would stand
     merged = [_over_seeds(label, same) for (label, _), same in found.items()]
     return sorted(merged, key=lambda one: (KINDS.index(one.kind), -abs(one.beyond)))
+
+
+def clear(found: list[Effect]) -> list[Effect]:
+    """Those that lie beyond chance, in their order; those of unknown error are among them.
+
+    Each kind is a family of m two-sided tests of normal effects at ``LEVEL`` / m (Bonferroni):
+    of 40 effects that are nothing, two lie two errors away.
+    """
+    limits = {}
+    for kind in KINDS:
+        tested = sum(one.kind == kind and one.error > 0 for one in found)
+        limits[kind] = NormalDist().inv_cdf(1 - LEVEL / (2 * max(tested, 1)))
+    return [one for one in found if not abs(one.beyond) < limits[one.kind] * one.error]
 
 
 def _over_seeds(label: str, same: list[Effect]) -> Effect:

@@ -11,7 +11,8 @@ import pandas as pd
 from analysis.measures.filters import class_counts
 from analysis.measures.seeds import in_words, summary
 from analysis.reporting.decoders import ERROR, collect, groups_of
-from analysis.reporting.effects import CORRELATION, Effect
+from analysis.reporting.effects import CORRELATION, Effect, clear
+from analysis.reporting.naming import random_twin
 from analysis.reporting.over_patches import one_seed
 from analysis.reporting.sections import filters, start, terms
 from pyro_vae.errors import InputError
@@ -42,11 +43,13 @@ def findings(study: Study, found: list[Effect]) -> list[Finding]:
 
 
 def _correlation(found: list[Effect]) -> Finding:
-    clear = [effect for effect in found if effect.clear]
-    if clear:
-        told, one = "Of the posterior correlations this lies farthest from its null", clear[0]
+    beyond = clear(found)
+    if beyond:
+        told, one = "Of the posterior correlations this lies farthest from its null", beyond[0]
     else:
-        told = "No posterior correlation lies two errors beyond its null; the farthest from it"
+        told = (
+            f"Of {len(found)} posterior correlations none lies beyond its null; the nearest to that"
+        )
         one = max(found, key=lambda effect: abs(effect.beyond) / effect.error)
     return f"{told}: {one.sentence}.", one.entry
 
@@ -62,7 +65,8 @@ def _bound(study: Study) -> Finding:
         f"The bound on log p(x) with {study.settings.eval_particles} particles is "
         f"{', '.join(told)}, in nats per patch"
     )
-    for row in per_patch[per_patch.model != per_patch.model.iloc[0]].itertuples():
+    others = ~per_patch.model.isin([per_patch.model.iloc[0], *_twins(study)])
+    for row in per_patch[others].itertuples():
         if np.isfinite(row.difference):
             sentence += (
                 f"; {row.model} less {per_patch.model.iloc[0]} {row.difference:+.2f} ± "
@@ -83,7 +87,7 @@ def _spread(rows: pd.DataFrame, value: str, per_patch: pd.DataFrame, digits: int
 def _training(study: Study) -> Finding:
     table, _ = start.gains(study)
     told = []
-    for model, rows in table.groupby("model", sort=False):
+    for model, rows in table[~table.model.isin(_twins(study))].groupby("model", sort=False):
         stages, words_of = {}, {}
         for stage, part in rows.groupby("stage", sort=False):
             name = stage.split(" (")[0]
@@ -99,6 +103,13 @@ def _training(study: Study) -> Finding:
     if not told:
         raise InputError("no run wrote down its start")
     return f"Training adds to the ELBO of the start: {'; '.join(told)}.", "start-and-training"
+
+
+def _twins(study: Study) -> set[str]:
+    """Labels of models from random weights that stand beside another as its twin."""
+    runs = {subject.run.path: subject.label for subject in study.subjects}
+    found = (random_twin(one.run, [s.run for s in study.subjects]) for one in study.subjects)
+    return {runs[twin.run.path] for twin in found if twin is not None}
 
 
 def _filters(study: Study) -> Finding:
@@ -130,7 +141,9 @@ def _at_start(subject) -> str:
 
 def _labels(study: Study) -> Finding:
     names = {"z2": "means of z2", "z2_draw": "draws of z2", "pixels": "pixels"}
-    table, _ = collect(study, lambda decoded: groups_of(decoded, names))
+    every, _ = collect(study, lambda decoded: groups_of(decoded, names))
+    of_pixels = every.group == names["pixels"]
+    table = every[~of_pixels] if (~of_pixels).any() else every
 
     def parts() -> Iterator[str]:
         for model, rows in table.groupby("model", sort=False):
@@ -141,10 +154,10 @@ def _labels(study: Study) -> Finding:
             ]
             yield f"{', '.join(told)} ({model})"
 
-    over = "test patches" if one_seed(study) else "seeds"
+    over = "over test patches" if one_seed(study) else "over seeds, or test patches of one seed"
     return (
-        f"Labels are decoded with an accuracy of {'; '.join(parts())}, ± over {over}; by chance "
-        f"{table.chance.mean():.2f}.",
+        f"Labels are decoded with an accuracy of {'; '.join(parts())}, ± {over}; from pixels "
+        f"{every[of_pixels].accuracy.mean():.2f}, by chance {every.chance.mean():.2f}.",
         "decoding-draws",
     )
 

@@ -29,28 +29,15 @@ def labels(runs: Sequence[FinishedRun]) -> list[str]:
     Vas 2024's names of models, vanilla (closed-form KL) or k = ..., others by their objective;
     the guide and the start where the runs differ in them: "top-down, k = 3" beside "mean-field,
     k = 3". Runs that would still share label and seed have the settings that differ, and
-    their folder where none does; random twins have what of their training differs.
+    their folder where none does. What else sets a twin apart is said beside it, where it stands
+    (:func:`random_twin`): pictures have no room for it.
     """
     guides = {run.config.pair.guide for run in runs}
     starts = {run.config.pair.init for run in runs}
     found = [_label(run, len(guides) > 1, len(starts) > 1) for run in runs]
     for make in (_settings, lambda run, _: run.path.name):
         found = _told_apart(runs, found, make)
-    return _with_twins_apart(runs, found)
-
-
-def _with_twins_apart(runs: Sequence[FinishedRun], found: Sequence[str]) -> list[str]:
-    """The labels, those of random twins with what else sets them apart, as of the first seed."""
-    apart: dict[str, str] = {}
-    for run in runs:
-        twin = random_twin(run, runs)
-        if twin is not None and twin.differs:
-            (own,) = (label for other, label in zip(runs, found, strict=True) if other is twin.run)
-            apart.setdefault(own, twin.differs)
-    return [
-        f"{label} ({apart[label]})" if label in apart and not label.endswith(")") else label
-        for label in found
-    ]
+    return found
 
 
 def _label(run: FinishedRun, with_guide: bool, with_start: bool) -> str:

@@ -1,5 +1,6 @@
 """What of the runs lies beyond chance: sorted by size, averaged over seeds, told in a sentence."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_the_effect_farthest_from_chance_comes_first_whatever_its_sign(monkeypat
     )
 
     monkeypatch.setattr(effects, "measured", lambda *args: found)
-    listed = [one for one in effects.effects(study_of([accuracies])) if one.clear]
+    listed = effects.clear(effects.effects(study_of([accuracies])))
     correlations = [one for one in listed if one.kind == effects.CORRELATION]
     assert "units 1 and 4" in correlations[0].what
     assert correlations[0].value == pytest.approx(-0.7, abs=0.03)
@@ -100,12 +101,28 @@ def correlation(beyond, error):
 def test_the_summary_says_so_where_no_correlation_lies_beyond_chance():
     nothing = [correlation(0.03, 0.02), correlation(-0.019, 0.01), correlation(0.001, 0.01)]
     told, entry = findings._correlation(nothing)
-    assert told.startswith("No posterior correlation lies two errors beyond its null")
+    assert told.startswith("Of 3 posterior correlations none lies beyond its null")
     assert "0.081; by chance 0.100" in told  # 1.9 errors, the first 1.5
     assert entry == "entry"
-    told, _ = findings._correlation([*nothing, correlation(0.0021, 0.001)])
+    told, _ = findings._correlation([*nothing, correlation(0.0026, 0.001)])
     assert told.startswith("Of the posterior correlations this lies farthest from its null")
-    assert "0.102; by chance 0.100" in told
+    assert "0.103; by chance 0.100" in told
+
+
+def test_of_many_effects_few_are_called_clear_by_chance():
+    alone = correlation(0.025, 0.01)  # 2.5 errors: p = 0.012
+    assert effects.clear([alone]) == [alone]
+    # As one of ten the limit is 2.81 errors, and those of another kind do not count.
+    many = [alone, correlation(-0.029, 0.01), *[correlation(0.001, 0.01)] * 8]
+    assert effects.clear(many) == [many[1]]
+    other = [dataclasses.replace(one, kind=effects.ACCURACY) for one in many]
+    assert effects.clear([alone, *other]) == [alone, other[1]]
+    unknown = correlation(0.001, float("nan"))
+    assert effects.clear([unknown]) == [unknown]
+    rng = np.random.default_rng(0)
+    families = rng.normal(size=(400, 20))
+    called = [bool(effects.clear([correlation(r, 1.0) for r in one])) for one in families]
+    assert np.mean(called) < 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
 
 
 def test_small_effects_are_told_with_a_digit_of_their_error():
