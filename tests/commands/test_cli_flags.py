@@ -435,6 +435,11 @@ def test_defaults_resolve(model, preset):
         )
         assert (resolved["patience"], resolved["lr"]) == ((50, 5e-4) if paper else (None, 1e-3))
         return
+    if model == "image":  # whose recipes are those of networks of images
+        assert resolved["recipe"] == ("srvae" if preset == "paper" else "minutes-images")
+        assert (resolved["init"], resolved["annealing"]) == ("random", {})
+        assert config.data_arguments["pixels"] == "levels"
+        return
     assert resolved["epochs"] > 0
     assert resolved["batch_size"] > 0
     digits = model in ("burda1", "burda2", "planar")
