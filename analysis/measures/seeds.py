@@ -67,6 +67,15 @@ def summary(
     return pd.DataFrame(rows)
 
 
+def spread_or_error(table: pd.DataFrame, value: str, error: str) -> pd.DataFrame:
+    """``summary`` whose ``sd`` is the mean of column ``error`` for a model of one seed.
+
+    What stands behind a ± then: the spread over seeds, or the error over patches of the one seed.
+    """
+    found = summary(table, value)
+    return found.assign(sd=found.sd.fillna(summary(table, error)["mean"]))
+
+
 def paired(
     table: pd.DataFrame, value: str, baseline: str, by: str = "model", unit: str = "seed"
 ) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.measures.by_name import Named
 from analysis.measures.decoding import binomial_error
-from analysis.measures.seeds import in_words, summary
+from analysis.measures.seeds import in_words, spread_or_error
 from analysis.pictures import decoding as pictures
 from analysis.pictures.panels import panel
 from analysis.reporting.item import Item
@@ -93,8 +93,7 @@ def collect(study: Study, read: Callable[[Named], Rows]) -> tuple[pd.DataFrame, 
 
 def accuracies_in_words(table: pd.DataFrame) -> str:
     """Every model's accuracy, ± its sd over seeds, or the binomial error where it has one seed."""
-    found = summary(table, "accuracy")
-    return in_words(found.assign(sd=found.sd.fillna(summary(table, ERROR)["mean"])))
+    return in_words(spread_or_error(table, "accuracy", ERROR))
 
 
 def grouped(table: pd.DataFrame, title: str, what: str, left_out: Mapping[str, str]) -> Item:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures.filters import class_counts
-from analysis.measures.seeds import in_words, summary
+from analysis.measures.seeds import in_words, mean_and_spread, spread_or_error
 from analysis.reporting.decoders import ERROR, collect, groups_of
 from analysis.reporting.effects import CORRELATION, Effect, clear
 from analysis.reporting.naming import random_twin
@@ -77,11 +77,9 @@ def _bound(study: Study) -> Finding:
 
 def _spread(rows: pd.DataFrame, value: str, per_patch: pd.DataFrame, digits: int) -> str:
     """A model's mean with its sd over seeds; with one seed the standard error over patches."""
-    found = summary(rows, value)
-    if len(rows) == 1:
-        own = per_patch[(per_patch.model == rows.model.iloc[0]) & (per_patch.quantity == value)]
-        found["sd"] = float(own.standard_error.iloc[0])
-    return in_words(found, digits)
+    own = per_patch[(per_patch.model == rows.model.iloc[0]) & (per_patch.quantity == value)]
+    error = own.standard_error.iloc[0] if len(rows) == 1 else np.nan
+    return in_words(spread_or_error(rows.assign(error=error), value, "error"), digits)
 
 
 def _training(study: Study) -> Finding:
@@ -148,10 +146,7 @@ def _labels(study: Study) -> Finding:
     def parts() -> Iterator[str]:
         for model, rows in table.groupby("model", sort=False):
             each = rows.groupby("group", sort=False)
-            told = [
-                f"{part.accuracy.mean():.2f} ± {_error(part):.2f} from {name}"
-                for name, part in each
-            ]
+            told = [f"{_accuracy(part)} from {name}" for name, part in each]
             yield f"{', '.join(told)} ({model})"
 
     over = "over test patches" if one_seed(study) else "over seeds, or test patches of one seed"
@@ -162,6 +157,6 @@ def _labels(study: Study) -> Finding:
     )
 
 
-def _error(rows: pd.DataFrame) -> float:
-    """The sd over seeds; with one seed the binomial error over test rows."""
-    return float(rows.accuracy.std(ddof=1) if len(rows) > 1 else rows[ERROR].iloc[0])
+def _accuracy(rows: pd.DataFrame) -> str:
+    found = spread_or_error(rows, "accuracy", ERROR).iloc[0]
+    return mean_and_spread(found["mean"], found["sd"], digits=2)

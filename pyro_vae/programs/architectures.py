@@ -273,4 +273,5 @@ def check_preset(model: str, preset: str) -> str:
 
 def architecture(model: str, preset: str = "small") -> Architecture:
     """The named architecture; InputError lists the names there are."""
-    return ARCHITECTURES[model][check_preset(model, preset)]
+    preset = check_preset(model, preset)
+    return ARCHITECTURES[model][preset]

@@ -133,11 +133,12 @@ def likelihood_of(arch: Architecture, width: int = 1) -> str:
 
 
 def _topdown(arch: Architecture, width: int) -> Guide:
-    ladder = _ladder(arch, width)
+    # In this order, which the weights of a seed hang on: runs of earlier versions are repeated.
     feedback = [
         make_network(above, signal, arch.activation_of("feedback"), arch.network)
         for above, signal in zip(arch.units[1:], arch.feedback, strict=True)
     ]
+    ladder = _ladder(arch, width)
     merged = [
         (one.out_features, signal.out_features)
         for one, signal in zip(ladder, feedback, strict=False)

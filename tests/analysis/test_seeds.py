@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.measures.seeds import holm, mean_and_spread, paired, summary
+from analysis.measures.seeds import (
+    holm,
+    mean_and_spread,
+    paired,
+    spread_or_error,
+    summary,
+)
 from pyro_vae.errors import InputError
 
 
@@ -38,6 +44,13 @@ def test_summary_is_the_sum_done_by_hand():
     assert math.isnan(one["standard_error"])
     assert (none["n"], none["missing"]) == (0, 1)
     assert math.isnan(none["mean"])
+
+
+def test_one_seed_has_the_error_of_its_patches_for_a_spread():
+    table = tidy(b=[1.0, 2.0, 6.0], a=[4.0]).assign(error=[0.1, 0.2, 0.3, 0.4])
+    found = spread_or_error(table, "value", "error")
+    assert found["sd"].tolist() == pytest.approx([math.sqrt(7), 0.4])
+    assert summary(table, "value")["sd"].isna().tolist() == [False, True]
 
 
 def test_summary_by_two_columns():

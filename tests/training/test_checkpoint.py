@@ -324,7 +324,7 @@ def changed(finished_run, **entries):
         (lambda run: changed(run, model="vae"), "unknown model 'vae'; allowed: td"),
         (lambda run: changed(run, model="sparse", latent=[12]), "of another model"),
         (lambda run: changed(run, guide="meanfield"), "of another guide"),
-        (lambda run: changed(run, num_pixels=17), "of another model"),
+        (lambda run: changed(run, num_pixels=17), "rows of 17 numbers are no images"),
         (lambda run: changed(run, preset="paper", hidden=None), "of another model"),
         (lambda run: changed(run, num_pixels=0), "number of pixels"),
         (lambda run: changed(run, num_pixels="many"), r"config\.json|number of pixels"),

@@ -28,11 +28,13 @@ def pair():
     return build_model(arch, 6), build_guide("topdown", arch, 6), (torch.rand(80, 6) < 0.4).double()
 
 
+SETTINGS = {"mixture": ":components=7", "vamp": ":components=7", "spatial": ":shape=1x2x2"}
+
+
 def refitted(name, model, guide, x):
     if name == "standard":
         return model
-    settings = ":components=7" if name in ("mixture", "vamp") else ""
-    return refit_prior(model, guide, x, name + settings, steps=20).model
+    return refit_prior(model, guide, x, name + SETTINGS.get(name, ""), steps=20).model
 
 
 def surgery(model, guide, x, num_samples=3):

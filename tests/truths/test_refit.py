@@ -171,7 +171,8 @@ def test_every_prior_that_has_parameters_can_be_refitted(name):
     with torch.no_grad():
         guide.conditionals[0].loc.parts[0].weight.mul_(6)
     before = copy.deepcopy(guide.state_dict())
-    settings = ":components=20" if name in ("mixture", "vamp") else ""
+    settings = {"spatial": ":shape=1x2x2"}.get(name, "")
+    settings = ":components=20" if name in ("mixture", "vamp") else settings
     found = refit_prior(model, guide, x, name + settings, steps=60, seed=1)
     assert found.gain_fitted.mean > 3 * found.gain_fitted.standard_error
     assert all(torch.equal(value, before[key]) for key, value in guide.state_dict().items())
