@@ -73,7 +73,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 def test_a_prior_refitted_as_a_mixture_of_posteriors_leaves_the_guide_as_it_is():
     model, guide = tiny_pair()
     before = copy.deepcopy(guide.state_dict())
-    x = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1_000, 6, generator=torch.Generator().manual_seed(0))
     found = refit_prior(model, guide, x, "vamp:components=5,start=data", steps=60)
     assert found.prior.held_modules == (guide,)
     assert found.gain.mean > 3 * found.gain.standard_error
