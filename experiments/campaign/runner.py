@@ -159,7 +159,7 @@ def _train(work: Work, place: Place) -> str:
     plan, directory, start = work.plan, place.directory, place.start
     planned = work.campaign.config(plan, place.cell, place.seed)
     if directory.config.is_file():
-        _check_run(place, planned, directory.read_config())
+        check_run(place.name, planned, directory.read_config())
     if place.finished:
         return "done before"
     if place.diverged:
@@ -172,7 +172,7 @@ def _train(work: Work, place: Place) -> str:
     changes: dict[str, Any] = {"device": torch.device(plan.device).type}
     if work.data_dir is not None:
         changes["data_dir"] = work.data_dir
-    resume = _to_be_continued(directory)
+    resume = to_be_continued(directory)
     config = resume_config(directory.path, changes) if resume else new_config(changes, planned)
     if start is not None:
         config = config.with_facts(other={**config.facts.other, "started_from": start.name})
@@ -203,18 +203,18 @@ def _hooks(work: Work, place: Place) -> Hooks:
     return dataclasses.replace(given, on_epoch=on_epoch, initialise=initialise)
 
 
-def _check_run(place: Place, planned: RunConfig, stored: RunConfig) -> None:
+def check_run(name: str, planned: RunConfig, stored: RunConfig) -> None:
     """InputError where a run, perhaps trained by hand, has other settings than the plan."""
     found = stored.settings
-    for name, wanted in planned.settings.items():
-        if name not in FREE and found[name] != wanted:
+    for setting, wanted in planned.settings.items():
+        if setting not in FREE and found[setting] != wanted:
             raise InputError(
-                f"{place.name} holds a run with {name} = {found[name]}, the plan has {wanted}; "
+                f"{name} holds a run with {setting} = {found[setting]}, the plan has {wanted}; "
                 "move it away, or name another --run-dir"
             )
 
 
-def _to_be_continued(directory: RunDirectory) -> bool:
+def to_be_continued(directory: RunDirectory) -> bool:
     """Whether there is a checkpoint; a config without one, of a run that never began, goes."""
     if directory.checkpoint.is_file():
         return True

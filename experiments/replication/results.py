@@ -7,32 +7,27 @@ estimates go to ``per_datum.npz``.
 
 from __future__ import annotations
 
-import io
-import json
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from experiments.campaign.cell import Place
+from experiments.campaign.per_datum import PER_DATUM, Clock, write_columns
 from pyro_vae.datasets import Batches
 from pyro_vae.errors import InputError, TrainingDiverged
-from pyro_vae.evaluation import Evaluation, activity, evaluate, pruned_log_likelihood
+from pyro_vae.evaluation import activity, evaluate, pruned_log_likelihood
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.runs import Summary, Trained
 from pyro_vae.runs.summary import Judged, LevelActivity, RunSummary, read_mean
-from pyro_vae.storage import write_text, write_whole
 from pyro_vae.torch_state import own_generators
 
 PRUNING_IMAGES, PRUNING_PARTICLES = 100, 1_000
 DATA_SEED = 0  # all cells and seeds share their data, test images included
 ACTIVITY_SAMPLES = 100
-PER_DATUM = "per_datum.npz"
 
 
 @dataclass(frozen=True)
@@ -130,7 +125,7 @@ class Judge:
             seen = _binarised(trained.data.train[: activity.BURDA_DATA]).to(trained.device)
             burda = activity.count_active_units(guide, seen, definition="burda")
             cost = _pruning_cost(model, guide, test[:PRUNING_IMAGES], active)
-        _write_columns(trained.directory.path / PER_DATUM, found)
+        write_columns(trained.directory.path / PER_DATUM, found.columns())
         self.clock.add()
         if not math.isfinite(found.log_likelihood.mean() + found.kl_to_posterior.mean()):
             raise TrainingDiverged("its estimates on test images are not finite")
@@ -162,22 +157,6 @@ class Judge:
         )
 
 
-class Clock:
-    """Minutes spent on a cell, over all calls; kept in a small file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.before = json.loads(path.read_text()) if path.is_file() else 0.0
-        self.started = time.monotonic()
-
-    @property
-    def minutes(self) -> float:
-        return self.before + (time.monotonic() - self.started) / 60
-
-    def add(self) -> None:
-        write_text(self.path, json.dumps(self.minutes))
-
-
 def _binarised(x: torch.Tensor) -> torch.Tensor:
     """Training rows, which may be probabilities, drawn once."""
     (drawn,) = Batches(x, len(x), seed=DATA_SEED, binarise="access").epoch(0)
@@ -191,9 +170,3 @@ def _pruning_cost(model, guide, x: torch.Tensor, active: dict[str, np.ndarray]) 
         torch.manual_seed(0)
         values.append(pruned_log_likelihood(model, guide, x, masks, PRUNING_PARTICLES))
     return mean_and_error((values[0] - values[1]).double().numpy())
-
-
-def _write_columns(path: Path, found: Evaluation) -> None:
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **found.columns())
-    write_whole(path, stream.getbuffer())
