@@ -131,7 +131,7 @@ def _main(arguments: list[str] | None, prog: str) -> int:
     folder = Path(flags.run_dir)
     workshop = Workshop(protocol, folder / "runs", data, flags.quiet)
     judge = Judge(data, flags.test_size, flags.eval_particles)
-    tasks = [(arm, seed) for arm in arms for seed in range(flags.seeds)]
+    tasks = [(arm, seed) for seed in range(flags.seeds) for arm in arms]
     for number, (arm, seed) in enumerate(tasks, 1):
         directory = arm.directory(workshop.folder, seed)
         call.say(f"{number} of {len(tasks)}: {directory.path.name} ({arm.label})")

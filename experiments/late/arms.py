@@ -57,7 +57,7 @@ IDENTITY = Arm("more-identity", "late RealNVP without the refit", REALNVP, BASE)
 SINCE_START = Arm("more-from-start", "RealNVP from the start", REALNVP, FROM_START)
 
 REFITS = (REFIT_MIXTURE, REFIT_REALNVP, REFIT_SPATIAL)
-# In the order in which they are made: all seeds of one before the next.
+# In the order in which they are made, seed by seed.
 ARMS = (
     BASE,
     *REFITS,
