@@ -38,10 +38,13 @@ def check_positive(what: str, value: float) -> float:
 
 
 def check_count(what: str, value: int, minimum: int = 1) -> int:
-    """Return ``value`` as an int if it is whole and at least ``minimum``; else raise InputError."""
+    """Return ``value`` as an int if it is whole and at least ``minimum``; else raise InputError.
+
+    An int comes back as it is: a number of units may know how they lie (``Maps``).
+    """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise InputError(f"{what} must be a whole number of at least {minimum}, got {value!r}")
-    return int(value)
+    return value if isinstance(value, int) else int(value)
 
 
 def check_data(x, num_pixels: int, what: str = "x") -> None:

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from pyro_vae.errors import check_choice, check_positive
+from pyro_vae.errors import check_choice, check_count, check_positive
 from pyro_vae.options import Setting
 from pyro_vae.programs.conditionals import FAMILIES
 
@@ -34,7 +34,7 @@ class LearnedPrior(nn.Module):
     def __init__(self, features: int, family: str = "normal", *, scale: float = 1.0) -> None:
         super().__init__()
         self.family = FAMILIES[check_choice("family", family, FAMILIES)]
-        self.features = int(check_positive("number of units", features))
+        self.features = check_count("number of units", features)
         start = torch.full((features,), check_positive("scale", scale)).log()
         self.loc = nn.Parameter(torch.zeros(features))
         self.log_scale = nn.Parameter(start)

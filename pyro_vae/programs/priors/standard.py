@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from pyro_vae.errors import check_choice, check_positive
+from pyro_vae.errors import check_choice, check_count
 from pyro_vae.programs.conditionals import FAMILIES
 
 
@@ -23,7 +23,7 @@ class StandardPrior(nn.Module):
     def __init__(self, features: int, family: str = "normal") -> None:
         super().__init__()
         self.family = FAMILIES[check_choice("family", family, FAMILIES)]
-        self.features = int(check_positive("number of units", features))
+        self.features = check_count("number of units", features)
         # Buffers follow .to(device) and .double(); they are constants, so they are not saved.
         self.register_buffer("loc", torch.zeros(features), persistent=False)
         self.register_buffer("scale", torch.ones(features), persistent=False)

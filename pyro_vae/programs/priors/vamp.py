@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.distributions import MixtureOfNormals
-from pyro_vae.errors import InputError, check_choice, check_count, check_positive
+from pyro_vae.errors import InputError, check_choice, check_count
 from pyro_vae.options import Setting
 from pyro_vae.programs.conditionals import FAMILIES
 from pyro_vae.programs.priors.mixture import WEIGHTS
@@ -65,7 +65,7 @@ class VampPrior(nn.Module):
     ) -> None:
         super().__init__()
         self.family = FAMILIES[check_choice("family", family, FAMILIES)]
-        self.features = int(check_positive("number of units", features))
+        self.features = check_count("number of units", features)
         self.components = check_count("components of the prior 'vamp'", components)
         self.start = check_choice("start of the prior 'vamp'", start, STARTS)
         self.learned = check_choice("inputs of the prior 'vamp'", inputs, INPUTS) == "learned"
