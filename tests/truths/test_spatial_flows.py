@@ -5,11 +5,13 @@ import torch
 
 from pyro_vae import PairConfig
 from pyro_vae.errors import InputError
+from pyro_vae.options import read_part
 from pyro_vae.programs.flows.maps import MapCoupling, channels, checkerboard, of_maps, squeezed
 from pyro_vae.programs.networks import Maps
-from pyro_vae.programs.priors import SpatialPrior
+from pyro_vae.programs.priors import PRIORS, SpatialPrior, bind_
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.graph import CompiledGradient
+from pyro_vae.training.prior_refit import refit_prior
 from tests.statistics import double_precision, flat
 from tests.truths.test_flow_priors import pair, perturbed
 from tests.truths.test_flows import OBJECTIVES, by_hand, gradient
@@ -156,6 +158,17 @@ def test_the_units_of_an_image_model_tell_their_shape():
     config = PairConfig("image", preset="conv-small", prior="spatial:width=4,couplings=1")
     model, _ = config.build(256, image_shape=(1, 16, 16))
     assert model.prior.shape == (16, 4, 4)
+
+
+@pytest.mark.parametrize("before", [name for name in PRIORS if name != "spatial"])
+def test_a_refit_finds_the_shape_in_the_prior_before(before):
+    torch.manual_seed(0)
+    model, guide = PairConfig("sparse", latent=(4,), prior=before).build(6)
+    made, settings = read_part("prior", before, PRIORS)
+    model.prior = made(Maps((1, 2, 2)), "normal", **settings)
+    x = torch.rand(40, 6).round()
+    bind_(model.prior, guide, x, model.likelihood)
+    assert refit_prior(model, guide, x, "spatial", steps=1).prior.shape == (1, 2, 2)
 
 
 @pytest.mark.parametrize(
