@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.datasets.ahead import ahead, spare_core
 from pyro_vae.datasets.augment import Augmentation
 from pyro_vae.datasets.seeding import numpy_generator, torch_generator
 from pyro_vae.errors import InputError, check_choice, check_count
@@ -111,11 +113,25 @@ class Batches:
         data = self.data
         if self.binarise == "epoch":
             data = draw_binary(data, numpy_generator(self.seed, "binarise", epoch))
-        for index in range(start, len(self)):
-            rows = order[index * self.batch_size : (index + 1) * self.batch_size]
-            batch = data.index_select(0, rows)  # a fifth of the time of data[rows]
+        indices = range(start, len(self))
+        on_host = data.device.type == "cpu" and self.augment is None
+        if self.binarise == "access" and on_host and spare_core():
+            make = partial(self._drawn, data.numpy(), order.numpy(), epoch)
+            yield from map(torch.from_numpy, ahead(make, indices))
+            return
+        for index in indices:
+            batch = data.index_select(0, order[self._rows(index)])  # a fifth of the time of data[]
             if self.augment is not None:
                 batch = self.augment(batch, numpy_generator(self.seed, "augment", epoch, index))
             if self.binarise == "access":
                 batch = _drawn_(batch, numpy_generator(self.seed, "binarise", epoch, index))
             yield batch
+
+    def _rows(self, index: int) -> slice:
+        return slice(index * self.batch_size, (index + 1) * self.batch_size)
+
+    def _drawn(self, data: np.ndarray, order: np.ndarray, epoch: int, index: int) -> np.ndarray:
+        """A batch of drawn pixels by NumPy alone, which a thread beside torch's may run."""
+        batch = data[order[self._rows(index)]]
+        generator = numpy_generator(self.seed, "binarise", epoch, index)
+        return np.less(generator.random(batch.shape, dtype=np.float32), batch, out=batch)

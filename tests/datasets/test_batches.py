@@ -1,11 +1,14 @@
 """Batches: a pure function of (seed, epoch, batch), with honest binarisation."""
 
+import threading
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyro_vae.datasets import Batches
+from pyro_vae.datasets.ahead import ahead
 from pyro_vae.errors import InputError
 
 ROWS = torch.arange(23.0)[:, None].repeat(1, 2)
@@ -109,3 +112,43 @@ def test_bad_input():
         batches.epoch(0, 6)
     with pytest.raises(InputError, match=r"epoch must be .* got -1"):
         batches.epoch(-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_thread_beside_torch_draws_the_same_pixels(monkeypatch, dtype):
+    data = torch.rand(23, 7, dtype=dtype)
+    found = {}
+    for spare in (True, False):
+        monkeypatch.setattr("pyro_vae.datasets.batches.spare_core", lambda spare=spare: spare)
+        batches = Batches(data, 5, seed=3, binarise="access")
+        found[spare] = [*batches.epoch(2), *batches.epoch(2, start=3)]
+    assert [len(batch) for batch in found[True]] == [5, 5, 5, 5, 3, 5, 3]
+    for one, other in zip(found[True], found[False], strict=True):
+        assert one.dtype == dtype
+        assert torch.equal(one, other)
+
+
+def test_one_result_is_made_ahead_and_no_thread_stays():
+    begun = []
+
+    def make(number):
+        begun.append(number)
+        return 10 // number
+
+    results = ahead(make, [5, 2, 0, 1])
+    assert next(results) == 2
+    assert threads() == 1
+    assert next(results) == 5
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert begun == [5, 2, 0, 1]
+    assert threads() == 0
+
+    left = ahead(make, [1, 2, 5])
+    assert next(left) == 10
+    left.close()  # training that is interrupted within an epoch
+    assert threads() == 0
+
+
+def threads():
+    return sum(one.name.startswith("next-batch") for one in threading.enumerate())
