@@ -23,6 +23,7 @@ NAMES = {
     "kl_to_posterior": "bound at K - ELBO",
     "ess": "effective sample size",
 }
+LEVEL = "kl_z"  # how columns begin that models of fewer levels lack
 
 
 def entries(study: Study) -> list[Entry]:
@@ -64,6 +65,8 @@ def differences(table: pd.DataFrame, values: list[str], baseline: str) -> pd.Dat
 
     Args:
         table: of :func:`per_run`.
+        baseline: that others are compared with; of a level that it lacks, the first model that has
+            it. Models have no row for a level that they lack.
 
     Returns:
         model, quantity, mean, sd, n; and of the difference to ``baseline`` over seeds: difference,
@@ -71,9 +74,10 @@ def differences(table: pd.DataFrame, values: list[str], baseline: str) -> pd.Dat
         quantities), note. All in the quantity's unit, NaN where there is none.
     """
     found = summary(table, values)[["model", "quantity", "mean", "sd", "n"]]
-    if table.model.nunique() < 2:
+    found = found[(found.n > 0) | ~found.quantity.str.startswith(LEVEL)]
+    tests = [test for value in values if (test := _tests(table, value, baseline)) is not None]
+    if not tests:
         return found
-    tests = [paired(table, value, baseline).assign(quantity=value) for value in values]
     wanted = [
         "model",
         "quantity",
@@ -92,29 +96,48 @@ def differences(table: pd.DataFrame, values: list[str], baseline: str) -> pd.Dat
     return found.assign(note=found.note.fillna("baseline"))
 
 
+def _tests(table: pd.DataFrame, value: str, baseline: str) -> pd.DataFrame | None:
+    """Differences to the baseline, or to the first model that has the level; None without any."""
+    if value.startswith(LEVEL):
+        table = table.dropna(subset=value)
+    models = list(dict.fromkeys(table.model))
+    if len(models) < 2:
+        return None
+    return paired(table, value, baseline if baseline in models else models[0]).assign(
+        quantity=value
+    )
+
+
 def data_terms(study: Study, which: str, values: list[str]) -> pd.DataFrame:
     """Some of the terms, with errors and differences over test data: see :func:`over_patches`."""
 
     def of(subject: Subject) -> dict[str, np.ndarray]:
         found = subject.measured(f"terms_{which}")
-        return {name: found[name] for name in values}
+        return {name: found[name] for name in values if name in found}  # its own levels alone
 
     return over_patches(study, of)
 
 
 def _terms(study: Study, which: str) -> Item:
     table = per_run(study, which)
-    levels = sorted(name for name in table if name.startswith("kl_z"))
+    levels = sorted(name for name in table if name.startswith(LEVEL))
     values = ["bound", "reconstruction", *levels]
     figure = _draw(study, table, values)
     baseline = table.model.iloc[0]
     found = _found(study, which, table, values)
+    lacking = [name for name in levels if table[name].isna().any()]
+    of_levels = (
+        f"; {', '.join(lacking)}: of the models that have the level, to the first of them"
+        if lacking
+        else ""
+    )
     return Item(
         f"Terms on {_data(table, which)} per model, in nats (dots: seeds; bars: mean and sd over "
         "seeds; Vas 2024 draws the negative bound and reconstruction as losses): bound at own k "
         f"{_in_words(found, 'bound')}. L_k rises with k for one and the same model too, so this "
         "panel confounds the bound with the model; the next entry compares at equal K. "
-        f"Differences in the table are to {baseline}, paired by {_unit(study)} (no effect: 0).",
+        f"Differences in the table are to {baseline}, paired by {_unit(study)} (no effect: 0)"
+        f"{of_levels}.",
         figure,
         found,
     )

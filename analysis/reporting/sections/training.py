@@ -10,6 +10,7 @@ from analysis.pictures.panels import panel, panels
 from analysis.pictures.training import plot_bound_curves, plot_kl_curves
 from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.naming import NO_ANNEALING
+from analysis.reporting.over_runs import refuse_none, run_or_reason, without
 from analysis.reporting.study import Study, Subject
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunDirectory
@@ -40,6 +41,22 @@ def _chosen(study: Study, annealed: bool) -> list[Subject]:
     return found
 
 
+def _with_z2(subjects: list[Subject]) -> tuple[list[Subject], dict[str, str]]:
+    """The runs that wrote down a KL of z2, and name -> reason of the others.
+
+    Raises:
+        InputError: no run did.
+    """
+
+    def metrics(subject: Subject) -> None:
+        if KL not in RunDirectory(subject.run.path).read_metrics():
+            raise InputError("its model has no level z2")
+
+    found, left_out = run_or_reason(subjects, metrics)
+    refuse_none(found, left_out)
+    return [subject for subject, _ in found], left_out
+
+
 def _courses(subjects: list[Subject], columns: list[str]) -> pd.DataFrame:
     return courses(
         [(s.label, s.seed, RunDirectory(s.run.path).read_metrics()) for s in subjects], columns
@@ -47,7 +64,8 @@ def _courses(subjects: list[Subject], columns: list[str]) -> pd.DataFrame:
 
 
 def _kl(study: Study, *, annealed: bool) -> Item:
-    table = _courses(_chosen(study, annealed), [KL])
+    subjects, left_out = _with_z2(_chosen(study, annealed))
+    table = _courses(subjects, [KL])
     word = "with" if annealed else "without"
     figure, ax = panel(8, 4)
     title = f"KL of z2 on held-out data, {word} annealing"
@@ -57,6 +75,7 @@ def _kl(study: Study, *, annealed: bool) -> Item:
         f"KL(q(z2 | x) || p(z2)) on held-out data while training {word} annealing of z2 (mean over "
         f"seeds; bands from smallest to largest seed); a collapsed z2 would have 0 nats. "
         f"At the end: {words(found, 'end', 2)}; at the peak: {words(found, 'peak', 2)} nats."
+        f"{without(left_out)}"
     )
     return Item(sentence, figure, found)
 
