@@ -130,7 +130,7 @@ class Combination:
             "num_particles": PARTICLES,
             "batch_size": ROWS,
             "epochs": 1,
-            "lr": 0.01,
+            "recipe": "minutes-digits",  # a constant learning rate
             "init": "random",
             "compile": False,
             "precision": "float32",
