@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,7 @@ from pyro_vae.runs import new_config
 from pyro_vae.runs.job import build, fit_pair
 
 PARTICLES, ROWS = 4, 6
+STARTS = 5  # random ones that a combination has
 SIDE, HALVED_SIDE = 4, 8  # of images, and of those that convolutions halve three times
 LATENT, HIDDEN = (4, 4), "6"  # units of z1 and z2, and of every hidden layer
 
@@ -161,10 +163,12 @@ class Outcome:
     Attributes:
         refused: the reason, one line; None where the step was taken.
         failed: what went wrong otherwise, which nothing should; None where nothing did.
+        starts: how many random ones it took.
     """
 
     refused: str | None = None
     failed: str | None = None
+    starts: int = 1
 
     @property
     def taken(self) -> bool:
@@ -172,13 +176,28 @@ class Outcome:
 
 
 def attempt(combination: Combination) -> Outcome:
-    """One step as a command takes it: configuration, pair, objective, gradient, optimiser."""
+    """One step as a command takes it: configuration, pair, objective, gradient, optimiser.
+
+    Gated layers under a bottom-up guide with Laplace units may start where draws overflow, since
+    the scale of a level is the exponential of a square of those below. Such a start teaches
+    nothing, and another one is drawn.
+    """
+    for seed in range(STARTS):
+        outcome = replace(_attempt(combination, seed), starts=seed + 1)
+        if not outcome.failed:
+            break
+    return outcome
+
+
+def _attempt(combination: Combination, seed: int) -> Outcome:
     try:
-        config = new_config(combination.settings())
+        config = new_config(combination.settings() | {"seed": seed})
         data = data_for(combination.likelihood, combination.side)
         model, guide = build(config, data)
         before = [_values(program) for program in (model, guide)]
-        fitted = fit_pair(model, guide, config, data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # rows that teach nothing; what moves is looked at
+            fitted = fit_pair(model, guide, config, data)
     except InputError as error:
         return Outcome(refused=str(error))
     except Exception as error:
