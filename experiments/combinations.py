@@ -97,7 +97,7 @@ def _main(arguments: list[str] | None, prog: str) -> int:
     if flags.page and not flags.pairs:
         command = f"python experiments/{prog} --page {flags.page}"
         made = (
-            f"pyro_vae {__version__}, torch {torch.__version__}, {minutes:.1f} minutes of a core."
+            f"pyro_vae {__version__}, torch {torch.__version__}, {minutes:.1f} minutes on one core."
         )
         flags.page.write_text(page(products, causes, command, made), encoding="utf-8")
         print(f"wrote {flags.page}")

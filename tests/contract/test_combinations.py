@@ -1,0 +1,171 @@
+"""Any parts together: each pair of them takes a training step, or is refused for a known reason."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from experiments import combinations
+from experiments.combining.combination import AXES, LOSSES, Combination, Outcome, attempt
+from experiments.combining.page import refusals
+from experiments.combining.pairwise import all_pairs, cause_of, cover, values_of
+from pyro_vae.objectives import CATALOGUE
+from pyro_vae.programs.priors import PRIORS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "combinations.md"
+FLOWS = ("realnvp", "maf", "spline", "spatial")
+# Every objective, and the estimators of some; the command has those of all.
+FEW_LOSSES = (
+    *(name for name in LOSSES if "," not in name),
+    *("iwae, thinned", "dreg, thinned", "elbo, dreg", "elbo, stl", "renyi, dreg"),
+    "free-bits, by unit",
+)
+FEW = AXES | {"loss": FEW_LOSSES}
+
+
+def together(**values):
+    return frozenset(values.items())
+
+
+def known():
+    """Values that are refused together -> what the reason says."""
+    of_single_units = {"loss": "free-bits, by unit"}
+    bottom_up = {"guide": "bottomup", "levels": 2}
+    found = {together(prior="vamp", **bottom_up): "no density in closed form; allowed: topdown"}
+    found[together(loss="elbo-analytic", **bottom_up)] = "is wrong for the bottom-up guide"
+    for name in (*FLOWS, "mixture", "vamp"):
+        kind = "FlowDistribution" if name in FLOWS else "MixtureOfNormals"
+        found[together(prior=name, **of_single_units)] = f"in the model is {kind}, whose 4 units"
+    for bent in ("flow", "iaf"):
+        found[together(posterior=bent, **of_single_units)] = "in the guide is FlowDistribution"
+        for name in ("iwae, thinned", "dreg, thinned"):
+            found[together(posterior=bent, loss=name)] = f"the posterior locscale .* not {bent}:"
+    return found
+
+
+@pytest.fixture(scope="module")
+def covering():
+    return cover(attempt, FEW)
+
+
+def test_each_pair_of_parts_takes_a_step_or_is_refused_for_a_known_reason(covering):
+    assert {one: what.failed for one, what in covering.outcomes.items() if what.failed} == {}
+    assert covering.causes.keys() == known().keys()
+    for cause, reason in covering.causes.items():
+        assert re.search(known()[cause], reason), reason
+        assert "\n" not in reason
+    left = set(all_pairs(FEW)) - covering.seen()
+    assert all(any(cause <= pair for cause in covering.causes) for pair in left)
+    assert len(covering.outcomes) < 500  # of 185,472
+
+
+def test_every_objective_and_prior_is_among_them():
+    assert set(AXES["prior"]) == set(PRIORS)
+    assert {name.split(",")[0] for name in FEW_LOSSES} == set(CATALOGUE)
+    assert {name.split(", ")[-1] for name in LOSSES if "," in name} == {
+        *("analytic", "dreg", "stl", "thinned", "by unit")
+    }
+
+
+class StillPrior(nn.Module):
+    """A prior whose density is no number."""
+
+    settings: ClassVar = {}
+
+    def __init__(self, features, family="normal"):
+        super().__init__()
+        self.features = features
+        self.error = None
+
+    def forward(self):
+        if self.error is not None:
+            raise self.error
+        return dist.Normal(torch.full((self.features,), float("nan")), 1.0).to_event(1)
+
+
+class BrokenPrior(StillPrior):
+    def __init__(self, features, family="normal"):
+        super().__init__(features)
+        self.error = ZeroDivisionError("by zero")
+
+
+@pytest.mark.parametrize(("made", "said"), [(StillPrior, "log p(z1) is not finite"), (BrokenPrior, "by zero")])
+def test_a_part_that_is_wrong_fails_and_is_not_refused(made, said, monkeypatch):
+    monkeypatch.setitem(PRIORS, "wrong", made)
+    outcome = attempt(Combination(prior="wrong"))
+    assert outcome.refused is None
+    assert said in outcome.failed
+
+
+def test_an_unknown_part_is_refused():
+    assert "unknown prior 'cauchy'" in attempt(Combination(prior="cauchy")).refused
+
+
+# The search, on rules of our own
+
+
+def rule(combination):
+    """Refuses maf with two levels, and pyro-elbo whatever the rest is."""
+    if combination.prior == "maf" and combination.levels == 2:
+        return Outcome(refused="both")
+    if combination.loss == "pyro-elbo":
+        return Outcome(refused="one")
+    if combination.prior == "spline" and combination.guide == "meanfield":
+        return Outcome(failed="broken")
+    return Outcome()
+
+
+def test_causes_are_the_least_that_is_refused():
+    found = cover(rule)
+    assert set(found.causes) == {together(prior="maf", levels=2), together(loss="pyro-elbo")}
+    assert {what.failed for what in found.outcomes.values()} == {None, "broken"}
+    left = set(all_pairs(AXES)) - found.seen()
+    assert together(prior="spline", guide="meanfield") in left
+    assert together(prior="maf", levels=2) in left
+    assert all(
+        together(loss="pyro-elbo") <= pair
+        for pair in left
+        - {together(prior="spline", guide="meanfield"), together(prior="maf", levels=2)}
+    )
+    many = Combination(prior="maf", levels=2, guide="bottomup", loss="iwae", family="laplace")
+    assert cause_of(many, cache(rule)) == together(prior="maf", levels=2)
+    assert found.outcomes[Combination(loss="pyro-elbo")].refused == "one"
+
+
+def test_the_command_writes_its_page(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(combinations, "attempt", rule)
+    path = tmp_path / "page.md"
+    assert combinations.main(["--quiet", "--page", str(path)]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("7182 combinations")
+    assert "are refused for 2 causes" in said
+    text = path.read_text(encoding="utf-8")
+    assert "| prior: `maf`; levels: `2` | 378 | both |" in text
+    assert "| `pyro-elbo` | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in text
+    assert "| `iwae` | 18 | 18 | 18 | 18 | 9 | 12 | 18 | 18 |" in text
+    assert combinations.main(["--quiet", "--pairs"]) == 1
+    assert "took a step" in capsys.readouterr().out
+
+
+def test_the_page_in_the_documentation_is_of_these_parts(covering):
+    """With every refusal in the words that are said now; where it is not, make it anew."""
+    text = PAGE.read_text(encoding="utf-8")
+    for axis in ("prior", "loss", "likelihood", "decoder"):
+        for value in AXES[axis]:
+            assert f"`{value}`" in text, f"make {PAGE.name} anew: it lacks {value}"
+    everything = {one: Outcome() for one in covering.outcomes}
+    for refusal in refusals(everything, covering.causes):
+        assert refusal.reason.replace("|", "\\|") in text, f"make {PAGE.name} anew"
+    assert re.search(
+        r"\| prior x guide x levels x posterior x loss \| 6048 \| \d+ \| \d+ \| 0 \|", text
+    )
+
+
+def test_values_are_those_of_all_axes():
+    assert dict(values_of(Combination(levels=2)))["levels"] == 2
+    assert len(values_of(Combination())) == len(AXES)
