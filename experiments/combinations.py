@@ -52,7 +52,8 @@ def causes_of(outcomes: Mapping[Combination, Outcome]) -> dict[Values, str]:
     found: dict[Values, str] = {}
     for one, outcome in outcomes.items():
         if outcome.refused and not any(cause <= values_of(one) for cause in found):
-            found[cause_of(one, lambda c: outcomes.get(c) or attempt(c))] = outcome.refused
+            cause, least = cause_of(one, lambda c: outcomes.get(c) or attempt(c))
+            found[cause] = least.refused
     return found
 
 

@@ -31,10 +31,12 @@ class Covering:
     Attributes:
         outcomes: of every combination, in the order in which they were tried.
         causes: the least values that are refused beside the plainest of all other axes -> reason.
+        failures: the least values that fail -> what went wrong.
     """
 
     outcomes: Mapping[Combination, Outcome]
     causes: Mapping[Values, str]
+    failures: Mapping[Values, str]
 
     def seen(self) -> set[Values]:
         """Pairs of the combinations that took their step."""
@@ -63,28 +65,36 @@ def all_pairs(axes: Mapping[str, Sequence]) -> list[Values]:
     ]
 
 
-def cause_of(combination: Combination, attempt: Callable[[Combination], Outcome]) -> Values:
-    """The values that a refused combination is refused for: with one fewer it would be taken."""
+def cause_of(
+    combination: Combination, attempt: Callable[[Combination], Outcome]
+) -> tuple[Values, Outcome]:
+    """The values that a combination is refused for, or fails for, and what becomes of them alone.
+
+    With one of them put back to the plainest it would not be refused (or not fail).
+    """
+    found = attempt(combination)
     for axis in AXES:
         simpler = replace(combination, **{axis: getattr(PLAINEST, axis)})
-        if simpler != combination and attempt(simpler).refused:
-            combination = simpler
-    return values_of(combination) - values_of(PLAINEST)
+        outcome = found if simpler == combination else attempt(simpler)
+        if not outcome.taken and bool(outcome.failed) == bool(found.failed):
+            combination, found = simpler, outcome
+    return values_of(combination) - values_of(PLAINEST), found
 
 
 def cover(
     attempt: Callable[[Combination], Outcome], axes: Mapping[str, Sequence] = AXES
 ) -> Covering:
-    """Try combinations until every pair has taken a step, holds a cause of refusal, or has failed.
+    """Try combinations until every pair has taken a step or holds what is refused or fails.
 
     Greedy: each combination begins with a pair that is left, and takes on every other axis the
-    value that meets most of those that are left and completes no known cause.
+    value that meets most of those that are left and completes nothing known to be refused.
 
     Args:
         attempt: of a combination. axes: values of some of the axes; the plainest of the others.
     """
     outcomes: dict[Combination, Outcome] = {}
     causes: dict[Values, str] = {}
+    failures: dict[Values, str] = {}
     left = dict.fromkeys(all_pairs(axes))
     used: Counter[Value] = Counter()
 
@@ -99,22 +109,24 @@ def cover(
 
     while left:
         pair = next(iter(left))
-        outcome = tried(Combination(**_around(pair, axes, left, causes, used)))
+        combination = Combination(**_around(pair, axes, left, [*causes, *failures], used))
+        if tried(combination).taken:
+            continue
+        cause, outcome = cause_of(combination, tried)
         if outcome.refused:
-            cause = cause_of(next(reversed(outcomes)), tried)
             causes[cause] = outcome.refused
-            for other in [one for one in left if cause <= one]:
-                left.pop(other)
-        elif outcome.failed:
-            left.pop(pair)
-    return Covering(outcomes, causes)
+        else:
+            failures[cause] = outcome.failed
+        for other in [one for one in left if cause <= one]:
+            left.pop(other)
+    return Covering(outcomes, causes, failures)
 
 
 def _around(
     pair: Values,
     axes: Mapping[str, Sequence],
     left: Mapping[Values, None],
-    causes: Mapping[Values, str],
+    causes: Sequence[Values],
     used: Counter[Value],
 ) -> dict[str, Any]:
     """A value of every axis, with those of the pair; the rarer one where others are as good.

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.sections import terms, training
-from analysis.reporting.study import Settings
 from pyro_vae.cli import pictures
 from pyro_vae.runs import RunDirectory
 from tests.analysis.test_report import PATCHES, study_of
@@ -57,9 +57,8 @@ def study(tmp_path_factory):
         for name, latent in (("sparse", ["8"]), ("td", ["8", "3"])):
             flags = ["--model", name, "--latent", *latent, "--hidden", "9", "--init", "random"]
             assert run_fit(*PATCHES, *flags, "--run-dir", folder / name) == 0
-    few = {"test_size": 8, "eval_particles": 20}
-    few = {name: value for name, value in few.items() if name in Settings.__dataclass_fields__}
-    return study_of([folder / "sparse", folder / "td"], folder, **few)
+    paths = [folder / "sparse", folder / "td"]
+    return study_of(paths, folder, MEASUREMENTS, test_size=8, eval_particles=20)
 
 
 def test_terms_are_drawn_and_listed(study):
