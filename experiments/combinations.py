@@ -29,7 +29,7 @@ import torch
 from tqdm import tqdm
 
 from experiments.combining.combination import AXES, Combination, Outcome, attempt
-from experiments.combining.page import page
+from experiments.combining.combinations_page import page
 from experiments.combining.pairwise import Values, cause_of, cover, values_of
 from pyro_vae.cli.common import Parser, exit_code
 from pyro_vae.version import __version__

@@ -125,9 +125,9 @@ class Combination:
             "guide": self.guide,
             "latent": LATENT[: self.levels],
             "family": (self.family,),
-            "prior": _small(self.prior),
-            "posterior": _small(self.posterior),
-            "likelihood": _small(self.likelihood),
+            "prior": small(self.prior),
+            "posterior": small(self.posterior),
+            "likelihood": small(self.likelihood),
             "dataset": "made here",
             "num_particles": PARTICLES,
             "batch_size": ROWS,
@@ -152,7 +152,8 @@ AXES: dict[str, tuple] = {
 }
 
 
-def _small(name: str) -> str:
+def small(name: str) -> str:
+    """``NAME:key=value`` of a part of few numbers."""
     return f"{name}:{_FEW[name]}" if name in _FEW else name
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from experiments import combinations
 from experiments.combining.combination import AXES, LOSSES, Combination, Outcome, attempt
-from experiments.combining.page import refusals
+from experiments.combining.combinations_page import refusals
 from experiments.combining.pairwise import all_pairs, cause_of, cover, values_of
 from pyro_vae.objectives import CATALOGUE
 from pyro_vae.programs.priors import PRIORS
