@@ -154,6 +154,23 @@ def test_nothing_in_the_archive_runs_or_leaves_it(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == [cifar.ARCHIVE, "data"]
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE])
+def test_a_member_that_is_no_file_leads_nowhere(tmp_path, kind):
+    outside = tmp_path / "outside"
+    outside.write_bytes(pickle.dumps(batches()["test_batch"], protocol=2))
+    data_dir = tmp_path / "data"
+    path = write_archive(data_dir / cifar.ARCHIVE, {})
+    with tarfile.open(path, "w:gz") as archive:
+        for name, value in batches().items():
+            member, data = tarfile.TarInfo(f"{cifar.FOLDER}/{name}"), pickle.dumps(value, 2)
+            if name == "test_batch":
+                member.type, member.linkname, data = kind, str(outside), b""
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    with pytest.raises(InputError, match="lacks cifar-10-batches-py/test_batch"):
+        load_dataset("cifar10", data_dir=data_dir)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -190,3 +207,17 @@ def test_a_download_is_checked_and_kept(tmp_path, monkeypatch):
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     monkeypatch.setattr(cifar, "SHA256", digest)
     assert is_of_batches(load_dataset("cifar10", pixels="levels"))
+
+
+def test_another_archive_is_refused_and_not_kept(server, tmp_path, monkeypatch):
+    folder, url = server
+    (folder / cifar.ARCHIVE).write_bytes(b"another archive")
+    monkeypatch.setattr(cifar, "URL", url + cifar.ARCHIVE)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(InputError, match=f"could not download {url}{cifar.ARCHIVE} .*hash"):
+        load_dataset("cifar10")
+    assert not list(tmp_path.glob(f"cache/**/*{cifar.ARCHIVE}*"))
+    monkeypatch.setattr(cifar, "SHA256", hashlib.sha256(b"another archive").hexdigest())
+    with pytest.raises(InputError, match="is not a readable CIFAR-10 archive"):
+        load_dataset("cifar10")
+    assert (tmp_path / "cache" / "cifar10" / cifar.ARCHIVE).read_bytes() == b"another archive"
