@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from pyro_vae.datasets import Dataset, load_dataset
-from pyro_vae.datasets.load import DIGIT_DATASETS
+from pyro_vae.datasets.load import IMAGE_DATASETS
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import CATALOGUE
 from pyro_vae.programs.guides import Guide
@@ -89,9 +89,9 @@ class FinishedRun:
         """What must be equal for two runs to be on the same data."""
         identity = dict(self.config.data_arguments, num_pixels=self.config.facts.num_pixels)
         # Where the files lie, and how training pixels are drawn, change no test image. In the named
-        # digit sets the seed does not move images between the splits either.
-        digits = identity.get("name") in DIGIT_DATASETS
-        for setting in ("data_dir", "binarise", *(("seed",) if digits else ())):
+        # sets of images the seed does not move any between the splits either.
+        fixed = identity.get("name") in IMAGE_DATASETS
+        for setting in ("data_dir", "binarise", *(("seed",) if fixed else ())):
             identity.pop(setting, None)
         return identity | {"counts": self.config.facts.data["counts"]}
 

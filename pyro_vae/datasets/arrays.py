@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.datasets.dataset import SPLITS, Dataset
+from pyro_vae.datasets.factors import Factors
 from pyro_vae.datasets.moments import mean_and_scale
 from pyro_vae.datasets.pixel_space import STANDARDISED, PixelSpace
 from pyro_vae.datasets.preprocessing import ArrayPreprocessing
@@ -30,6 +31,7 @@ class SplitArrays:
         colour_first: whether colour images are known to be (N, 3, H, W).
         caveat: a sentence, why numbers on these rows may not be compared with others.
         sizing: what brought the images to one size.
+        factors: what the images were made from, where that is known.
     """
 
     origin: str
@@ -39,6 +41,7 @@ class SplitArrays:
     colour_first: bool = False
     caveat: str | None = None
     sizing: Sizing | None = None
+    factors: Factors | None = None
 
     @property
     def train(self) -> np.ndarray:
@@ -163,6 +166,8 @@ def _assemble(
         info["caveat"] = arrays.caveat
     if arrays.sizing is not None:
         info["sizing"] = asdict(arrays.sizing)
+    if arrays.factors is not None:
+        info["factors"] = {factor.name: factor.size for factor in arrays.factors.described}
     return Dataset(
         name,
         **rows,
@@ -170,6 +175,7 @@ def _assemble(
         pixels=preprocessing.pixels,
         labels=arrays.labels,
         label_names=arrays.label_names,
+        factors=arrays.factors,
         preprocessing=preprocessing,
         info=info,
     )

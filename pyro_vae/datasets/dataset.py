@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 
+from pyro_vae.datasets.factors import Factors
 from pyro_vae.datasets.identity import Fingerprint, fingerprint
 from pyro_vae.datasets.patch_preprocessing import PatchPreprocessing
 from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
@@ -34,6 +35,7 @@ class Dataset:
             likelihoods of 8-bit images. A ``PixelSpace``, equal to its name.
         labels: split name -> (N,) int64, or None.
         label_names: the name of label 0, 1, ..., where known.
+        factors: what each image was made from, where that is known (``sprites``), or None.
         whitening: the fitted whitening of patches, or None.
         preprocessing: turns new images into rows, as these were, and rows into images.
         info: what JSON can hold: origin, photographs of each split, settings, counts.
@@ -50,6 +52,7 @@ class Dataset:
     whitening: Whitening | None = None
     info: dict = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
+    factors: Factors | None = None
 
     def __post_init__(self) -> None:
         # Datasets built by hand may name the pixel space, and their rows are taken as they are.

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pyro_vae.datasets.arrays import (
+    SplitArrays,
     dataset_as_is,
     dataset_from_arrays,
     split_at_random,
@@ -36,13 +37,14 @@ from pyro_vae.datasets.raw_arrays import MIN_HELD_OUT
 from pyro_vae.datasets.reading import printable
 from pyro_vae.datasets.safe_pickle import read_patch_pickle
 from pyro_vae.datasets.sizing import Sizing
+from pyro_vae.datasets.sprites import load_sprites
 from pyro_vae.datasets.textures import load_textures
 from pyro_vae.datasets.whitening import default_components
 from pyro_vae.errors import InputError, check_choice, check_count
 
 PATCH_DATASETS = ("natural", "bsds", "textures")
 DIGIT_DATASETS = ("mnist", "fashion_mnist", "omniglot")
-IMAGE_DATASETS = (*DIGIT_DATASETS, "cifar10")
+IMAGE_DATASETS = (*DIGIT_DATASETS, "cifar10", "sprites")
 DATASETS = PATCH_DATASETS + IMAGE_DATASETS
 PATCH_SIZE = 20
 DATA_DIR_VARIABLE = "PYRO_VAE_DATA"
@@ -72,7 +74,8 @@ def load_dataset(
     Names: ``natural`` (photographs inside the scikit-image and scikit-learn wheels), ``bsds``
     (``bsds500_gray.npz`` in the data folder), ``textures`` (five labelled families under the
     preprocessing of ``natural`` or of ``fitted_on``), ``mnist``, ``fashion_mnist``, ``omniglot``,
-    ``cifar10`` (data folder, else a download with checksums).
+    ``cifar10`` (data folder, else a download with checksums), ``sprites`` (drawn here, with their
+    factors).
 
     Paths: ``.npy``; ``.npz`` or ``.mat`` with one array, one chosen as ``FILE.npz:NAME``, or
     ``x_train`` and ``x_test`` (labels ``y_train``, ``y_test``); IDX (``*-ubyte``, ``*.idx``, also
@@ -137,8 +140,7 @@ def load_dataset(
 
     if name in IMAGE_DATASETS:
         _refuse(name, patch_size=patch_size, image_shape=image_shape)
-        found = load_cifar10(folder) if name == "cifar10" else load_digits(name, folder)
-        return scaled(name, found.sized(sizing))
+        return scaled(name, _whole_images(name, folder).sized(sizing))
 
     path, array = (None, None) if name in PATCH_DATASETS else _find_path(name)
     is_file = path is not None and path.is_file()
@@ -174,6 +176,12 @@ def load_dataset(
         return load_textures(settings, splits.train, source)
     pipeline = PatchPipeline.fit(splits.train, settings)
     return pipeline.dataset(shown_name, splits, origin=origin)
+
+
+def _whole_images(name: str, folder: Path | None) -> SplitArrays:
+    if name == "sprites":
+        return load_sprites()
+    return load_cifar10(folder) if name == "cifar10" else load_digits(name, folder)
 
 
 def _refuse(name: str, **options: object) -> None:

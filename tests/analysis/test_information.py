@@ -5,8 +5,9 @@ import pytest
 from scipy import integrate, stats
 
 from analysis.measures import information
-from analysis.measures.information import quantile_bins, unit_information
+from analysis.measures.information import unit_information
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.disentanglement.binned import quantile_bins
 from tests.analysis.test_decoding import two_classes
 from tests.statistics import assert_mean_close, z_score
 
