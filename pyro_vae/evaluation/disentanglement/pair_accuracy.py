@@ -146,8 +146,8 @@ class _Agreeing:
         _, starts, counts = np.unique(values[self._order], return_index=True, return_counts=True)
         if counts.min() < 2:
             raise InputError(
-                "pairs want two images of each value of a factor, in each half of the images; among "
-                f"{len(values)} one value has a single image: give more images"
+                "pairs want two images of each value of a factor, in each half of all images; of "
+                f"{len(values)} one is the only one with its value: give more images"
             )
         self._starts, self._counts = np.repeat(starts, counts), np.repeat(counts, counts)
 
