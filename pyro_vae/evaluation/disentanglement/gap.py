@@ -10,7 +10,6 @@ from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation.disentanglement.binned import (
     corrected_information,
-    entropy,
     pointwise_information,
     quantile_bins,
 )
@@ -85,7 +84,9 @@ def information_gap(
     if draws.shape[2] < 2:
         raise InputError("the gap is between two units, and the code has one")
     sizes = factors.max(0) + 1
-    entropies = np.array([entropy(np.bincount(column)) for column in factors.T])
+    entropies = np.array(
+        [_entropy(column, size) for column, size in zip(factors.T, sizes, strict=True)]
+    )
     binned = [quantile_bins(draw, bins) for draw in draws]
     shares = np.mean([_shares(part, factors, sizes, entropies) for part in binned], axis=0)
     units = _best_two(shares)
@@ -126,6 +127,11 @@ def _shares(
         for column, size in zip(factors.T, sizes, strict=True)
     ]
     return np.stack(found, 1) / entropies
+
+
+def _entropy(column: np.ndarray, size: int) -> float:
+    """H(v) as the information of v about itself, so that both are without the same bias."""
+    return float(corrected_information(column[:, None], column, size)[0])
 
 
 def _best_two(shares: np.ndarray) -> np.ndarray:

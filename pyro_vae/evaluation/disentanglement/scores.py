@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyro_vae.datasets.factors import Factor
-from pyro_vae.errors import check_choice, check_count
+from pyro_vae.errors import check_count
 from pyro_vae.evaluation.disentanglement.gap import InformationGap, information_gap
 from pyro_vae.evaluation.disentanglement.pair_accuracy import PairScore, pair_score
 from pyro_vae.evaluation.disentanglement.readout import FactorReadout, factor_readout
@@ -154,30 +154,39 @@ def disentanglement(
     factors: np.ndarray,
     described: Sequence[Factor],
     *,
-    level: str = "z1",
     num_draws: int = _NUM_DRAWS,
     seed: int = 0,
     **settings: Any,
-) -> Disentanglement:
-    """Pair score, MIG and readouts of one level's code of images whose factors are known.
+) -> tuple[Disentanglement, ...]:
+    """Pair score, MIG and readouts of each level's code of images whose factors are known.
 
     >>> data = pyro_vae.load_dataset("sprites", pixels="binary")
     >>> known = data.factors
-    >>> evaluation.disentanglement(m, g, data.test, known.of("test"), known.described)
+    >>> (z1,) = evaluation.disentanglement(m, g, data.test, known.of("test"), known.described)
 
     Args:
         x: (N, D), in any form that :func:`pyro_vae.rows.as_data` takes.
         factors: (N, F), whole numbers from 0. described: the F factors.
-        level: of the latents. num_draws: of q(z | x) behind MIG.
-        seed: of draws, halves, pairs and shuffles.
+        num_draws: of q(z | x) behind MIG. seed: of draws, halves, pairs and shuffles.
         settings: of :func:`pair_score`.
 
+    Returns:
+        of z1, z2, ..., in this order.
+
     Raises:
-        InputError: an unknown level, or codes and factors that cannot be judged.
+        InputError: codes and factors that cannot be judged.
     """
     check_count("num_draws", num_draws)
     code = encode(model, guide, x, num_draws=num_draws, seed=seed)
-    check_choice("level", level, code.levels)
-    return code_disentanglement(
-        code.means[level], code.draws[level], factors, described, level=level, seed=seed, **settings
+    return tuple(
+        code_disentanglement(
+            code.means[level],
+            code.draws[level],
+            factors,
+            described,
+            level=level,
+            seed=seed,
+            **settings,
+        )
+        for level in code.levels
     )
