@@ -20,6 +20,10 @@ COMMANDS = {
         "pyro_vae.cli.fid",
         "how far samples are from real images, beside a null",
     ),
+    "disentangle": (
+        "pyro_vae.cli.disentangle",
+        "which known factors of the images a run's code tells, and how",
+    ),
     "refit": ("pyro_vae.cli.refit", "another prior for a trained run, and what it is worth"),
     "card": ("pyro_vae.cli.card", "a model card of a run, as Markdown"),
     "report": ("analysis.report", "representations of runs, side by side, as one HTML page"),
@@ -66,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def usage() -> str:
     """The help of ``pyro-vae`` itself."""
-    commands = "\n".join(f"  {name:10} {line}" for name, (_, line) in COMMANDS.items())
+    commands = "\n".join(f"  {name:11} {line}" for name, (_, line) in COMMANDS.items())
     return _USAGE.format(commands=commands)
 
 
