@@ -121,7 +121,6 @@ def _main(arguments: list[str] | None, prog: str) -> int:
             _array(known.train),
             _array(known.rows),
             known.factors,
-            known.described,
             num_units=found[0].num_units,
             seed=flags.seed,
         )

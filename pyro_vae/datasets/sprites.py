@@ -90,13 +90,14 @@ def load_sprites() -> SplitArrays:
     """All 18,432 images in three splits at fixed random places, with factors and shape as label.
 
     Valid and test are a tenth each: combinations of factors that training does not see, each value
-    of a factor being among them many times.
+    of a factor being among them many times. The order is a random one, so that the first images of
+    a split are of all kinds.
     """
     images, factors = all_sprites()
     order = numpy_generator(0, "sprites split").permutation(len(images))
     held_out = round(HELD_OUT * len(images))
     valid, test, train = np.split(order, [held_out, 2 * held_out])
-    places = {"train": np.sort(train), "valid": np.sort(valid), "test": np.sort(test)}
+    places = {"train": train, "valid": valid, "test": test}
     values = {split: torch.from_numpy(factors[rows]) for split, rows in places.items()}
     return SplitArrays(
         origin=f"{len(images)} sprites drawn by pyro_vae.datasets.sprites",

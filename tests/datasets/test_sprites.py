@@ -74,6 +74,7 @@ def test_splits_hold_all_images_with_their_factors(data, drawn):
         assert (data.labels[split].numpy() == values[:, 0]).all()
         for factor, column in zip(FACTORS, values.T, strict=True):
             assert np.bincount(column, minlength=factor.size).min() > 50
+            assert len(np.unique(column[:100])) == factor.size  # the first are of all kinds
         seen.append(np.ravel_multi_index(tuple(values.T), SIZES))
     assert len(np.unique(np.concatenate(seen))) == len(images.reshape(-1, 1024))
     assert data.factors.names == ("shape", "scale", "rotation", "x", "y")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from pyro_vae.datasets.factors import Factor
 from pyro_vae.errors import check_count
 
 _ICA_ITERATIONS = 500
@@ -16,20 +13,19 @@ def reference_codes(
     train: np.ndarray,
     rows: np.ndarray,
     factors: np.ndarray,
-    described: Sequence[Factor],
     *,
     num_units: int,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Codes of ``rows`` as Higgins et al. 2017 (table 1) compare with, name -> (N, U).
 
-    The factors themselves, each with mean 0 and standard deviation 1, a circular one as two
-    coordinates; the pixels as they are; principal components, in the units of the pixels; and
-    independent components (FastICA) with standard deviation 1.
+    The numbers of the factors, each with mean 0 and standard deviation 1; the pixels as they are;
+    principal components, in the units of the pixels; and independent components (FastICA) with
+    standard deviation 1.
 
     Args:
         train: (M, D), to which the components are fitted. rows: (N, D).
-        factors: (N, F). described: the F factors.
+        factors: (N, F).
         num_units: components; at most as many as the rows allow. seed: of FastICA's start.
     """
     import warnings
@@ -38,10 +34,6 @@ def reference_codes(
     from sklearn.exceptions import ConvergenceWarning
 
     number = min(check_count("num_units", num_units), *train.shape)
-    of_factors = np.concatenate(
-        [factor.coordinates(column) for factor, column in zip(described, factors.T, strict=True)],
-        axis=1,
-    )
     independent = FastICA(
         number, whiten="unit-variance", random_state=seed, max_iter=_ICA_ITERATIONS
     )
@@ -49,7 +41,7 @@ def reference_codes(
         warnings.simplefilter("ignore", ConvergenceWarning)  # judged by its scores, not its end
         independent.fit(train)
     return {
-        "factors": (of_factors - of_factors.mean(0)) / of_factors.std(0),
+        "factors": (factors - factors.mean(0)) / factors.std(0),
         "pixels": rows,
         "pca": PCA(number, random_state=seed).fit(train).transform(rows),
         "ica": independent.transform(rows),

@@ -96,19 +96,19 @@ class Disentanglement:
         )
         yield f"note: {_BLIND}"
         yield (
-            f"{'factor':<10} {'values':>6}  {'best units':<16} {'I / H':>13} {'gap':>6}   "
+            f"{'factor':<10} {'values':>6}  {'best units':<10} {'I / H':>13} {'gap':>6}   "
             f"{'linear':>13} {'forest':>13} {'chance':>6}"
         )
         for place, one in enumerate(self.readout):
             units = gap.units[place]
-            names = " ".join(f"{self.level}[{unit}]" for unit in units)
+            names = ", ".join(map(str, units))
             shares = " ".join(f"{_number(gap.shares[unit, place]):>6}" for unit in units)
             read = " ".join(
                 f"{_number(found.mean):>5} ± {_number(found.standard_error)}"
                 for found in (one.linear, one.forest)
             )
             yield (
-                f"{one.factor.name:<10} {one.factor.size:>6}  {names:<16} {shares:>13} "
+                f"{one.factor.name:<10} {one.factor.size:>6}  {names:<10} {shares:>13} "
                 f"{_number(gap.gaps[place]):>6}   {read} {_number(one.chance):>6}  {one.measure}"
             )
 
