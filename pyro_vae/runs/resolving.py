@@ -14,7 +14,7 @@ from pyro_vae.objectives.thinning import default_kept
 from pyro_vae.programs import PairConfig
 from pyro_vae.runs.config import OPTIONS, RunConfig
 from pyro_vae.runs.data_settings import PATCH_SETTINGS, SIZE_SETTINGS
-from pyro_vae.runs.defaults import default_init, patch_defaults
+from pyro_vae.runs.defaults import default_init, objective_defaults, patch_defaults
 from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import GRADIENTS
 from pyro_vae.training.precision import PRECISIONS
@@ -45,11 +45,12 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
         check_choice("setting", name, _FLAGS)
     if "objective" in given:
         check_choice("objective", given["objective"], OBJECTIVES)
-    kept = {} if base is None else _kept(base, given)
-    values = SimpleNamespace(**RunConfig().settings | kept | dict(given))
-    if "init" not in kept | dict(given):
+    chosen = ({} if base is None else _kept(base, given)) | dict(given)
+    values = SimpleNamespace(**RunConfig().settings | chosen)
+    if "init" not in chosen:
         values.init = default_init(RunConfig.from_settings(vars(values)).pair)
     pair = RunConfig.from_settings(vars(values)).pair
+    vars(values).update(objective_defaults(pair, chosen.get("objective")) | chosen)
     arch = pair.architecture
     if values.recipe is None:
         values.recipe = recipe_name(pair.model, pair.preset, pair.init)
@@ -89,6 +90,8 @@ def _kept(base: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     dropped: set[str] = set()
     if given.keys() & {"model", "preset"}:
         dropped |= {"recipe", "annealing", *(one.name for one in dataclasses.fields(PairConfig))}
+    if given.keys() & {"model", "preset", "objective"}:
+        dropped |= _followed(base)
     if given.get("init", base.pair.init) != base.pair.init:
         dropped |= {"recipe", "annealing", "components", "num_train"}
     if given.keys() & {"recipe"} or "recipe" in dropped:
@@ -101,9 +104,16 @@ def _kept(base: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
         dropped.add("components")
     if "objective" in given:
         dropped |= {*SETTINGS, "estimator"}
-    if given.keys() & {"num_particles", "objective", "chunk_size"}:
+    if (dropped | given.keys()) & {"num_particles", "objective", "chunk_size"}:
         dropped.add("thin")
     return {name: value for name, value in kept.items() if name not in dropped}
+
+
+def _followed(base: RunConfig) -> set[str]:
+    """Settings around the objective of ``base`` that are those of its model."""
+    kept = base.settings
+    names = {name for name, value in objective_defaults(base.pair).items() if kept[name] == value}
+    return names if base.objective.estimator is None else names - {"objective"}
 
 
 def _entries_of(plan: Recipe) -> dict[str, Any]:

@@ -20,10 +20,16 @@ class ObjectiveConfig:
     """What training minimises; ``settings`` are those of the catalogue's objectives."""
 
     name: str = option(
-        "iwae", f"{', '.join(OBJECTIVES)} (default: iwae)", name="objective", may_change=True
+        "iwae",
+        f"{', '.join(OBJECTIVES)} (default: iwae; elbo with networks of images)",
+        name="objective",
+        may_change=True,
     )
     num_particles: int = option(
-        50, "particles per datum (default: 50)", metavar="K", may_change=True
+        50,
+        "particles per datum (default: 50; 1 for the elbo of networks of images)",
+        metavar="K",
+        may_change=True,
     )
     estimator: str | None = option(
         None,
@@ -96,7 +102,10 @@ class EvaluationConfig:
     valid_size: int = option(500, "data judged per epoch (500)", metavar="N", may_change=True)
     test_size: int = option(200, "test data judged (200)", metavar="N", may_change=True)
     eval_particles: int = option(
-        5_000, "particles of the test log-likelihood (5000)", metavar="K", may_change=True
+        5_000,
+        "particles of the test log-likelihood (5000; 512 with networks of images)",
+        metavar="K",
+        may_change=True,
     )
     posterior_data: int = option(50, "data in posterior.nc (50)", metavar="N", may_change=True)
     posterior_draws: int = option(

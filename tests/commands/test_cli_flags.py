@@ -438,8 +438,11 @@ def test_defaults_resolve(model, preset):
     if model == "image":  # whose recipes are those of networks of images
         assert resolved["recipe"] == ("srvae" if preset == "paper" else "minutes-images")
         assert (resolved["init"], resolved["annealing"]) == ("random", {})
+        assert (resolved["objective"], resolved["num_particles"]) == ("elbo", 1)
+        assert (resolved["batch_size"], resolved["thin"]) == (32, None)
         assert config.data_arguments["pixels"] == "levels"
         return
+    assert (resolved["objective"], resolved["num_particles"]) == ("iwae", 50)
     assert resolved["epochs"] > 0
     assert resolved["batch_size"] > 0
     digits = model in ("burda1", "burda2", "planar")
@@ -460,6 +463,30 @@ def test_defaults_resolve(model, preset):
     # Every default is a flag, and every flag that lasts has a default.
     lasting = {action.dest for action in parser()._actions}
     assert config.settings.keys() - {"lr_stages"} == lasting - {*fit.NO_SETTINGS, "help"}
+
+
+def test_objectives_of_images_are_decided_one_by_one():
+    """What is asked for stands; the rest follows from the objective that was asked for."""
+
+    def decided(given, base=None):
+        config = new_config(given, base)
+        objective = config.objective
+        return objective.name, objective.num_particles, objective.thin, config["eval_particles"]
+
+    of_images, usual = ("elbo", 1, None, 512), ("iwae", 50, 7, 5000)
+    image = {"model": "image"}
+    assert decided(image) == decided(image | {"objective": "elbo"}) == of_images
+    assert decided(image | {"num_particles": 4, "eval_particles": 9}) == ("elbo", 4, None, 9)
+    assert decided(image | {"objective": "iwae"}) == ("iwae", 50, 7, 512)
+    assert decided({"objective": "elbo"}) == ("elbo", 50, None, 5000)
+    # With the configuration of another run, what its model decided is decided anew.
+    assert decided({}, new_config(image)) == of_images
+    assert decided({"model": "td"}, new_config(image)) == usual
+    assert decided(image, new_config({})) == of_images
+    assert decided({"objective": "iwae"}, new_config(image)) == ("iwae", 50, 7, 512)
+    chosen = new_config({"objective": "dreg", "num_particles": 6})
+    assert decided(image, chosen) == ("dreg", 6, None, 512)
+    assert decided(image, new_config({"estimator": "pathwise"})) == ("iwae", 50, 7, 512)
 
 
 def test_random_weights_have_the_defaults_of_before():
