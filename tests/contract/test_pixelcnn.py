@@ -12,7 +12,7 @@ import pyro_vae
 from pyro_vae import InputError, PairConfig
 from pyro_vae.programs.likelihoods import LIKELIHOODS, PixelByPixel
 from pyro_vae.programs.likelihoods import pixelcnn as drawing
-from pyro_vae.programs.networks import Maps, MaskedConv, PixelNetwork
+from pyro_vae.programs.networks import Maps, MaskedConv, PixelNetwork, place_by_place
 from pyro_vae.weights.densities import reads_late
 from tests.conftest import tiny_pair
 from tests.statistics import chi_square_score, double_precision
@@ -136,16 +136,44 @@ def test_gradients_reach_every_weight_that_is_seen(sizes):
             assert (part.weight.grad[..., ~unseen] != 0).all()
 
 
-@pytest.mark.parametrize("sizes", [{"window": 2}, {"layers": 3}, {"layers": 0}])
-def test_one_place_alone_is_computed_as_in_the_whole_image(sizes):
-    """Drawing runs the layers on what a place can see, and no more."""
+@pytest.mark.parametrize("sizes", [{"window": 2}, {"layers": 6}, {"layers": 0}])
+def test_place_by_place_the_numbers_are_those_of_the_whole_image(sizes):
+    """What a draw reads; a place that was put in wrong is missed by those after it."""
     with double_precision():
         net = network((3, 8, 12), 4, **sizes)
         x, context = rows(2, 3, 8, 12), rows(2, net.maps, 8, 12, seed=1)
         whole = net(x.flatten(1), context.flatten(1)).reshape(2, 4, 8, 12)
-        for row, column in product((0, 1, 5, 7), (0, 3, 11)):
-            alone = net.at_place(x, context, row, column)
-            torch.testing.assert_close(alone[..., 0, 0], whole[..., row, column])
+
+        def off(wrong=None):
+            known, found = place_by_place(net, context), torch.empty_like(whole)
+            for row, column in product(range(8), range(12)):
+                found[..., row, column] = known.numbers(row, column)[..., 0, 0]
+                place = x[..., row, None, column, None] + ((row, column) == wrong)
+                known.put(row, column, net.seen(place))
+            return {
+                tuple(place[2:]) for place in ((found - whole).abs() > 1e-10).nonzero().tolist()
+            }
+
+        assert off() == set()
+        assert min(off(wrong=(2, 5))) == (2, 6)
+
+
+def test_a_draw_passes_every_layer_once_for_each_place(monkeypatch):
+    """No image is convolved anew for its next place: outputs of one convolution are counted."""
+    counted = []
+    convolution = F.conv2d
+
+    def counting(x, weight, *settings, **named):
+        output = convolution(x, weight, *settings, **named)
+        counted.append(output.shape[2] * output.shape[3])
+        return output
+
+    monkeypatch.setattr(F, "conv2d", counting)
+    likelihood = LIKELIHOODS["pixelcnn"](3, (), 63, image_shape=(1, 7, 9), width=2, layers=3)
+    pixels = likelihood(rows(3))
+    pixels.log_prob(pixels.sample())
+    of_image = [number for number in counted if number == 63]
+    assert sum(counted) == 2 * 63 * len(of_image)
 
 
 def test_images_are_convolved_once_per_datum():

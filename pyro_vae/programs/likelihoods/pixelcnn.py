@@ -18,7 +18,7 @@ from pyro_vae.errors import InputError, check_count
 from pyro_vae.options import Setting
 from pyro_vae.programs.likelihoods.level_rows import SPACE, TOP, LevelFractions, image_of
 from pyro_vae.programs.likelihoods.logistic import mixture_of, planes_of_mixture
-from pyro_vae.programs.networks import MLP, Maps, MergedLinear, PixelNetwork
+from pyro_vae.programs.networks import MLP, Maps, MergedLinear, PixelNetwork, place_by_place
 
 PATIENCE = 2.0  # seconds after which drawing shows how far it is
 
@@ -26,8 +26,8 @@ PATIENCE = 2.0  # seconds after which drawing shows how far it is
 class PixelByPixel(Broadcasting, dist.TorchDistribution):
     """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}) over the places i of an image, in reading order.
 
-    The density of a given image takes one pass of the network, a draw one for every place. Mean and
-    variance have no closed form.
+    The density of a given image takes one pass of the network. So does a draw, each place by itself
+    (``networks.place_by_place``). Mean and variance have no closed form.
 
     Args:
         context: (..., maps H W), what the network is told beside the image.
@@ -77,7 +77,8 @@ class PixelByPixel(Broadcasting, dist.TorchDistribution):
         with torch.no_grad():
             context = self.context.expand(*shape[:-1], -1)
             context = context.reshape(-1, context.shape[-1] // (height * width), height, width)
-            x = context.new_zeros(len(context), *self.image.shape)
+            known = place_by_place(self.network, context)
+            x = context.new_empty(len(context), *self.image.shape)
             places = tqdm(
                 product(range(height), range(width)),
                 desc="drawing pixels",
@@ -87,9 +88,9 @@ class PixelByPixel(Broadcasting, dist.TorchDistribution):
                 disable=None,  # quiet where nobody looks
             )
             for row, column in places:
-                planes = self.network.at_place(x, context, row, column)
-                drawn = self.of_planes(planes).sample() / self.top
-                x[..., row, column] = drawn[..., 0, 0]
+                place = self.of_planes(known.numbers(row, column)).sample() / self.top
+                known.put(row, column, self.network.seen(place))
+                x[..., row, column] = place[..., 0, 0]
         return x.reshape(shape)
 
 

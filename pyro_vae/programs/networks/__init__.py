@@ -34,6 +34,7 @@ from pyro_vae.programs.networks.image_layers import (
 from pyro_vae.programs.networks.joint import JointNetwork
 from pyro_vae.programs.networks.masked import MaskedConv, PixelNetwork
 from pyro_vae.programs.networks.mlp import ACTIVATIONS, MLP, MergedLinear, glorot_, he_
+from pyro_vae.programs.networks.place_by_place import place_by_place
 
 NETWORKS: dict[str, type] = {"mlp": MLP, "gated": GatedMLP}
 
@@ -90,5 +91,6 @@ __all__ = [
     "make_network",
     "merged",
     "no_images",
+    "place_by_place",
     "start_",
 ]

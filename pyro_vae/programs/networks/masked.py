@@ -64,7 +64,7 @@ class MaskedConv(nn.Conv2d):
         return F.conv2d(x, weight, self.bias, **settings).to(x.dtype)
 
 
-def _gate(both: Tensor) -> Tensor:
+def gate(both: Tensor) -> Tensor:
     """tanh(values) sigmoid(gates), of twice the channels (van den Oord et al. 2016b)."""
     values, gates = both.chunk(2, dim=1)
     return torch.tanh(values) * torch.sigmoid(gates)
@@ -78,7 +78,7 @@ class PlaceStep(nn.Module):
         self.both = MaskedConv(channels, 2 * channels, 1)
 
     def forward(self, h: Tensor) -> Tensor:
-        return h + _gate(self.both(h))
+        return h + gate(self.both(h))
 
 
 class FirstMaps(nn.Module):
@@ -110,8 +110,8 @@ class TwoStackStep(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         v, h = maps.chunk(2, dim=1)
-        v = v + _gate(self.above(v))
-        return torch.cat([v, h + _gate(self.left(h) + self.down(v))], dim=1)
+        v = v + gate(self.above(v))
+        return torch.cat([v, h + gate(self.left(h) + self.down(v))], dim=1)
 
 
 class PixelNetwork(nn.Module):
@@ -158,18 +158,9 @@ class PixelNetwork(nn.Module):
         self.rest = Folded(nn.Sequential(*steps, nn.ELU(), output), (self.maps, *image.places))
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        return self.rest(self.first(2 * x - 1) + context)
+        return self.rest(self.first(self.seen(x)) + context)
 
-    def at_place(self, images: Tensor, context: Tensor, row: int, column: int) -> Tensor:
-        """The numbers (N, outputs, 1, 1) of one place.
-
-        Only what that place can see is run through the layers.
-
-        Args:
-            images: (N, C, H, W). context: (N, maps, H, W).
-        """
-        rows = slice(max(0, row - self.reach), row + 1)
-        left = max(0, column - self.reach)
-        columns = slice(left, column + self.reach + 1)
-        hidden = self.first.net(2 * images[..., rows, columns] - 1) + context[..., rows, columns]
-        return self.rest.net(hidden)[..., -1:, column - left, None]
+    @staticmethod
+    def seen(x: Tensor) -> Tensor:
+        """Pixels from 0 to 1 as the convolutions have them, from -1 to 1."""
+        return 2 * x - 1
