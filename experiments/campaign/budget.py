@@ -13,7 +13,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from joblib import Parallel, delayed
@@ -38,14 +38,16 @@ SLACK = 0.15
 TEST_SIZES = (10_000, 5_000, 2_000, 1_000, 500, 200, 100)
 EVALUATION_SHARE = 0.1
 
-Kind = tuple[int, str, int]  # of a cell, see Cell.kind
+# Of a cell, see Cell.pair and Cell.kind.
+Pair = tuple[tuple[str, Any], ...]
+Kind = tuple[Pair, str, int]
 
 
 class Times(NamedTuple):
-    """Seconds of an epoch by kind of cell, and of a test datum's likelihood by levels."""
+    """Seconds of an epoch by kind of cell, and of a test datum's likelihood by pair."""
 
     epoch: dict[Kind, float]
-    datum: dict[int, float]
+    datum: dict[Pair, float]
 
 
 def check_budget(campaign: Campaign, plan: Plan) -> None:
@@ -73,14 +75,14 @@ def measure(campaign: Campaign, plan: Plan, threads: int | None) -> tuple[Times,
     To be called in as many processes as will train side by side.
     """
     kinds = {cell.kind: campaign.config(plan, cell, 0) for cell in plan.cells}
-    by_levels = {levels: config for (levels, *_), config in kinds.items()}
+    by_pair = {pair: config for (pair, *_), config in kinds.items()}
     arguments = next(iter(kinds.values())).data_arguments | {"data_dir": plan.data_dir}
     data = load_dataset(**arguments)
     device = torch.device(plan.device)
     with _on_threads(threads):
         times = Times(
             {kind: _epoch_seconds(config, data, device) for kind, config in kinds.items()},
-            {levels: _datum_seconds(config, data, device) for levels, config in by_levels.items()},
+            {pair: _datum_seconds(config, data, device) for pair, config in by_pair.items()},
         )
     return times, len(data.test)
 
@@ -90,7 +92,7 @@ def slowest(times: Sequence[Times]) -> Times:
     first = times[0]
     return Times(
         {kind: max(one.epoch[kind] for one in times) for kind in first.epoch},
-        {levels: max(one.datum[levels] for one in times) for levels in first.datum},
+        {pair: max(one.datum[pair] for one in times) for pair in first.datum},
     )
 
 
@@ -106,7 +108,7 @@ def with_epochs(campaign: Campaign, plan: Plan, times: Times, num_test: int) -> 
     """
     available = _available(plan)
     if plan.shared.get("test_size") is None:
-        each = sum(times.datum[cell.levels] for cell, _ in plan.trainings) / plan.jobs
+        each = sum(times.datum[cell.pair] for cell, _ in plan.trainings) / plan.jobs
         fitting = (
             size
             for size in TEST_SIZES
@@ -120,7 +122,7 @@ def with_epochs(campaign: Campaign, plan: Plan, times: Times, num_test: int) -> 
             plan,
             lambda cell: (
                 cell.epochs(epochs) * times.epoch[cell.kind]
-                + judging_seconds(campaign, plan, cell, times.datum[cell.levels])
+                + judging_seconds(campaign, plan, cell, times.datum[cell.pair])
             ),
         )
 

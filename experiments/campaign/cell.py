@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyro_vae.options import options_of
+from pyro_vae.programs import PairConfig
 from pyro_vae.runs import RunDirectory, Summary
 from pyro_vae.storage import write_text
+
+_OF_PAIR = frozenset(named.name for named in options_of(PairConfig))
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Cell:
         levels: of its model.
         objective, num_particles: as ``pyro_vae.make_objective`` takes them.
         settings: what else differs between cells, by the names of :func:`pyro_vae.runs.new_config`.
-        start: the cell whose trained pair this one goes on training, or None.
+        start: the cell whose trained pair this one goes on training, or None; under another prior
+            it goes on from the one that is refitted to that pair.
         share: of the epochs of the plan that it trains.
         most_seeds: of the plan's seeds; None for all.
     """
@@ -37,9 +42,14 @@ class Cell:
     most_seeds: int | None = None
 
     @property
-    def kind(self) -> tuple[int, str, int]:
-        """Cells of one kind take the same time."""
-        return self.levels, self.objective, self.num_particles
+    def pair(self) -> tuple[tuple[str, Any], ...]:
+        """What its pair has of its own: names and values of settings of ``PairConfig``."""
+        return tuple(sorted(item for item in self.settings.items() if item[0] in _OF_PAIR))
+
+    @property
+    def kind(self) -> tuple[tuple[tuple[str, Any], ...], str, int]:
+        """Cells of one kind take the same time to train, those of one pair to judge."""
+        return self.pair, self.objective, self.num_particles
 
     def seeds(self, planned: int) -> range:
         """Its seeds, where so many are planned."""

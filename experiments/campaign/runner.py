@@ -23,9 +23,10 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from experiments.campaign.campaign import Campaign
 from experiments.campaign.cell import Place, chains
 from experiments.campaign.plan import Plan
+from experiments.campaign.taking_over import take_over
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.errors import InputError, InUse, TrainingDiverged, check_count
-from pyro_vae.runs import Hooks, RunConfig, RunDirectory, load_run, new_config, resume_config, train
+from pyro_vae.runs import Hooks, RunConfig, RunDirectory, new_config, resume_config, train
 from pyro_vae.storage import write_text
 from pyro_vae.training.progress import Row
 
@@ -177,14 +178,15 @@ def _train(work: Work, place: Place) -> str:
     if start is not None:
         config = config.with_facts(other={**config.facts.other, "started_from": start.name})
     try:
-        hooks = _hooks(work, place)
-        outcome = train(config, directory, hooks, data=_data_of(config), resume=resume)
+        data = _data_of(config)
+        hooks = _hooks(work, place, config, data)
+        outcome = train(config, directory, hooks, data=data, resume=resume)
     except TrainingDiverged as error:
         return place.write_divergence(str(error))
     return "finished" if outcome.fitted.signal is None else "stopped"
 
 
-def _hooks(work: Work, place: Place) -> Hooks:
+def _hooks(work: Work, place: Place, config: RunConfig, data: Dataset) -> Hooks:
     """The campaign's, with a line for the epochs and a look at who waits for this process."""
     given = work.campaign.hooks(work.plan, place)
     lines = EpochLines(place.name, place.cell.epochs(work.plan.epochs), work.quiet)
@@ -196,9 +198,7 @@ def _hooks(work: Work, place: Place) -> Hooks:
 
     def initialise(model: torch.nn.Module, guide: torch.nn.Module) -> None:
         if place.start is not None:
-            before = load_run(place.start.directory.path)
-            model.load_state_dict(before.model.state_dict())
-            guide.load_state_dict(before.guide.state_dict())
+            take_over(place.start, model, guide, config, data)
 
     return dataclasses.replace(given, on_epoch=on_epoch, initialise=initialise)
 

@@ -7,15 +7,18 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from experiments.campaign.cell import Place
+from experiments.replication.published_table import Row
 from experiments.replication.results import Result
-from experiments.replication.table_rows import Row
 
 if TYPE_CHECKING:
-    from experiments.replication.render import Rebuilt
+    from experiments.replication.rebuilt import Rebuilt
 
 
 def csv_of(rebuilt: Rebuilt, name: str, version: str) -> str:
     """The text of ``table.csv``.
+
+    Published numbers stand as ``NAME_published``, and as ``NAME_difference`` what ours is more,
+    where it has the same name.
 
     Args:
         name: of the table. version: of pyro_vae, which trained all cells.
@@ -27,7 +30,7 @@ def csv_of(rebuilt: Rebuilt, name: str, version: str) -> str:
         | _published(rebuilt, row)
         | (_found(rebuilt, row, result) if result is not None else {})
         for row in rebuilt.rows
-        for place, result in rebuilt.of(row.cell)
+        for place, result in rebuilt.of_cell(row.cell)
     ]
     names = list(dict.fromkeys(name for record in records for name in record))
     stream = io.StringIO()
@@ -53,33 +56,21 @@ def _planned(rebuilt: Rebuilt, row: Row, place: Place) -> dict[str, Any]:
     }
 
 
-def _published(rebuilt: Rebuilt, row: Row) -> dict[str, Any]:
+def _printed(rebuilt: Rebuilt, row: Row) -> dict[str, Any]:
+    """Name -> published number."""
     published = row.published.get(rebuilt.recipe_name)
-    return {
-        "nll_published": published and published.nll,
-        "active_published": published and published.active,
-        "pca_published": published and published.pca,
-        "kl_published": published and published.kl,
-    }
+    return {} if published is None else published._asdict()
+
+
+def _published(rebuilt: Rebuilt, row: Row) -> dict[str, Any]:
+    return {f"{name}_published": value for name, value in _printed(rebuilt, row).items()}
 
 
 def _found(rebuilt: Rebuilt, row: Row, result: Result) -> dict[str, Any]:
-    published = row.published.get(rebuilt.recipe_name)
-    estimate = result.summary.estimate
-    return {
-        "nll": result.nll,
-        "nll_standard_error": result.log_likelihood.standard_error,
-        "difference": published and result.nll - published.nll,
-        "elbo": estimate("elbo").mean,
-        "bound": estimate("bound").mean,
-        "kl_to_posterior": result.kl_to_posterior,
-        "reconstruction": estimate("reconstruction").mean,
-        "khat_above_0.7": result.khat_share,
-        "pruning_cost": result.pruning_cost.mean,
-        **{
-            f"active_{definition}_{level}": count
-            for definition in ("test", "pca", "burda")
-            for level, count in result.active_units(definition).items()
-        },
-        "minutes": round(result.minutes, 3),
+    printed, found = _printed(rebuilt, row), result.entries
+    differences = {
+        f"{name}_difference": found.get(name) - value
+        for name, value in printed.items()
+        if value is not None and name in found
     }
+    return differences | dict(found)

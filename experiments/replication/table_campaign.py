@@ -12,9 +12,9 @@ from typing import Any
 from experiments.campaign.campaign import Campaign
 from experiments.campaign.cell import Cell, Place
 from experiments.campaign.plan import Plan
+from experiments.replication.published_table import Row, Table, cells_of
 from experiments.replication.render import write_table
-from experiments.replication.results import DATA_SEED, Judge, read_result
-from experiments.replication.table_rows import RECIPES, Row, Table, cells_of
+from experiments.replication.results import Judge, read_result
 from experiments.replication.tables import table_named
 from pyro_vae.datasets import load_dataset
 from pyro_vae.errors import InputError, check_choice, check_count
@@ -22,8 +22,6 @@ from pyro_vae.runs import Hooks
 from pyro_vae.training.recipes import named_recipe
 from pyro_vae.version import __version__
 from pyro_vae.weights.diagnostics import MIN_PARTICLES_FOR_KHAT
-
-EVAL_PARTICLES = 5_000
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,10 @@ class Rows:
 
 
 class TableCampaign(Campaign):
-    """A published table: all cells and seeds share their data, likelihoods are from many particles.
+    """A published table: all its cells and seeds share their data.
 
-    Recipe and binarisation are those of Burda et al. 2016 (https://arxiv.org/abs/1509.00519) or of
-    Arnal et al. 2021 (MLMI4 report).
+    Everything else, recipes included, is what the table says:
+    :class:`experiments.replication.published_table.Table`.
     """
 
     noun = "table"
@@ -97,10 +95,8 @@ class TableCampaign(Campaign):
     fewer = "rows with --levels and --num-particles"
 
     def selected(self, flags: argparse.Namespace) -> Rows:
-        if flags.table is not None:
-            table_named(flags.table)
-        if flags.recipe is not None:
-            check_choice("recipe", flags.recipe, RECIPES)
+        if flags.table is not None and flags.recipe is not None:
+            check_choice("recipe", flags.recipe, table_named(flags.table).regimes)
         levels, num_particles = (
             None if given is None else tuple(given) for given in (flags.levels, flags.num_particles)
         )
@@ -115,12 +111,14 @@ class TableCampaign(Campaign):
     def default_folder(self, flags: argparse.Namespace) -> Path:
         if flags.table is None:
             raise InputError("give --table NAME or, to go on with one, --run-dir DIR --resume")
-        return Path("runs") / f"{flags.table}-{flags.recipe or 'burda'}"
+        return Path("runs") / f"{flags.table}-{flags.recipe or table_named(flags.table).recipe}"
 
     def completed(self, plan: Plan) -> Plan:
-        """With recipe ``burda``, 5000 particles and, without a budget, all test images."""
+        """With the table's recipe and particles and, without a budget, all test images."""
         given = {name: value for name, value in plan.shared.items() if value is not None}
-        shared = {"recipe": "burda", "eval_particles": EVAL_PARTICLES, "test_size": None, **given}
+        table = plan.selection.of
+        chosen = {"recipe": table.recipe, "eval_particles": table.particles, "test_size": None}
+        shared = {**chosen, **given}
         check_count(
             "--eval-particles", shared.get("eval_particles"), minimum=MIN_PARTICLES_FOR_KHAT
         )
@@ -146,19 +144,10 @@ class TableCampaign(Campaign):
         return named_recipe(recipe_of(plan)).epochs
 
     def settings(self, plan: Plan) -> Mapping[str, Any]:
-        table = plan.selection.of
-        return {
-            "guide": "bottomup",
-            "preset": "paper",
-            "dataset": table.dataset,
-            "binarise": table.binarise.get(recipe_of(plan)),
-            "data_seed": DATA_SEED,
-            "annealing": (),
-            "thin": None,
-        }
+        return plan.selection.of.settings_under(recipe_of(plan))
 
     def hooks(self, plan: Plan, place: Place) -> Hooks:
-        judge = Judge(place)
+        judge = Judge(place, plan.selection.of.measures)
         return Hooks(judge=judge, on_epoch=lambda history: judge.clock.add())
 
     def title(self, plan: Plan, folder: Path, jobs: int) -> str:
@@ -166,7 +155,7 @@ class TableCampaign(Campaign):
         share = plan.epochs / self.most_epochs(plan)
         return (
             f"{plan.selection.of.title}\nrecipe {recipe}: {plan.epochs} of "
-            f"{self.most_epochs(plan)} epochs ({100 * share:.2g} %), {plan.seeds} seed(s), {jobs} "
+            f"{self.most_epochs(plan)} epochs ({100 * share:.3g} %), {plan.seeds} seed(s), {jobs} "
             f"at a time, in {folder}"
         )
 
@@ -181,4 +170,4 @@ class TableCampaign(Campaign):
 
 def recipe_of(plan: Plan) -> str:
     """The recipe of all cells of a table."""
-    return plan.shared.get("recipe") or "burda"
+    return plan.shared.get("recipe") or plan.selection.of.recipe

@@ -1,56 +1,19 @@
-"""Tables and their rows: the cells that a published table has, beside what the papers print."""
+"""Rows of the tables of Burda et al. 2016 and Arnal et al. 2021: cells beside published numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.campaign.cell import Cell
 from experiments.replication.published import ARNAL_SWITCHING, BURDA_SWITCHING, Published
+from experiments.replication.published_table import Row
 
 RECIPES = ("burda", "mlmi4")
 # Of cells that go on from another: the share of its epochs, and the learning rate, in both papers.
 SECOND_STAGE = 3**7 / 3_280
 SECOND_STAGE_RATE = 1e-4
 _LABELS = {"elbo": "VAE", "iwae": "IWAE", "beta-vae": "L_alpha"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a table: a cell beside the published numbers, recipe -> row, of who printed it."""
-
-    cell: Cell
-    published: Mapping[str, Published] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A published table.
-
-    Attributes:
-        binarise: recipe -> when pixels are drawn.
-        sources: recipe -> whose numbers stand in the published columns.
-        reference: the cell against which differences on the same images are printed.
-        notes: what a reader must know, what the papers got wrong included.
-    """
-
-    title: str
-    dataset: str
-    rows: tuple[Row, ...]
-    sources: Mapping[str, str]
-    binarise: Mapping[str, str]
-    reference: Cell
-    notes: tuple[str, ...] = ()
-
-
-def cells_of(rows: Iterable[Row]) -> list[Cell]:
-    """Every cell once, those that others start from before them."""
-    found: dict[str, Cell] = {}
-    for row in rows:
-        for cell in filter(None, (row.cell.start, row.cell)):
-            found.setdefault(cell.name, cell)
-    return list(found.values())
 
 
 def cell_of(
