@@ -19,6 +19,7 @@ from pyro_vae.programs import MODELS
 from pyro_vae.runs import RunDirectory, new_config
 from pyro_vae.runs.migrations import read_config
 from pyro_vae.training.recipes import RECIPES
+from tests.compiler import needs_compiler
 from tests.conftest import QUICK, bare_runs, few_units, run_fit, write_images
 
 PATCHES = [
@@ -283,6 +284,8 @@ def test_every_flag_has_a_case():
 def test_the_flag_changes_something(flag, run, capsys):
     case = CASES[flag]
     assert flag in case.flags
+    if flag == "--no-compile":
+        needs_compiler()
     plain, changed = run(case.base), run([*case.base, *case.flags])
     assert plain.code == 0, capsys.readouterr().err
     before, after = case.see(plain), case.see(changed)

@@ -6,6 +6,7 @@ import torch
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.graph import CompiledGradient
 from tests.compiled import BETAS, OBJECTIVES, X
+from tests.compiler import needs_compiler
 from tests.conftest import tiny_pair
 
 
@@ -25,6 +26,7 @@ def uncompiled(monkeypatch):
 @pytest.fixture(scope="session")
 def compile_once():
     """The compiler, asked once for each graph: parameters and data are inputs."""
+    needs_compiler()
     real, done = torch._inductor.compile, {}
 
     def compile(graph, inputs, **settings):
