@@ -18,26 +18,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.datasets import Batches
-from pyro_vae.datasets.batches import draw_binary
-from pyro_vae.datasets.seeding import numpy_generator, torch_generator
+from pyro_vae.datasets.seeding import torch_generator
 from pyro_vae.errors import InputError, TrainingDiverged, check_count, check_positive
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.options import read_part
 from pyro_vae.programs.conditionals import FAMILIES
 from pyro_vae.programs.priors import PRIORS, bind_
-from pyro_vae.rows import as_data, split_rows
+from pyro_vae.rows import as_data
 from pyro_vae.torch_state import evaluating, flushed_denormals, own_generators
 from pyro_vae.training.optimisation import GradientStep, OptimiserSettings
 from pyro_vae.training.schedules import Cosine
-from pyro_vae.weights.log_weights import guide_sites
+from pyro_vae.training.top_draws import TopDraws
 
 STEPS, BATCH = 1_500, 250
 RATE, WARM_UP = 3e-3, 0.1  # of Adam, for priors that are networks; those of others are theirs
 DRAWS = 10  # of q(z | x) per row that is judged
 HELD_OUT = 0.1  # share of the rows that are judged, where nobody names them
 MIN_ROWS = 10
-_CHUNK = 2_000  # rows encoded at once
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,8 @@ def refit_prior(
     """Fits another prior of the top level to draws of q(zL | x), all else held fixed.
 
     Maximises ``E_x E_q(zL | x) [log p(zL)]`` by Adam along a cosine after a warm-up, over batches
-    of 250 rows with new draws each time, and judges it on other rows.
+    of 250 rows with new draws each time, and judges it on other rows. Rows that stay as they are
+    are encoded once for several epochs, since the guide of images costs more than the prior.
 
     Args:
         model: with a module ``prior`` that gives p(zL) when called, as ``HierarchicalVAE`` has; it
@@ -122,9 +120,9 @@ def refit_prior(
         torch.manual_seed(seed)
         new = _made(prior, model, guide, fitted)
         new.to(fitted)  # its device and floating type
-        draws = _Draws(guide, top, binarise, seed)
+        draws = TopDraws(guide, top, old().event_shape.numel(), binarise, seed)
         lr = getattr(new, "refit_rate", RATE) if lr is None else lr
-        _fit(new, draws, Batches(fitted, BATCH, seed=seed, binarise=binarise), steps, lr, on_step)
+        _fit(new, draws.batches(fitted, BATCH, steps), steps, lr, on_step)
         new.eval()
         same = fitted[_some(len(fitted), len(judged), seed)]
         torch.manual_seed(seed)  # every prior of a seed is judged on the same draws
@@ -215,42 +213,15 @@ def family_of(prior: nn.Module) -> str:
     return known.get(getattr(prior, "family", None), "normal")
 
 
-@dataclass(frozen=True)
-class _Draws:
-    """Draws of q(zL | x); ``binarise`` says whether rows are probabilities of their pixels."""
-
-    guide: Callable
-    top: str
-    binarise: str | None
-    seed: int
-
-    @torch.no_grad()
-    def __call__(self, rows: Tensor, number: int) -> Tensor:
-        """(number, B, features)."""
-        return guide_sites(self.guide, rows, number)[self.top].value
-
-    def of(self, rows: Tensor, what: str, number: int) -> Tensor:
-        """The same for many rows, whose pixels are drawn first where that is still to be done."""
-        return torch.cat([self(part, number) for part in self.pieces(rows, what)], 1)
-
-    def pieces(self, rows: Tensor, what: str) -> Iterator[Tensor]:
-        if self.binarise not in (None, "static"):
-            rows = draw_binary(rows, numpy_generator(self.seed, "refit", what))
-        return split_rows(rows, _CHUNK)
-
-
 def _fit(
     prior: nn.Module,
-    draws: _Draws,
-    batches: Batches,
+    batches: Iterator[Tensor],
     steps: int,
     lr: float,
     on_step: Callable[[], object],
 ) -> None:
     step = GradientStep([prior], OptimiserSettings(lr=lr), Cosine(lr, WARM_UP))
-    epochs = (batch for epoch in range(steps) for batch in batches.epoch(epoch))
-    for number, rows in zip(range(steps), epochs, strict=False):
-        z = draws(rows, 1)[0]
+    for number, z in enumerate(batches):
         loss = -prior().log_prob(z).sum()
         # The prior's own: one that calls the guide, as a VampPrior does, must not change it.
         loss.backward(inputs=step.parameters)
@@ -264,7 +235,7 @@ def _fit(
 
 
 @torch.no_grad()
-def _log_densities(old: nn.Module, new: nn.Module, draws: _Draws, rows: Tensor) -> np.ndarray:
+def _log_densities(old: nn.Module, new: nn.Module, draws: TopDraws, rows: Tensor) -> np.ndarray:
     """E_q[log p(zL)] of every row under the old and the new prior, (2, B), on the same draws."""
     columns = []
     for part in draws.pieces(rows, "judged"):

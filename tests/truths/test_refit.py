@@ -12,11 +12,13 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 import pyro_vae
 from pyro_vae import InputError
+from pyro_vae.datasets import Batches
 from pyro_vae.evaluation import likelihood_change
 from pyro_vae.programs import HierarchicalVAE, build_guide, build_model
 from pyro_vae.programs.likelihoods import FixedNoiseGaussian
 from pyro_vae.programs.priors import PRIORS, LearnedPrior, StandardPrior
 from pyro_vae.training.prior_refit import refit_prior, with_prior
+from pyro_vae.training.top_draws import TopDraws
 from tests.conftest import tiny_architecture
 from tests.statistics import double_precision
 
@@ -183,22 +185,48 @@ def test_every_prior_that_has_parameters_can_be_refitted(name):
     assert math.isfinite(again.gain.mean)
 
 
-def test_rows_that_are_judged_are_not_fitted_to(pair, monkeypatch):
-    model, guide, x, _ = pair
-    seen = []
+@pytest.fixture
+def seen(pair, monkeypatch):
+    """Rows that the guide was given, call by call."""
+    _, guide, _, _ = pair
+    calls = []
     forward = guide.forward
 
     def watched(rows):
-        if torch.is_grad_enabled() or len(rows) <= 250:
-            seen.append(rows)
+        calls.append(rows)
         return forward(rows)
 
     monkeypatch.setattr(guide, "forward", watched)
-    refit_prior(model, guide, x[:400], "learned", steps=4)
-    fitted = {tuple(row) for rows in seen[:4] for row in rows.tolist()}
+    return calls
+
+
+@pytest.mark.parametrize("steps", [2, 4])  # one epoch, batch by batch, and two, encoded once
+def test_rows_that_are_judged_are_not_fitted_to(pair, seen, steps):
+    model, guide, x, _ = pair
+    refit_prior(model, guide, x[:400], "learned", steps=steps)
+    calls = 2 if steps == 2 else 1
+    fitted = {tuple(row) for rows in seen[:calls] for row in rows.tolist()}
     assert len(fitted) == 360
-    judged = {tuple(row) for rows in seen[4:] for row in rows.tolist()} - fitted
+    judged = {tuple(row) for rows in seen[calls:] for row in rows.tolist()} - fitted
     assert len(judged) == 40
+
+
+def test_rows_are_encoded_once_for_several_epochs_whose_draws_differ(pair, seen, monkeypatch):
+    """Every epoch has each row once, with a new draw of its own posterior."""
+    _, guide, x, _ = pair
+    monkeypatch.setattr("pyro_vae.training.top_draws.KEPT", 2)
+    draws = TopDraws(guide, "z1", UNITS, None, seed=4)
+    epochs = torch.cat([*draws.batches(x[:50], 20, 9)]).split(50)  # batches of 20, 20 and 10
+    assert [len(rows) for rows in seen] == [50, 50]  # two epochs, and one
+    order = [Batches(x[:50], 20, seed=4).order(epoch) for epoch in range(3)]
+    z = torch.stack([part[rows.argsort()] for part, rows in zip(epochs, order, strict=True)])
+    noise = (z - (x[:50] @ guide.W.T + guide.c)) / guide.s
+    assert abs(noise.mean()) < 4 / 300**0.5
+    assert abs(noise.std() - 1) < 4 / 600**0.5
+    correlation = torch.corrcoef(noise.flatten(1))
+    assert correlation.fill_diagonal_(0).abs().max() < 4 / 100**0.5
+    shuffled = (z - (x[:50].flip(0) @ guide.W.T + guide.c)) / guide.s
+    assert shuffled.std() > 1.5  # of other rows' posteriors
 
 
 def test_pixels_are_drawn_from_rows_of_probabilities():
