@@ -33,6 +33,7 @@ from pyro_vae.evaluation.gradient_noise import (
 from pyro_vae.evaluation.likelihood_change import LikelihoodChange, likelihood_change
 from pyro_vae.evaluation.pruned_likelihood import pruned_log_likelihood
 from pyro_vae.evaluation.surgery import ElboSurgery, elbo_surgery, kl_per_unit
+from pyro_vae.evaluation.two_sample import TwoSampleTest, two_sample_test
 from pyro_vae.weights.simulation import simulate
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "LikelihoodChange",
     "PairScore",
     "SignalToNoise",
+    "TwoSampleTest",
     "activity",
     "ais",
     "bidirectional",
@@ -75,4 +77,5 @@ __all__ = [
     "pruned_log_likelihood",
     "random_features",
     "simulate",
+    "two_sample_test",
 ]
