@@ -25,6 +25,7 @@ from pyro_vae.runs.loading import load_run
 from pyro_vae.runs.resolving import resumed_config
 from pyro_vae.runs.starting import judge_start, lines_of
 from pyro_vae.runs.summary import RunSummary, Start, Summary
+from pyro_vae.torch_state import own_generators
 from pyro_vae.training import FitResult, fit
 from pyro_vae.training.parallel import Processes
 from pyro_vae.training.progress import Row
@@ -156,14 +157,18 @@ def build(
         say: is told what a start did instead where something did not fit.
 
     Raises:
-        InputError: the objective has no right gradient for the guide, or the rows are none that
-            the configuration's start can use.
+        InputError: the objective has no right gradient for the guide, or is of single units where
+            a level has none, or the rows are none that the configuration's start can use.
     """
     rows, shape = data.train if start else None, data.channels_first
     model, guide = config.pair.build(
         data.train.shape[1], shape, rows=rows, seed=config.seed, say=say
     )
-    check_objective_fits(config.objective.make(), guide)
+    objective = config.objective.make()
+    check_objective_fits(objective, guide)
+    if getattr(objective, "per_unit", False):
+        with own_generators():  # units that depend on each other are found by a loss
+            objective.differentiable_loss(model, guide, data.train[:1])
     return model, guide
 
 
