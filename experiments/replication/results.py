@@ -17,7 +17,7 @@ from experiments.campaign.cell import Place
 from experiments.campaign.per_datum import PER_DATUM, Clock, write_columns
 from experiments.replication.measures import Judging, Measure, is_finite
 from pyro_vae.errors import InputError, TrainingDiverged
-from pyro_vae.evaluation import activity, evaluate
+from pyro_vae.evaluation import Evaluation, activity, evaluate
 from pyro_vae.runs import Summary, Trained
 from pyro_vae.runs.judging import activity_of
 from pyro_vae.runs.summary import Judged, RunSummary
@@ -126,7 +126,7 @@ class Judge:
                 num_particles=config.evaluation.eval_particles,
                 bound_particles=config.objective.num_particles,
             )
-            write_columns(trained.directory.path / PER_DATUM, found.columns())
+            write_columns(trained.directory.path / PER_DATUM, _per_datum(found))
             if not is_finite(found):
                 self.clock.add()
                 raise TrainingDiverged("its estimates on test images are not finite")
@@ -150,3 +150,11 @@ class Judge:
             run=RunSummary.of(trained.fitted),
             extra={"measured": measured, "minutes": self.clock.minutes},
         )
+
+
+def _per_datum(found: Evaluation) -> dict[str, np.ndarray]:
+    """Every estimate by name; in bits per dimension too, where pixels take whole levels."""
+    columns = found.columns()
+    if found.num_pixels is not None:
+        columns |= {"bits_per_dim": found.bits_per_dim, "iw_bits_per_dim": found.iw_bits_per_dim}
+    return columns
