@@ -16,6 +16,7 @@ from pyro_vae.programs.networks import (
     Up,
     WeightNormConv,
     start_,
+    with_own_layout,
 )
 from tests.statistics import double_precision
 
@@ -195,3 +196,27 @@ def test_a_layer_is_copied_after_a_step_and_keeps_its_precision(name):
         low = layer(x)
     assert low.dtype == torch.float32
     assert 0 < (low - layer(x)).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_are_laid_out_as_their_maps(layout):
+    """The same numbers; slices of a concatenation's gradient would keep its strides."""
+    for own in (True, False):
+        x = images(3, 4, 5, 5).contiguous(memory_format=layout).requires_grad_()
+        maps, arrived = x * 1, []
+        joined = torch.cat([with_own_layout(maps) if own else maps, maps.detach()], 1)
+        maps.register_hook(arrived.append)
+        (images(3, 8, 5, 5, seed=1).contiguous(memory_format=layout) * joined).sum().backward()
+        assert arrived[0].is_contiguous(memory_format=layout) is own
+        assert torch.equal(x.grad, images(3, 8, 5, 5, seed=1)[:, :4])
+
+
+def test_attention_is_the_same_in_both_layouts():
+    with double_precision():
+        layer, x = ChannelAttention(3), images(4, 3, 5, 6)
+        last = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        torch.testing.assert_close(layer(last), layer(x))
+        layer(last).square().sum().backward()
+        again = x.clone().requires_grad_()
+        layer(again).square().sum().backward()
+        torch.testing.assert_close(last.grad, again.grad)

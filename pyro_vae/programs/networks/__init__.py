@@ -20,6 +20,7 @@ from pyro_vae.programs.networks.convolutions import (
     WeightNormConv,
     has_convolutions,
     start_,
+    with_own_layout,
 )
 from pyro_vae.programs.networks.dense_blocks import ChannelAttention, DenseBlock
 from pyro_vae.programs.networks.folding import Folded, Maps, MergedConv, Shape, merged, no_images
@@ -93,4 +94,5 @@ __all__ = [
     "no_images",
     "place_by_place",
     "start_",
+    "with_own_layout",
 ]

@@ -75,6 +75,19 @@ class GatedConv(nn.Module):
         return values * torch.sigmoid(gates)
 
 
+def with_own_layout(x: Tensor) -> Tensor:
+    """Maps (N, C, H, W) whose gradient will be laid out in memory as they are.
+
+    Gradients through a concatenation are slices of a larger one, and those through a change of
+    layout are laid out the other way; either takes activations several times as long.
+    """
+    if x.requires_grad:
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        x.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
+    return x
+
+
 def has_convolutions(program: object) -> bool:
     """Whether a module has a convolution in it; functions have none that one could know of."""
     parts = program.modules() if isinstance(program, nn.Module) else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.programs.networks.convolutions import WeightNormConv
+from pyro_vae.programs.networks.convolutions import WeightNormConv, with_own_layout
 from pyro_vae.programs.networks.mlp import ACTIVATIONS
 
 REDUCTION = 8  # channels to those of the layer between, in the attention
@@ -26,7 +26,10 @@ class ChannelAttention(nn.Module):
         self.excite = WeightNormConv(between, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        means = x.mean(dim=(2, 3), keepdim=True)
+        if x.is_contiguous(memory_format=torch.channels_last):  # the gradient is laid out so, too
+            means = x.permute(0, 2, 3, 1).mean(dim=(1, 2))[:, :, None, None]
+        else:
+            means = x.mean(dim=(2, 3), keepdim=True)
         return x * torch.sigmoid(self.excite(self.activation(self.squeeze(means))))
 
 
@@ -45,7 +48,7 @@ class DenseStep(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, self.new(x)], dim=1)
+        return torch.cat([x, with_own_layout(self.new(x))], dim=1)
 
 
 class DenseBlock(nn.Sequential):

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.programs.networks.convolutions import Down, GatedConv, Up, WeightNormConv, start_
+from pyro_vae.programs.networks.convolutions import (
+    Down,
+    GatedConv,
+    Up,
+    WeightNormConv,
+    start_,
+    with_own_layout,
+)
 from pyro_vae.programs.networks.dense_blocks import DenseBlock
 from pyro_vae.programs.networks.folding import Folded, Maps
 from pyro_vae.programs.networks.mlp import ACTIVATIONS, MergedLinear
@@ -154,6 +161,13 @@ class ImageEncoder(Folded):
         start_(self, some_rows(rows).to(next(self.parameters())))
 
 
+class ChannelsFirst(nn.Module):
+    """Maps laid out channel by channel, as rows are: cheaper than to lay out the planes after."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return with_own_layout(x).contiguous()
+
+
 class ImageDecoder(nn.Module):
     """z1 (..., F) -> planes (..., P H W): P numbers for every place of an image, planes first.
 
@@ -196,7 +210,7 @@ class ImageDecoder(nn.Module):
             above = stack.widths[level - 1] if stack.widths else channels // 2
             modules += [Up(channels, above), f()]
             channels, growth = above, growth if stack.widths else growth // 2
-        modules.append(WeightNormConv(channels, planes))
+        modules += [ChannelsFirst(), WeightNormConv(channels, planes)]
         self.net = Folded(nn.Sequential(*modules), smallest.shape)
         self.in_features = latent
         self.out_features = Maps((planes, *image.places))

@@ -1,0 +1,182 @@
+"""A training step of pairs of convolutions: ours, plain and recorded, against an eager loop.
+
+    python benchmarks/image_step.py --json benchmarks/image_step.json
+
+The eager loop runs the same layers on images in torch's default layout, without this library around
+them: encoder, two heads, one draw of z, decoder, the same likelihood, ``backward`` and fused Adam.
+Its loss is compared with ours on the same noise before anything is timed. A recorded step is what
+``fit`` takes for convolutions on a CPU: the plain step traced once, without a C++ compiler;
+``--compiler`` adds the compiled one, which takes minutes to make.
+
+All take their steps in turns in one process; ratios are taken within rounds. Beside a busy machine
+``--cpu`` compares the time of the process instead of that of the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+import pyro_vae
+from benchmarks.machine import description, flush_denormals
+from benchmarks.turns import interleave
+from pyro_vae.programs import PairConfig
+from pyro_vae.programs.networks import Folded
+from pyro_vae.training import Gradients, GradientStep
+
+TIME = 0.9  # what ours may take of the eager loop
+MAX_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A preset of the model ``image``, and the shape (C, H, W) of its images."""
+
+    preset: str
+    shape: tuple[int, int, int]
+
+    def rows(self, batch: int) -> Tensor:
+        channels, height, width = self.shape
+        return torch.randint(0, 256, (batch, channels * height * width)) / 255
+
+    def pair(self, x: Tensor) -> tuple[nn.Module, nn.Module]:
+        return PairConfig("image", preset=self.preset).build(x.shape[1], self.shape, rows=x)
+
+
+CASES = (Case("conv-small", (3, 16, 16)), Case("conv", (1, 28, 28)))
+
+
+class Eager(nn.Module):
+    """The pair as a loop of its own: ``eager(x) -> loss``, summed over the data."""
+
+    def __init__(self, case: Case, model: nn.Module, guide: nn.Module) -> None:
+        super().__init__()
+        (head,) = guide.conditionals
+        self.shape, self.gain = case.shape, head.gain
+        self.encoder = guide.encoders[0].net
+        self.loc, self.log_scale = (_bare(part.parts[0]) for part in (head.loc, head.log_scale))
+        self.likelihood, decoder = model.likelihood, model.likelihood.planes
+        spread = decoder.spread
+        layers = [decoder.net.net]
+        if spread is not None:
+            layers = [spread.parts[0], nn.Unflatten(1, decoder.net.in_features.shape), *layers]
+        self.decoder = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.encoder(x.reshape(-1, *self.shape))
+        q = Normal(self.loc(h), torch.exp(self.gain * self.log_scale(h)), validate_args=False)
+        z = q.rsample()
+        levels = (255 * x).reshape(-1, *self.shape)
+        log_p = self.likelihood.of_planes(self.decoder(z)).log_prob(levels)
+        prior = Normal(0.0, 1.0, validate_args=False)
+        return -(log_p + (prior.log_prob(z) - q.log_prob(z)).flatten(1).sum(1)).sum()
+
+
+def _bare(layer: nn.Module) -> nn.Module:
+    """A layer of a head on maps (N, C, H, W)."""
+    return layer.net if isinstance(layer, Folded) else nn.Sequential(nn.Flatten(), layer)
+
+
+def eager(case: Case, x: Tensor) -> Callable[[], float]:
+    loss_of = Eager(case, *case.pair(x))
+    adam = torch.optim.Adam(loss_of.parameters(), fused=True)
+
+    def step() -> float:
+        adam.zero_grad()
+        loss = loss_of(x) / len(x)
+        loss.backward()
+        adam.step()
+        return loss.item()
+
+    return step
+
+
+def ours(case: Case, x: Tensor, compiler: bool | None = None) -> Callable[[], float]:
+    """As ``fit`` takes it: plain, or recorded without or with a compiler."""
+    model, guide = case.pair(x)
+    gradients = Gradients(pyro_vae.ELBO(1), model, guide)
+    gradient_step = GradientStep([model, guide], pyro_vae.OptimiserSettings())
+    if compiler is not None:
+        start = time.perf_counter()
+        gradients.compile(x, compiler=compiler)
+        print(f"recorded{' and compiled' * compiler} in {time.perf_counter() - start:.0f} s")
+
+    def step() -> float:
+        loss = gradients(x).value.item()
+        gradient_step(len(x), loss)
+        return loss / len(x)
+
+    return step
+
+
+def off(steps: dict[str, Callable[[], float]]) -> float:
+    """The largest difference of the first losses on the same noise, over the loss."""
+    found = []
+    for step in steps.values():
+        torch.manual_seed(0)
+        found.append(step())
+    return (max(found) - min(found)) / abs(found[0])
+
+
+def measured(flags: argparse.Namespace, case: Case) -> dict[str, object]:
+    batch = flags.batch
+    torch.manual_seed(0)
+    x = case.rows(batch)
+    steps = {
+        "eager": eager(case, x),
+        "plain": ours(case, x),
+        "recorded": ours(case, x, compiler=False),
+    }
+    if flags.compiler:
+        steps["compiled"] = ours(case, x, compiler=True)
+    difference = off(steps)
+    clock = time.process_time if flags.cpu else time.perf_counter
+    timing = interleave(steps, flags.rounds, MAX_SECONDS, clock)
+    print(f"{case.preset}, batch {batch}, k = 1; losses differ by {difference:.1e}")
+    row = {"preset": case.preset, "shape": case.shape, "batch": batch, "rounds": timing.rounds}
+    row |= {"difference": difference, "milliseconds": {}, "ratio": {}}
+    for name in steps:
+        ratio, spread = timing.ratio(name, "eager"), timing.spread(name).scaled(1e3)
+        row["milliseconds"][name] = spread.as_dict()
+        row["ratio"][name] = ratio.as_dict()
+        print(
+            f"{name:>9} {spread.median:7.1f} ms  {ratio.median:.3f} of the eager loop "
+            f"({ratio.lower:.3f} to {ratio.upper:.3f})",
+            flush=True,
+        )
+    return row
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--cpu", action="store_true", help="time of the process, not of the clock")
+    parser.add_argument("--compiler", action="store_true", help="the compiled step too")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    flags = parser.parse_args(argv)
+    flush_denormals()
+    with pyro.validation_enabled(False):
+        rows = [measured(flags, case) for case in CASES]
+    print(f"mark: {TIME} of the eager loop")
+    if flags.json:
+        content = {"machine": description(), "clock": "cpu" if flags.cpu else "wall", "rows": rows}
+        flags.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
