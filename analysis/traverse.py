@@ -11,11 +11,13 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from analysis.pictures.traversals import plot_traversal
-from analysis.probes.traversals import VALUES, Traversal, traverse
+from analysis.probes.image_rows import as_images, grey_limit
+from analysis.probes.traversals import Traversal, traverse
 from analysis.reporting.finished import FinishedRun, check_comparable, read_run
 from analysis.reporting.run_pictures import png
 from pyro_vae.datasets import Dataset
@@ -25,6 +27,7 @@ from pyro_vae.torch_state import own_generators
 
 KL_DATA = 1_000
 NUM_UNITS = 6
+COLUMNS = 3  # runs side by side
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,16 +81,21 @@ def _traversals(
 
 
 def _figure(runs: list[FinishedRun], found: list[Traversal], data: Dataset) -> Figure:
-    rows = len(found[0].units)
+    pixels = found[0].rows.shape[-1]
+    images = as_images(np.stack([one.rows for one in found]).reshape(-1, pixels), data)
+    shape = len(runs), *found[0].rows.shape[:2]
+    columns = min(len(runs), COLUMNS)
+    lines = -(-len(runs) // columns)
     figure = Figure(
-        figsize=(0.38 * len(VALUES) * len(runs) + 0.8 * len(runs), 0.42 * rows + 0.9),
-        layout="constrained",
+        figsize=(4.3 * columns, lines * (0.38 * len(found[0].units) + 0.7)), layout="constrained"
     )
-    panels = figure.subplots(1, len(runs), squeeze=False)[0]
-    for ax, run, one in zip(panels, runs, found, strict=True):
-        flat = data.preprocessing.images(torch.as_tensor(one.rows.reshape(-1, one.rows.shape[-1])))
-        images = flat.reshape(*one.rows.shape[:2], *flat.shape[1:])
-        plot_traversal(ax, images, one.units, one.kl, one.values)
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for ax in panels[len(runs) :]:
+        ax.set_axis_off()
+    limit = grey_limit(images, data)
+    parts = images.reshape(*shape, *images.shape[1:])
+    for ax, run, one, part in zip(panels, runs, found, parts, strict=False):
+        plot_traversal(ax, part, one.units, one.kl, one.values, limit=limit)
         ax.set_title(f"{run.path.name}: KL {one.kl.sum():.1f} nats", fontsize="medium")
     return figure
 
