@@ -12,7 +12,6 @@ from pyro_vae.distributions.discretised_logistic import (
     LEVELS,
     TOP,
     log_prob_of_bucket,
-    log_prob_of_levels,
 )
 from pyro_vae.errors import InputError
 
@@ -29,14 +28,19 @@ class WithinBuckets(Broadcasting, dist.TorchDistribution):
     channels are independent and a bucket is one area under the logistic density. So the levels of a
     bucket sum to one, and every draw lies in its own: knowing b costs nothing that is lost again.
 
+    Where the values are quantised themselves, ``unit`` levels to one, P_m(v_c) is the area of all
+    of these, and values are their middles, as :class:`~pyro_vae.programs.representations.Quantise`
+    makes them; every other level has probability zero.
+
     Args:
         logits, loc, log_scale: see :class:`DiscretisedLogisticMixture`, without coefficients: the
             sum over a bucket of coupled channels has no closed form.
-        first: first levels of the buckets, (..., C, H, W) or (..., D). size: levels of a bucket.
+        first: first levels of the buckets, (..., C, H, W) or (..., D). size: levels of a bucket;
+            256 for one that holds all. unit: levels that are one value.
 
     Raises:
-        InputError: buckets that do not fit 256 levels; with validation, values that are not whole
-            levels 0..255.
+        InputError: buckets that do not fit 256 levels, or units that do not fit buckets; with
+            validation, values that are not whole levels 0..255.
     """
 
     arg_constraints = {  # noqa: RUF012 - torch's own convention
@@ -55,13 +59,16 @@ class WithinBuckets(Broadcasting, dist.TorchDistribution):
         first: Tensor,
         size: int,
         *,
+        unit: int = 1,
         validate_args: bool | None = None,
     ) -> None:
         if size < 1 or (TOP + 1) % size:
             raise InputError(f"buckets of {size} levels do not fit {TOP + 1} levels")
+        if unit < 1 or size % unit:
+            raise InputError(f"values of {unit} levels do not fit buckets of {size}")
         images = loc.ndim == logits.ndim + 1
         self._places, self._axes = (2, 3) if images else (1, 1)
-        self.logits, self.first, self.size = logits, first, size
+        self.logits, self.first, self.size, self.unit = logits, first, size, unit
         self.loc, self.log_scale = torch.broadcast_tensors(loc, log_scale)
         lead = torch.broadcast_shapes(
             logits.shape[: -1 - self._places],
@@ -78,10 +85,10 @@ class WithinBuckets(Broadcasting, dist.TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         value = value.to(self.loc.dtype)
-        inside = (value >= self.first) & (value < self.first + self.size)
-        log_p = self._over_components(
-            log_prob_of_levels(self._with_components(value), self.loc, self.log_scale)
-        )
+        start = value - self.unit // 2
+        inside = (start >= self.first) & (start < self.first + self.size)
+        inside &= start.remainder(self.unit) == 0
+        log_p = self._over_components(self._of_unit(self._with_components(start)))
         log_p = log_p - self._over_components(self._of_buckets())
         log_p = log_p.sum(tuple(range(-self._places, 0)))
         outside = ~inside.flatten(-self._axes).all(-1)
@@ -104,11 +111,11 @@ class WithinBuckets(Broadcasting, dist.TorchDistribution):
             first = self.first.to(loc.dtype).expand(lead + self.event_shape)
             best = torch.full_like(first, -torch.inf)
             drawn = first
-            for step in range(self.size):
+            for step in range(0, self.size, self.unit):
                 level = first + step
-                score = log_prob_of_levels(level, loc, log_scale) + _gumbel(first)
+                score = log_prob_of_bucket(level, self.unit, loc, log_scale) + _gumbel(first)
                 drawn, best = torch.where(score > best, level, drawn), torch.maximum(best, score)
-            return drawn
+            return drawn + self.unit // 2
 
     @property
     def mean(self) -> Tensor:
@@ -119,14 +126,17 @@ class WithinBuckets(Broadcasting, dist.TorchDistribution):
             weights = weights.unsqueeze(-3)
         first, of_bucket = self._with_components(self.first.to(self.loc.dtype)), self._of_buckets()
         mean = torch.zeros_like(of_bucket)
-        for step in range(self.size):
-            share = (log_prob_of_levels(first + step, self.loc, self.log_scale) - of_bucket).exp()
-            mean = mean + share * (first + step)
+        for step in range(0, self.size, self.unit):
+            share = (self._of_unit(first + step) - of_bucket).exp()
+            mean = mean + share * (first + step + self.unit // 2)
         return self._per_event((weights * mean).sum(-1 - self._axes))
 
     def _of_buckets(self) -> Tensor:
         first = self._with_components(self.first.to(self.loc.dtype))
         return log_prob_of_bucket(first, self.size, self.loc, self.log_scale)
+
+    def _of_unit(self, first: Tensor) -> Tensor:
+        return log_prob_of_bucket(first, self.unit, self.loc, self.log_scale)
 
     def _with_components(self, values: Tensor) -> Tensor:
         return values.unsqueeze(-1 - self._axes)

@@ -9,11 +9,10 @@ from torch import nn
 
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.options import read_part
-from pyro_vae.programs.architectures import Architecture, Widths
 from pyro_vae.programs.conditionals import LocScale
 from pyro_vae.programs.guides import BottomUpGuide, Guide, MeanFieldGuide, TopDownGuide
 from pyro_vae.programs.likelihoods import LIKELIHOODS, BehindNetwork
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative, HierarchicalVAE
 from pyro_vae.programs.networks import (
     MLP,
     NETWORKS,
@@ -29,11 +28,13 @@ from pyro_vae.programs.networks import (
 )
 from pyro_vae.programs.posteriors import per_level
 from pyro_vae.programs.priors import PRIORS
+from pyro_vae.programs.self_supervised_assembly import self_supervised_guide, self_supervised_model
+from pyro_vae.programs.sizes import Architecture, Widths
 
 
 def build_model(
     arch: Architecture, num_pixels: int, image_shape: Shape | None = None
-) -> HierarchicalVAE:
+) -> Generative:
     """The generative program for images of ``num_pixels`` pixels, freshly initialised.
 
     Args:
@@ -45,6 +46,8 @@ def build_model(
         InputError: rows that are no such images, or images that the networks cannot read.
     """
     arch, width = _of_rows(arch, num_pixels, image_shape)
+    if arch.between is not None:
+        return _begun(arch, self_supervised_model(arch, width))
     conditionals = [
         LocScale(
             arch.units[level + 1],
@@ -86,7 +89,7 @@ def _of_rows(
 ) -> tuple[Architecture, int]:
     """The architecture with the units that rows of this shape have, and the width of a row."""
     width = row_width(num_pixels, image_shape)
-    return arch.of_rows(width, arch.units[0]), width
+    return arch.of_rows(width, arch.units), width
 
 
 def _likelihood(arch: Architecture, width: int) -> nn.Module:
@@ -188,6 +191,7 @@ _GUIDES: dict[str, Callable[[Architecture, int], Guide]] = {
     "meanfield": _meanfield,
 }
 GUIDES = tuple(_GUIDES)
+MEAN_FIELD = "meanfield"
 
 
 def build_guide(
@@ -195,11 +199,24 @@ def build_guide(
 ) -> Guide:
     """The named recognition program with the latents of ``arch``, freshly initialised.
 
-    Arguments and errors as for :func:`build_model`.
+    Arguments and errors as for :func:`build_model`. A self-supervised VAE has the guide
+    ``meanfield`` alone, and every latent reads the image that it explains.
     """
     made = _GUIDES[check_choice("guide", guide, GUIDES)]
     arch, width = _of_rows(arch, num_pixels, image_shape)
+    if arch.between is not None:
+        check_guide_of_representations(guide)
+        return _begun(arch, self_supervised_guide(arch, width))
     return _begun(arch, made(arch, width))
+
+
+def check_guide_of_representations(guide: str) -> None:
+    """InputError where a self-supervised VAE cannot have the guide."""
+    if guide != MEAN_FIELD:
+        raise InputError(
+            f"a self-supervised VAE has the guide {MEAN_FIELD}, q(z_k | y_k-1) of every level, not "
+            f"{guide}: each latent is read off the image that it explains"
+        )
 
 
 def check_same_levels(model: nn.Module, guide: nn.Module) -> None:

@@ -49,6 +49,14 @@ class Guide(nn.Module):
         """
         raise InputError(f"{type(self).__name__} does not tell q(z{self.num_levels} | x)")
 
+    def read_by_top(self, x: Tensor) -> Tensor:
+        """What q(zL | .) reads of rows x (B, D): the rows themselves, or a representation."""
+        return x
+
+    def top_of(self, read: Tensor) -> dist.TorchDistribution:
+        """q(zL | .) at what :meth:`read_by_top` gives, or at rows of that width."""
+        return self.top(read)
+
     def _check_data(self, x: Tensor, first: nn.Module) -> None:
         """Refuse rows that the first network cannot read, if it tells its width."""
         check_data(x, getattr(first, "in_features", x.shape[-1] if x.ndim else 0))

@@ -48,6 +48,63 @@ class Generative(nn.Module):
         """Number of units of z1, ..., zL."""
         return (*(part.features for part in self.conditionals), self.prior.features)
 
+    @property
+    def read_names(self) -> tuple[str, ...]:
+        """The sites that the decoder reads."""
+        return ("z1",)
+
+    @property
+    def representation_names(self) -> tuple[str, ...]:
+        """Observed sites beside x, from the data upward."""
+        return ()
+
+    @property
+    def bound_of(self) -> str:
+        """What bounds and weights are of, in words: x, or more than x."""
+        return "x"
+
+    @property
+    def priors_of_x(self) -> tuple[str, ...]:
+        """Latents whose prior reads the data, through what stands between them."""
+        return ()
+
+    def decode(self, *z: Tensor) -> Tensor:
+        """E[x | .] at what the decoder reads: rows (..., D_l) -> (..., D), in units of the data.
+
+        Raises:
+            InputError: other latents than the decoder reads, or a likelihood without a mean.
+        """
+        if len(z) != len(self.read_names):
+            raise InputError(
+                f"the decoder reads {', '.join(self.read_names)}, and E[x | z] is of all of them; "
+                f"{len(z)} were given"
+            )
+        pixels = self.likelihood(*z)
+        try:
+            return pixels.mean
+        except NotImplementedError as error:
+            raise InputError(
+                f"E[x | z] of {type(pixels).__name__} has no closed form: its images can be drawn"
+            ) from error
+
+    def mean_of(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """E[x | .] at values of sites by name, of which the decoder takes those it reads.
+
+        Raises:
+            InputError: one of these is missing.
+        """
+        missing = [name for name in self.read_names if name not in latents]
+        if missing:
+            raise InputError(
+                f"the decoder reads {', '.join(self.read_names)}: E[x | {', '.join(latents)}] "
+                f"without {', '.join(missing)} is no function of it"
+            )
+        return self.decode(*(latents[name] for name in self.read_names))
+
+    def check_rows(self, x: Tensor, what: str = "data") -> None:
+        """InputError where rows (N, D) are none that it can be trained on."""
+        check_data(x, self.num_pixels, what)
+
 
 class HierarchicalVAE(Generative):
     """p(x, z1..zL) = p(zL) prod_l p(z_l | z_{l+1}) p(x | z1), any number of levels.
@@ -86,39 +143,6 @@ class HierarchicalVAE(Generative):
     def read_names(self) -> tuple[str, ...]:
         """The latents that the decoder reads, from z1 upward."""
         return self.latent_names if self.decoder_reads == "all" else ("z1",)
-
-    def decode(self, *z: Tensor) -> Tensor:
-        """E[x | z1], or E[x | z1, ..., zL]: latents (..., D_l) -> (..., D), in units of the data.
-
-        Raises:
-            InputError: other latents than the decoder reads, or a likelihood without a mean.
-        """
-        if len(z) != len(self.read_names):
-            raise InputError(
-                f"the decoder reads {', '.join(self.read_names)}, and E[x | z] is of all of them; "
-                f"{len(z)} were given"
-            )
-        pixels = self.likelihood(*z)
-        try:
-            return pixels.mean
-        except NotImplementedError as error:
-            raise InputError(
-                f"E[x | z] of {type(pixels).__name__} has no closed form: its images can be drawn"
-            ) from error
-
-    def mean_of(self, latents: Mapping[str, Tensor]) -> Tensor:
-        """E[x | z] at values of the latents by name, of which the decoder takes those it reads.
-
-        Raises:
-            InputError: one of these is missing.
-        """
-        missing = [name for name in self.read_names if name not in latents]
-        if missing:
-            raise InputError(
-                f"the decoder reads {', '.join(self.read_names)}: E[x | {', '.join(latents)}] "
-                f"without {', '.join(missing)} is no function of it"
-            )
-        return self.decode(*(latents[name] for name in self.read_names))
 
     def forward(self, x: Tensor | None = None, num_data: int = 1) -> Tensor:
         if x is not None:

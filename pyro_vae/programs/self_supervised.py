@@ -23,11 +23,16 @@ from collections.abc import Sequence
 
 import pyro
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_data
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import Generative
+from pyro_vae.programs.networks import some_rows, start_
+from pyro_vae.programs.representations import check_representations
+
+PAIR = "the pair (x, d(x))"
 
 
 class SelfSupervisedVAE(Generative):
@@ -90,6 +95,42 @@ class SelfSupervisedVAE(Generative):
         """y1, ..., yK, from the data upward."""
         return tuple(f"y{number}" for number in range(1, self.num_levels))
 
+    @property
+    def read_names(self) -> tuple[str, ...]:
+        """y1 and z1."""
+        return "y1", "z1"
+
+    @property
+    def bound_of(self) -> str:
+        """x where no draw can disagree with its representation, at any level; else the pair."""
+        whole = all(getattr(one, "consistent", False) for one in self.likelihoods)
+        return "x" if whole else PAIR
+
+    @property
+    def priors_of_x(self) -> tuple[str, ...]:
+        """All latents but the top one: p(z_k | y_k, z_{k+1}) reads y_k = d_k(...)."""
+        return self.latent_names[:-1]
+
+    def check_rows(self, x: Tensor, what: str = "data") -> None:
+        """InputError where rows (N, D) are none, or a transform makes no representation of them."""
+        super().check_rows(x, what)
+        check_representations(self.transforms, some_rows(x))
+
+    @torch.no_grad()
+    def initialise_(self, rows: Tensor) -> None:
+        """Start its convolutions from training rows (N, D), their representations and N(0, I).
+
+        See :func:`pyro_vae.programs.networks.start_`. Latents are standard normal numbers, as many
+        as there are rows up to some: nearly that is what the guide gives before training.
+        """
+        like = next(self.parameters())
+        images = ladder(self.transforms, some_rows(rows).to(like))
+        drawn = [torch.randn(len(images[0]), units).to(like) for units in self.latent_sizes]
+        start_(self.top, drawn[-1])
+        for level, likelihood in enumerate(self.likelihoods):
+            start_(self.conditionals[level], images[level + 1], drawn[level + 1])
+            start_(likelihood, images[level + 1], drawn[level])
+
     def represent(self, x: Tensor) -> list[Tensor]:
         """y1, ..., yK of the rows x (B, D)."""
         return ladder(self.transforms, x)[1:]
@@ -138,8 +179,23 @@ class SelfSupervisedGuide(Guide):
 
     def top(self, x: Tensor) -> dist.TorchDistribution:
         """q(z_{K+1} | y_K) at the representation of rows x (B, D)."""
+        return self.top_of(self.read_by_top(x))
+
+    def read_by_top(self, x: Tensor) -> Tensor:
+        """y_K of rows x (B, D)."""
         self._check_data(x, self.encoders[0])
-        return self.conditionals[-1](self.encoders[-1](ladder(self.transforms, x)[-1]))
+        return ladder(self.transforms, x)[-1]
+
+    def top_of(self, y: Tensor) -> dist.TorchDistribution:
+        """q(z_{K+1} | y_K) at rows of the width of y_K."""
+        return self.conditionals[-1](self.encoders[-1](y))
+
+    @torch.no_grad()
+    def initialise_(self, rows: Tensor) -> None:
+        """Start every encoder from the images that it reads, of training rows (N, D)."""
+        images = ladder(self.transforms, some_rows(rows))
+        for encoder, image in zip(self.encoders, images, strict=True):
+            start_(encoder, image.to(next(encoder.parameters())))
 
     def forward(self, x: Tensor, *representations: Tensor) -> None:
         self._check_data(x, self.encoders[0])

@@ -190,7 +190,7 @@ def _rows(x: Tensor, model: Callable, guide: Callable, what: str) -> Tensor:
             "train programs of several with pyro.infer.SVI and pyro_vae.for_svi"
         )
     if isinstance(model, Generative):
-        check_data(parts[0], model.num_pixels, what)
+        model.check_rows(parts[0], what)
     return parts[0]
 
 

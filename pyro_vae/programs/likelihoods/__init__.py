@@ -17,6 +17,7 @@ from pyro_vae.programs.likelihoods.gaussian import FixedNoiseGaussian, FixedNois
 from pyro_vae.programs.likelihoods.level_rows import Levels, LevelsLikelihood
 from pyro_vae.programs.likelihoods.logistic import Logistic, LogisticMixture
 from pyro_vae.programs.likelihoods.pixelcnn import PixelByPixel, PixelCNN, PixelCNNLevels
+from pyro_vae.programs.likelihoods.quantised import Quantised
 
 # The first one of a pixel space is its usual one.
 LIKELIHOODS: dict[str, type] = {
@@ -45,4 +46,5 @@ __all__ = [
     "PixelByPixel",
     "PixelCNN",
     "PixelCNNLevels",
+    "Quantised",
 ]

@@ -54,6 +54,9 @@ class LogisticMixture(LevelsLikelihood):
     Arguments and errors as for :class:`LevelsLikelihood`, and a number of components. Planes of M
     components and C channels, in this order: M logits; M C locations, component by component; M C
     log-scales; for three channels 3 M coefficients. That makes 10 numbers a component for colours.
+
+    Args:
+        coupled: False for colours that are independent given their component, without coefficients.
     """
 
     settings: ClassVar = {"components": Setting(10, "number of components", kind=int)}
@@ -65,6 +68,7 @@ class LogisticMixture(LevelsLikelihood):
         features: int,
         *,
         components: int = 10,
+        coupled: bool = True,
         activation: str = "softplus",
         decoder: Callable[[int], nn.Module] | None = None,
         image_shape: tuple[int, int, int] | None = None,
@@ -72,23 +76,25 @@ class LogisticMixture(LevelsLikelihood):
         check_count("components of the likelihood 'logistic-mixture'", components)
         shape = image_of(features, image_shape)
         parts = {"activation": activation, "decoder": decoder}
-        planes = sum(planes_of_mixture(components, shape[0]))
+        planes = sum(planes_of_mixture(components, shape[0], coupled))
         super().__init__(in_features, hidden, shape, planes, **parts)
-        self.components = components
+        self.components, self.coupled = components, coupled
 
     def of_planes(self, planes: Tensor) -> DiscretisedLogisticMixture:
-        return mixture_of(planes, self.components, self.image_shape[0])
+        return mixture_of(planes, self.components, self.image_shape[0], self.coupled)
 
 
-def planes_of_mixture(components: int, channels: int) -> list[int]:
+def planes_of_mixture(components: int, channels: int, coupled: bool = True) -> list[int]:
     """Numbers for every place: of logits, locations, log-scales and coefficients."""
-    coupled = 3 if channels == 3 else 0
-    return [components, *[components * channels] * 2, components * coupled]
+    coefficients = 3 if coupled and channels == 3 else 0
+    return [components, *[components * channels] * 2, components * coefficients]
 
 
-def mixture_of(planes: Tensor, components: int, channels: int) -> DiscretisedLogisticMixture:
+def mixture_of(
+    planes: Tensor, components: int, channels: int, coupled: bool = True
+) -> DiscretisedLogisticMixture:
     """The mixtures (..., C, H, W) that planes (..., P, H, W) in this order describe."""
-    logits, *others = planes.split(planes_of_mixture(components, channels), -3)
+    logits, *others = planes.split(planes_of_mixture(components, channels, coupled), -3)
     loc, log_scale, coefficients = (
         part.unflatten(-3, (components, -1)) if part.shape[-3] else None for part in others
     )

@@ -31,8 +31,17 @@ from pyro_vae.programs.networks.image_layers import (
     ImageLayers,
     Stack,
     check_images,
+    some_rows,
 )
 from pyro_vae.programs.networks.joint import JointNetwork
+from pyro_vae.programs.networks.level_networks import (
+    Blocks,
+    LevelNetworks,
+    Met,
+    Resized,
+    before_image,
+    between_latents,
+)
 from pyro_vae.programs.networks.masked import MaskedConv, PixelNetwork
 from pyro_vae.programs.networks.mlp import ACTIVATIONS, MLP, MergedLinear, glorot_, he_
 from pyro_vae.programs.networks.place_by_place import place_by_place
@@ -65,6 +74,7 @@ __all__ = [
     "ACTIVATIONS",
     "MLP",
     "NETWORKS",
+    "Blocks",
     "ChannelAttention",
     "DenseBlock",
     "Down",
@@ -76,15 +86,20 @@ __all__ = [
     "ImageEncoder",
     "ImageLayers",
     "JointNetwork",
+    "LevelNetworks",
     "Maps",
     "MaskedConv",
     "MergedConv",
     "MergedLinear",
+    "Met",
     "PixelNetwork",
+    "Resized",
     "Shape",
     "Stack",
     "Up",
     "WeightNormConv",
+    "before_image",
+    "between_latents",
     "check_images",
     "glorot_",
     "has_convolutions",
@@ -93,6 +108,7 @@ __all__ = [
     "merged",
     "no_images",
     "place_by_place",
+    "some_rows",
     "start_",
     "with_own_layout",
 ]

@@ -92,11 +92,11 @@ class ImageLayers:
                 )
         return image.shape[1] // factor, image.shape[2] // factor
 
-    def latent(self, image: Maps, units: int | None = None) -> int:
+    def latent(self, image: Maps, units: int | None = None, name: str = "z1") -> int:
         """The units of z1, as ``Maps`` where they have places.
 
         Args:
-            units: asked for; None for :attr:`channels` at every place.
+            units: asked for; None for :attr:`channels` at every place. name: for the error.
 
         Raises:
             InputError: units that are no whole number of maps.
@@ -108,7 +108,7 @@ class ImageLayers:
             return Maps((self.channels, height, width))
         if units % (height * width):
             raise InputError(
-                f"{units} units of z1 do not fit maps of {height} x {width} places; allowed: "
+                f"{units} units of {name} do not fit maps of {height} x {width} places; allowed: "
                 f"multiples of {height * width}"
             )
         return Maps((units // (height * width), height, width))

@@ -96,6 +96,8 @@ class VampPrior(nn.Module):
             InputError: a guide without such a density (of bottom-up guides those of several
                 levels), units that are not this prior's, or fewer rows than components.
         """
+        if hasattr(guide, "read_by_top"):  # a representation of the rows, where that is smaller
+            rows = guide.read_by_top(rows)
         self._check(guide, rows)
         self._guide, self.interval = (guide,), interval
         inputs = self._started(rows)
@@ -112,7 +114,7 @@ class VampPrior(nn.Module):
             )
         with torch.no_grad(), evaluating(guide):
             try:
-                found = guide.top(rows.new_zeros(1, rows.shape[1])).event_shape
+                found = _top(guide, rows.new_zeros(1, rows.shape[1])).event_shape
             except InputError as error:
                 raise InputError(f"the prior 'vamp' wants q(zL | x): {error}") from error
         if found != (self.features,):
@@ -159,7 +161,7 @@ class VampPrior(nn.Module):
     def posteriors(self) -> dist.TorchDistribution:
         """q(zL | u_m) of every pseudo-input, batch shape (M,)."""
         inputs = self.pseudo_inputs
-        return self._guide[0].top(inputs)
+        return _top(self._guide[0], inputs)
 
     def forward(self) -> dist.TorchDistribution:
         posteriors = self.posteriors()
@@ -194,3 +196,8 @@ class VampPrior(nn.Module):
         if self._guide and f"{prefix}inputs" in state_dict:
             self._missing = ""
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _top(guide: Any, read: Tensor) -> dist.TorchDistribution:
+    """q(zL | .) at rows of what the guide's top level reads."""
+    return guide.top_of(read) if hasattr(guide, "top_of") else guide.top(read)

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_data
 from pyro_vae.options import read_part
-from pyro_vae.programs.architectures import Architecture
 from pyro_vae.programs.assembly import likelihood_of
 from pyro_vae.programs.guides import BottomUpGuide, Guide
 from pyro_vae.programs.likelihoods import LIKELIHOODS, Gaussian
 from pyro_vae.programs.models import HierarchicalVAE
 from pyro_vae.programs.networks import ACTIVATIONS, MergedLinear
+from pyro_vae.programs.sizes import Architecture
 from pyro_vae.programs.start.heads import level_of, recognition, set_heads_
 from pyro_vae.programs.start.ica import independent_components, worth_modelling
 from pyro_vae.programs.start.linear_posterior import linear_posterior
@@ -76,7 +76,7 @@ class DataStart:
         """InputError where no pair of this architecture can start from data."""
         made, settings = read_part("likelihood", likelihood_of(architecture), LIKELIHOODS)
         fixed = issubclass(made, Gaussian) and settings.get("scale") == "fixed"
-        if not fixed or architecture.decoder or architecture.images is not None:
+        if not fixed or architecture.decoder or architecture.of_images:
             raise InputError(WANTED)
         if architecture.network != "mlp":
             raise InputError(
