@@ -16,7 +16,7 @@ from pyro_vae.datasets.load import IMAGE_DATASETS
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import CATALOGUE
 from pyro_vae.programs.guides import Guide
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative
 from pyro_vae.runs import RunConfig, RunDirectory, load_run
 from pyro_vae.runs.facts import check_same_data
 
@@ -50,7 +50,7 @@ class FinishedRun:
     """A pair with its settings and the estimates that training left in ``summary.json``."""
 
     path: Path
-    model: HierarchicalVAE
+    model: Generative
     guide: Guide
     config: RunConfig
     summary: SummaryFacts = field(default_factory=SummaryFacts)

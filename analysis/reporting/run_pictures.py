@@ -21,7 +21,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD, PosteriorMeans
 from pyro_vae.evaluation.activity_gap import above_clear_gap
 from pyro_vae.evaluation.filters.decoder_filters import DecoderFilters
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative
 from pyro_vae.runs import RunDirectory
 from pyro_vae.storage import write_whole
 
@@ -39,7 +39,7 @@ class Shown:
     """
 
     directory: RunDirectory
-    model: HierarchicalVAE
+    model: Generative
     data: Dataset
     idata: object
     means: dict[str, PosteriorMeans]

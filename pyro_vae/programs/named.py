@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.errors import InputError, check_choice, check_count
+from pyro_vae.errors import check_choice
 from pyro_vae.options import option, read_part
-from pyro_vae.programs.architectures import (
-    ABOVE_IMAGES,
-    MODELS,
-    PARTS,
-    Architecture,
-    Widths,
-    architecture,
+from pyro_vae.programs.architectures import MODELS, architecture
+from pyro_vae.programs.assembly import (
+    GUIDES,
+    build_guide,
+    build_model,
+    check_guide_of_representations,
+    row_width,
 )
-from pyro_vae.programs.assembly import GUIDES, build_guide, build_model, row_width
+from pyro_vae.programs.changes import (
+    activations_of,
+    check_layers,
+    families_of,
+    hidden_of,
+    with_levels,
+    with_transforms,
+)
 from pyro_vae.programs.conditionals import FAMILIES
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.likelihoods import LIKELIHOODS
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative
 from pyro_vae.programs.networks import ACTIVATIONS, NETWORKS, Shape
 from pyro_vae.programs.posteriors import POSTERIORS
 from pyro_vae.programs.priors import PRIORS, bind_
+from pyro_vae.programs.representations import TRANSFORMS
+from pyro_vae.programs.self_supervised_assembly import check_self_supervised
+from pyro_vae.programs.sizes import PARTS, Architecture
 from pyro_vae.programs.start import STARTS
 from pyro_vae.torch_state import own_generators
 
@@ -35,11 +45,22 @@ class PairConfig:
     """What a model and its guide are made of; everything is plain values, as JSON has them."""
 
     model: str = option("td", f"{', '.join(MODELS)} (default: td)", metavar="NAME")
-    guide: str = option("topdown", f"{', '.join(GUIDES)} (default: topdown)", metavar="NAME")
+    guide: str = option(
+        "topdown",
+        f"{', '.join(GUIDES)} (default: topdown; of ssvae meanfield)",
+        metavar="NAME",
+    )
     preset: str = option(
         "small",
         "small: minutes on a CPU; paper: the published sizes and recipe; of image also conv, "
         "conv-small, srvae (default: small)",
+        metavar="NAME",
+    )
+    transforms: tuple[str, ...] | None = option(
+        None,
+        f"of ssvae: from the image to ever simpler ones, one for a level; {', '.join(TRANSFORMS)}, "
+        "as downscale:2 or greyscale quantise:bits=3 (default: downscale:2)",
+        nargs="+",
         metavar="NAME",
     )
     latent: tuple[int, ...] | None = option(
@@ -107,22 +128,30 @@ class PairConfig:
         """The sizes and parts; InputError where a value cannot be used."""
         arch = architecture(self.model, self.preset)
         check_choice("guide", self.guide, GUIDES)
+        if self.transforms is not None:
+            arch = with_transforms(arch, self.transforms)
+        if arch.between is not None:
+            check_guide_of_representations(self.guide)
         if self.latent is not None:
-            arch = _with_levels(arch, self.latent)
+            arch = with_levels(arch, self.latent)
         if self.family is not None:
-            arch = replace(arch, families=_families(self.family, len(arch.units)))
+            arch = replace(arch, families=families_of(self.family, len(arch.units)))
         if self.hidden is not None:
-            arch = replace(arch, **_hidden(self.hidden, arch))
+            arch = replace(arch, **hidden_of(self.hidden, arch))
         if self.activation is not None:
-            arch = replace(arch, activation=_activations(self.activation, arch))
+            arch = replace(arch, activation=activations_of(self.activation, arch))
         if self.network is not None:
+            check_layers(arch, "--network")
             arch = replace(arch, network=self.network)
         if self.decoder_reads is not None:
+            check_layers(arch, "--decoder-reads")
             arch = replace(arch, decoder_reads=self.decoder_reads)
         read_part("prior", self.prior, PRIORS)
         if self.likelihood is not None:
             made, _ = read_part("likelihood", self.likelihood, LIKELIHOODS)
             arch = replace(arch, likelihood=self.likelihood, pixels=made.pixels)
+        if arch.between is not None:
+            check_self_supervised(arch)
         arch = replace(arch, prior=self.prior, posterior=self.posterior)
         STARTS[check_choice("init", self.init, STARTS)].check(arch)
         return arch
@@ -135,7 +164,7 @@ class PairConfig:
         rows: Tensor | None = None,
         seed: int = 0,
         say: Callable[[str], None] = lambda line: None,
-    ) -> tuple[HierarchicalVAE, Guide]:
+    ) -> tuple[Generative, Guide]:
         """The pair, initialised from ``seed`` without touching the global generator.
 
         Args:
@@ -150,9 +179,7 @@ class PairConfig:
             InputError: a setting that cannot be used, rows that are no such images or that the
                 networks cannot read, or rows that ``init`` cannot start from.
         """
-        arch = self.architecture.of_rows(
-            row_width(num_pixels, image_shape), None if self.latent is None else self.latent[0]
-        )
+        arch = self.architecture.of_rows(row_width(num_pixels, image_shape), self.latent)
         with own_generators():
             torch.manual_seed(seed)
             model = build_model(arch, num_pixels, image_shape)
@@ -171,9 +198,13 @@ def initialise_(program: nn.Module, rows: Tensor) -> None:
     """Let every part of the program that starts from data see the training rows (N, D).
 
     A part takes part by a method ``initialise_(rows)``: the Bernoulli likelihood sets the bias of
-    its output from the mean of the pixels. What concerns model and guide together is a start, see
-    :mod:`pyro_vae.programs.start`.
+    its output from the mean of the pixels. A program that has one sees to its parts itself, as the
+    self-supervised VAE does, whose parts see representations. What concerns model and guide
+    together is a start, see :mod:`pyro_vae.programs.start`.
     """
+    if hasattr(program, "initialise_"):
+        program.initialise_(rows)
+        return
     for part in program.modules():
         if part is not program and hasattr(part, "initialise_"):
             part.initialise_(rows)
@@ -188,7 +219,7 @@ def build_pair(
     pixel_mean: Tensor | None = None,
     rows: Tensor | None = None,
     seed: int = 0,
-) -> tuple[HierarchicalVAE, Guide]:
+) -> tuple[Generative, Guide]:
     """A named model and guide, initialised from ``seed`` without touching the global generator.
 
     :class:`PairConfig` has every other choice: ``PairConfig(latent=(32, 10)).build(num_pixels)``.
@@ -205,95 +236,3 @@ def build_pair(
         if pixel_mean is not None and hasattr(part, "set_output_mean_"):
             part.set_output_mean_(pixel_mean)
     return program, recognition
-
-
-def _with_levels(arch: Architecture, units: Sequence[int]) -> Architecture:
-    """The architecture with these units; levels that it lacks are sized like its last one."""
-    for count in units:
-        check_count("each number of --latent", count)
-    levels = len(units)
-    encoders = _as_many(arch.encoders, levels)
-    above = encoders[1:]
-    return replace(
-        arch,
-        units=tuple(units),
-        families=(*arch.families, *["normal"] * levels)[:levels],
-        encoders=encoders,
-        feedback=(*arch.feedback, *above[len(arch.feedback) :])[: levels - 1],
-        priors=(*arch.priors, *above[len(arch.priors) :])[: levels - 1],
-    )
-
-
-def _as_many(widths: Sequence[Widths], levels: int) -> tuple[Widths, ...]:
-    return (*widths, *[widths[-1] or ABOVE_IMAGES] * levels)[:levels]
-
-
-def _families(given: Sequence[str], levels: int) -> tuple[str, ...]:
-    for name in given:
-        check_choice("family", name, FAMILIES)
-    if len(given) not in (1, levels):
-        raise InputError(
-            f"--family wants 1 or {levels} names for {levels} levels, got {len(given)}"
-        )
-    return tuple(given) * (levels if len(given) == 1 else 1)
-
-
-def _hidden(given: Sequence[str], arch: Architecture) -> dict[str, tuple]:
-    """Part -> hidden layers, from ``W,W`` or ``PART=W,W/W``."""
-    wanted = {"encoders": len(arch.units), "feedback": len(arch.units) - 1}
-    wanted |= {"priors": len(arch.units) - 1, "decoder": 1}
-    found: dict[str, tuple] = {}
-    for text in given:
-        part, _, widths = text.rpartition("=")
-        levels = [_widths(level, text) for level in widths.split("/")]
-        # Without a part's name all networks that have hidden layers get these.
-        named = [check_choice("part of --hidden", part, PARTS)] if part else _with_layers(arch)
-        for name in named:
-            if part and len(levels) not in (1, wanted[name]):
-                raise InputError(
-                    f"--hidden {text}: {name} have {wanted[name]} levels, got {len(levels)}"
-                )
-            per_level = tuple(levels * wanted[name])[: wanted[name]]
-            if arch.images is not None:
-                per_level = _above_images(name, levels, per_level, text)
-            found[name] = per_level[0] if name == "decoder" else per_level
-    return found
-
-
-def _with_layers(arch: Architecture) -> list[str]:
-    return [part for part in PARTS if part != "decoder" or arch.decoder]
-
-
-def _above_images(
-    part: str, given: Sequence[Widths], levels: tuple[Widths, ...], text: str
-) -> tuple[Widths, ...]:
-    """Of levels above z1 alone, where z1's own networks are convolutions."""
-    of_z1 = len(levels) == 1 or (len(given) > 1 and given[0])
-    if part == "decoder" or (part == "encoders" and of_z1):
-        raise InputError(
-            f"--hidden {text}: between images and z1 there are convolutions; hidden layers are "
-            "those of the levels above, as --latent 64 32 --hidden encoders=linear/200"
-        )
-    return ((), *levels[1:]) if part == "encoders" else levels
-
-
-def _widths(text: str, source: str) -> Widths:
-    if text in ("linear", ""):
-        return ()
-    try:
-        return tuple(check_count("a width", int(word)) for word in text.split(","))
-    except ValueError as error:
-        raise InputError(
-            f"--hidden {source}: {text!r} is no list of widths such as 200,200, nor linear"
-        ) from error
-
-
-def _activations(given: Sequence[str], arch: Architecture) -> str | dict[str, str]:
-    found = {part: arch.activation_of(part) for part in PARTS}
-    for text in given:
-        part, _, name = text.rpartition("=")
-        check_choice("activation", name, ACTIVATIONS)
-        for one in [check_choice("part of --activation", part, PARTS)] if part else PARTS:
-            found[one] = name
-    same = set(found.values())
-    return same.pop() if len(same) == 1 else found

@@ -126,6 +126,8 @@ class SelfSupervisedVAE(Generative):
         like = next(self.parameters())
         images = ladder(self.transforms, some_rows(rows).to(like))
         drawn = [torch.randn(len(images[0]), units).to(like) for units in self.latent_sizes]
+        if hasattr(self.prior, "initialise_"):
+            self.prior.initialise_(rows)
         start_(self.top, drawn[-1])
         for level, likelihood in enumerate(self.likelihoods):
             start_(self.conditionals[level], images[level + 1], drawn[level + 1])

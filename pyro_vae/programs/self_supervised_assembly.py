@@ -1,4 +1,4 @@
-"""Self-supervised pairs put together from the networks and transforms that an architecture names."""
+"""Self-supervised pairs put together from the networks and transforms of an architecture."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def self_supervised_model(arch: Architecture, image: Maps) -> SelfSupervisedVAE:
         below, above = arch.units[level], arch.units[level + 1]
         y, seen = images[level + 1], images[level]
         read = between_latents(y, above, below, networks, arch.activation_of("priors"))
-        head = LocScale(
-            read.out_features, (), below, family=arch.families[level], gain=arch.gain
-        )
+        head = LocScale(read.out_features, (), below, family=arch.families[level], gain=arch.gain)
         conditionals.append(BehindNetwork(read, head))
         met = before_image(y, below, seen, networks, activation)
         own = transforms[level - 1] if level else None
@@ -138,7 +136,9 @@ def _of_network(
         top = partial(_top_decoder, arch, image)
         return made(arch.units[-1], (), int(image), decoder=top, **settings)
     met = behind.out_features
-    return BehindNetwork(behind, made(met, (), int(image), decoder=partial(_planes, met), **settings))
+    return BehindNetwork(
+        behind, made(met, (), int(image), decoder=partial(_planes, met), **settings)
+    )
 
 
 def _top_decoder(arch: Architecture, image: Maps, outputs: int) -> ImageDecoder:

@@ -157,6 +157,8 @@ class Architecture:
         """Of the latents that explain x, y_1, ..., y_K."""
         shapes = (image.shape, *(one.shape_out for one in chain(self.transforms, image.shape)))
         return tuple(
-            self.between.latent(Maps(shape), None if units is None else units[level], f"z{level+1}")
+            self.between.latent(
+                Maps(shape), None if units is None else units[level], f"z{level + 1}"
+            )
             for level, shape in enumerate(shapes)
         )

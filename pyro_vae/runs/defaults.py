@@ -10,7 +10,8 @@ import dataclasses
 from pyro_vae.datasets.load import PATCH_SIZE
 from pyro_vae.datasets.whitening import below_nyquist, default_components
 from pyro_vae.errors import InputError
-from pyro_vae.programs import PairConfig
+from pyro_vae.programs import PairConfig, architecture, check_preset
+from pyro_vae.programs.assembly import MEAN_FIELD
 from pyro_vae.programs.start import STARTS
 from pyro_vae.runs.settings import EvaluationConfig, ObjectiveConfig
 
@@ -20,6 +21,12 @@ MOST_COMPONENTS = 250
 STARTING_ROWS = 20_000  # enough for the sources of 250 components
 NUM_TRAIN = 10_000  # where weights are random
 IMAGE_PARTICLES = 512  # of the test log-likelihood
+
+
+def default_guide(model: str, preset: str = "small") -> str:
+    """``topdown``, but of models whose latents each read their own image, which have one guide."""
+    check_preset(model, preset)
+    return PairConfig.guide if architecture(model, preset).between is None else MEAN_FIELD
 
 
 def default_init(pair: PairConfig) -> str:

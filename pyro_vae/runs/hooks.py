@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pyro_vae.datasets import Dataset
-from pyro_vae.programs import Guide, HierarchicalVAE
+from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.judging import PosteriorMeans
@@ -29,7 +29,7 @@ class Trained:
 
     directory: RunDirectory
     config: RunConfig
-    model: HierarchicalVAE
+    model: Generative
     guide: Guide
     data: Dataset
     device: torch.device
@@ -67,7 +67,7 @@ class Hooks:
     """
 
     say: Callable[[str], None] = lambda line: None
-    initialise: Callable[[HierarchicalVAE, Guide], None] = lambda model, guide: None
+    initialise: Callable[[Generative, Guide], None] = lambda model, guide: None
     on_epoch: Callable[[list[Row]], None] = lambda history: None
     judge: Callable[[Trained], Summary] | None = None
     on_finish: Callable[[Finished], None] = lambda finished: None

@@ -15,7 +15,7 @@ import torch
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.errors import InputError, check_choice
 from pyro_vae.objectives import check_objective_fits
-from pyro_vae.programs import Guide, HierarchicalVAE
+from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import check_same_data, with_facts
@@ -148,7 +148,7 @@ def build(
     *,
     start: bool = True,
     say: Callable[[str], None] = lambda line: None,
-) -> tuple[HierarchicalVAE, Guide]:
+) -> tuple[Generative, Guide]:
     """The pair of a configuration before its first step.
 
     Args:
@@ -173,7 +173,7 @@ def build(
 
 
 def fit_pair(
-    model: HierarchicalVAE,
+    model: Generative,
     guide: Guide,
     config: RunConfig,
     data: Dataset,

@@ -24,7 +24,7 @@ from pyro_vae.evaluation.activity_gap import clear_gap
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.export import to_inference_data
 from pyro_vae.objectives import num_proposals
-from pyro_vae.programs import Guide, HierarchicalVAE
+from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.summary import Judged, LevelActivity, RunSummary, Start, Summary
 from pyro_vae.torch_state import own_generators
@@ -91,7 +91,7 @@ def _level_activity(level: PosteriorMeans) -> LevelActivity:
 
 
 def filters_of(
-    model: HierarchicalVAE, data: Dataset, means: Mapping[str, PosteriorMeans], **settings: Any
+    model: Generative, data: Dataset, means: Mapping[str, PosteriorMeans], **settings: Any
 ) -> DecoderFilters | str:
     """The decoder's filters with their Gabor fits, or why there are none.
 
@@ -109,7 +109,7 @@ def filters_of(
 
 
 def judge(
-    model: HierarchicalVAE,
+    model: Generative,
     guide: Guide,
     data: Dataset,
     config: RunConfig,

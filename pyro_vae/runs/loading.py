@@ -16,7 +16,7 @@ from pyro_vae.datasets.preprocessing import Preprocessing
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation import simulate
 from pyro_vae.evaluation.encoding import Encoding, encode
-from pyro_vae.programs import Guide, HierarchicalVAE
+from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.storage import load_checkpoint, load_weights
@@ -28,7 +28,7 @@ from pyro_vae.weights.resampling import sir
 class Run:
     """A trained pair with the configuration it was trained with; see :func:`load_run`."""
 
-    model: HierarchicalVAE
+    model: Generative
     guide: Guide
     config: RunConfig
     path: Path | None = None

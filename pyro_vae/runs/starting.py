@@ -9,7 +9,7 @@ import torch
 from pyro_vae.datasets import Dataset
 from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.activity import posterior_means
-from pyro_vae.programs import Guide, HierarchicalVAE
+from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.judging import ACTIVITY_DATA, activity_of, filters_of
 from pyro_vae.runs.summary import Start
@@ -21,7 +21,7 @@ _ESTIMATES = ("elbo", "bound", "reconstruction", "kl_z")
 
 
 def judge_start(
-    model: HierarchicalVAE,
+    model: Generative,
     guide: Guide,
     data: Dataset,
     config: RunConfig,

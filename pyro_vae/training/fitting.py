@@ -10,7 +10,7 @@ import pyro.infer
 from torch import Tensor, nn
 
 from pyro_vae.datasets import Augmentation, Batches
-from pyro_vae.errors import InputError, check_count, check_data, check_positive
+from pyro_vae.errors import InputError, check_count, check_positive
 from pyro_vae.objectives import IWAE, make_objective
 from pyro_vae.programs import check_same_levels
 from pyro_vae.programs.models import Generative

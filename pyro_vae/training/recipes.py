@@ -130,6 +130,7 @@ _OF_MODEL = {
     "planar": _DIGITS,
     "vamp": _LEARNED_PRIORS,
     "image": _IMAGES,
+    "ssvae": _IMAGES,
 }
 
 

@@ -14,7 +14,7 @@ from pyro_vae.evaluation.activity_gap import above_clear_gap
 from pyro_vae.evaluation.filters.classes import CLASS, CLASSES, classify
 from pyro_vae.evaluation.filters.counts import FilterCounts
 from pyro_vae.evaluation.filters.gabor import fit_gabors
-from pyro_vae.programs import HierarchicalVAE
+from pyro_vae.programs import Generative
 from pyro_vae.torch_state import evaluating
 
 MIN_SIDE = 8  # pixels; on fewer a function of eight parameters fits noise as well
@@ -67,7 +67,7 @@ class DecoderFilters:
 
 
 def decoder_filters(
-    model: HierarchicalVAE,
+    model: Generative,
     data: Dataset,
     activity: np.ndarray,
     *,
@@ -106,7 +106,7 @@ def decoder_filters(
 
 
 @torch.no_grad()
-def linear_columns(model: HierarchicalVAE) -> np.ndarray:
+def linear_columns(model: Generative) -> np.ndarray:
     """Columns of a linear decoder, (U, D): E[x | e_u] - E[x | 0].
 
     Raises:

@@ -31,7 +31,9 @@ class Quantised(nn.Module):
         InputError: another likelihood, or bits that do not fit.
     """
 
-    def __init__(self, likelihood: nn.Module, bits: int | None = None, own_bits: int = BITS) -> None:
+    def __init__(
+        self, likelihood: nn.Module, bits: int | None = None, own_bits: int = BITS
+    ) -> None:
         super().__init__()
         inner = getattr(likelihood, "inner", likelihood)  # behind a network
         known = isinstance(inner, (Logistic, LogisticMixture))

@@ -140,7 +140,9 @@ def between_latents(
     """
     f, channels = ACTIVATIONS[activation], layers.channels
     encoder = ImageEncoder(y, layers.layers(y, layers.seen), activation)
-    narrow = Folded(WeightNormConv(encoder.out_features.shape[0], channels, 1), encoder.out_features.shape)
+    narrow = Folded(
+        WeightNormConv(encoder.out_features.shape[0], channels, 1), encoder.out_features.shape
+    )
     seen = Maps((channels, *encoder.out_features.places))
     modules, wide = _blocks(above.shape[0], layers.above, activation)
     own = Folded(nn.Sequential(*modules, WeightNormConv(wide, channels, 1), f()), above.shape)

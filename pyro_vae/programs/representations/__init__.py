@@ -8,7 +8,7 @@ from pyro_vae.programs.representations.colour import Greyscale
 from pyro_vae.programs.representations.from_function import FromFunction
 from pyro_vae.programs.representations.outlines import Edges, Sketch
 from pyro_vae.programs.representations.quantise import Quantise
-from pyro_vae.programs.representations.reading import chain, read_transform
+from pyro_vae.programs.representations.reading import chain, read_names, read_transform
 from pyro_vae.programs.representations.representation import Representation, check_representations
 from pyro_vae.programs.representations.resolution import Downscale
 
@@ -31,5 +31,6 @@ __all__ = [
     "Sketch",
     "chain",
     "check_representations",
+    "read_names",
     "read_transform",
 ]
