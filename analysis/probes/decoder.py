@@ -12,7 +12,7 @@ from analysis.probes.draws import draws_of
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation.activity import posterior_means
 from pyro_vae.programs.conditionals import FAMILIES
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative
 from pyro_vae.programs.priors import StandardPrior
 from pyro_vae.weights import simulation as library
 from pyro_vae.weights import traces
@@ -26,12 +26,15 @@ def expected_x(model: Callable, latents: Mapping[str, Tensor], x: Tensor | None 
     """E[x | z] at latents (K, N, units): (K, N, D); of a hierarchical VAE any leading shape does.
 
     Args:
-        model: a hierarchical VAE, of which the latents that its decoder reads are wanted, or any
-            Pyro program with a site x.
-        x: (N, D), what a program that is no hierarchical VAE is called with.
+        model: a hierarchical or self-supervised VAE, of which the latents that its decoder reads
+            are wanted, or any Pyro program with a site x.
+        x: (N, D), what a program of another kind is called with, and what representations that are
+            not among the latents are made of.
     """
-    if isinstance(model, HierarchicalVAE):
-        return model.mean_of(latents)
+    if isinstance(model, Generative):
+        seen = [] if x is None else model.represent(x)
+        made = dict(zip(model.representation_names[: len(seen)], seen, strict=True))
+        return model.mean_of({**made, **latents})
     number = len(next(iter(latents.values())))
     with traces.particles(number):
         site = traces.run(model, (x,), {}, SetValues(latents))["x"]
@@ -41,14 +44,14 @@ def expected_x(model: Callable, latents: Mapping[str, Tensor], x: Tensor | None 
 @torch.no_grad()
 def encode_decode(model, guide, x: Tensor, num_draws: int = 1) -> np.ndarray:
     """E[x | z1] at independent draws z1 ~ q(z1 | x): (num_draws, N, D) for x (N, D)."""
-    return _array(expected_x(model, draws_of(model, guide, x, num_draws)))
+    return _array(expected_x(model, draws_of(model, guide, x, num_draws), x))
 
 
 @torch.no_grad()
 def decode_mean(model, guide, x: Tensor, num_samples: int = NUM_SAMPLES) -> np.ndarray:
     """E[x | z1] at the posterior mean z1 = E_q[z1 | x]: (N, D) for x (N, D)."""
     means = posterior_means(guide, x, num_samples=num_samples)
-    return _array(expected_x(model, {name: level.mean.to(x) for name, level in means.items()}))
+    return _array(expected_x(model, {name: level.mean.to(x) for name, level in means.items()}, x))
 
 
 @torch.no_grad()

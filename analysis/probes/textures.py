@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.probes.decoder import expected_x
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.programs.models import HierarchicalVAE
+from pyro_vae.programs.models import Generative
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights.simulation import simulate
 
@@ -41,7 +41,7 @@ class Traversals:
 
 @torch.no_grad()
 def traverse_z2(
-    model: HierarchicalVAE,
+    model: Generative,
     units: Sequence[int],
     *,
     values: Sequence[float] = VALUES,
@@ -59,6 +59,10 @@ def traverse_z2(
     check_count("num_samples", num_samples)
     if model.num_levels < 2:
         raise InputError("the model has one level: there is no z2 to move along")
+    if model.representation_names:
+        raise InputError(
+            "z1 follows y1 as well as z2 in a self-supervised VAE: nothing moves with z2 alone"
+        )
     if not len(units):
         raise InputError("no unit of z2 is active: there is none to move along")
     with own_generators():
@@ -82,7 +86,7 @@ def traverse_z2(
     )
 
 
-def _prior_of_z2(model: HierarchicalVAE) -> tuple[Tensor, Tensor]:
+def _prior_of_z2(model: Generative) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every unit under the prior.
 
     By draws below a third level, and of a prior that does not tell its own (flows).

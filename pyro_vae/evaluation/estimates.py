@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -41,6 +41,9 @@ class Evaluation:
         reconstruction: E_q log p(x | z). kl: level -> E_q[log q(z_l | ..) - log p(z_l | ..)], the
             expected KL of that level in a top-down or mean-field guide; in a bottom-up chain only
             their sum is a KL, and one of them can be negative.
+        reconstructions: observed site -> E_q log p(site | ..), which add up to ``reconstruction``;
+            of a self-supervised VAE the image and its representations (RE_x, RE_y of Gatopoulos
+            2020). Empty where x is the only one.
         ess: effective sample size out of k, particles. khat: Pareto k-hat of the K weights.
         num_pixels: D of pixels that take whole levels; None of pixels that are real numbers, whose
             densities have no bits per dimension.
@@ -58,15 +61,18 @@ class Evaluation:
     ess: np.ndarray
     khat: np.ndarray
     num_pixels: int | None = None
+    reconstructions: dict[str, np.ndarray] = field(default_factory=dict)
 
     def first(self, count: int) -> Evaluation:
         """The estimates of the first ``count`` data."""
         per_datum = {
             name: value[:count] for name, value in vars(self).items() if np.ndim(value) == 1
         }
-        return replace(
-            self, **per_datum, kl={name: values[:count] for name, values in self.kl.items()}
-        )
+        by_site = {
+            name: {site: values[:count] for site, values in getattr(self, name).items()}
+            for name in ("kl", "reconstructions")
+        }
+        return replace(self, **per_datum, **by_site)
 
     @property
     def kl_to_posterior(self) -> np.ndarray:
@@ -131,6 +137,7 @@ class Evaluation:
             "monte_carlo_error": self.monte_carlo_error,
             "kl_to_posterior": self.kl_to_posterior,
             "reconstruction": self.reconstruction,
+            **{f"reconstruction_{name}": values for name, values in self.reconstructions.items()},
             **{f"kl_{name}": values for name, values in self.kl.items()},
             "ess": self.ess,
             "khat": self.khat,
@@ -221,6 +228,7 @@ def evaluate(
         )
     columns: dict[str, list] = {}
     kl: dict[str, list] = {}
+    sites: dict[str, list] = {}
     grouped = num_particles - num_particles % bound_particles
     with flushed_denormals():
         for table in weight_tables(model, guide, x, num_particles, chunk_size):
@@ -241,12 +249,16 @@ def evaluate(
                 columns.setdefault(name, []).append(np.asarray(values))
             for name, ratio in table.log_ratios.items():
                 kl.setdefault(name, []).append(ratio.mean(0).numpy())
+            if len(table.log_likelihoods) > 1:
+                for name, values in table.log_likelihoods.items():
+                    sites.setdefault(name, []).append(values.mean(0).numpy())
             on_progress(log_w.shape[1])
     return Evaluation(
         num_particles=num_particles,
         bound_particles=bound_particles,
         num_pixels=levelled_pixels(model),
         kl={name: np.concatenate(parts) for name, parts in kl.items()},
+        reconstructions={name: np.concatenate(parts) for name, parts in sites.items()},
         **{name: np.concatenate(parts) for name, parts in columns.items()},
     )
 

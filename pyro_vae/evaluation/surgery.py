@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyro
@@ -97,7 +98,7 @@ class ElboSurgery:
         rate: mean over n of KL(q(z | x_n) || p(z)), = mutual_information + marginal_kl.
         mutual_information: I_q(n; z) between a datum's number and its code, in [0, log N].
         marginal_kl: KL(q(z) || p(z)) of the aggregate q(z) = 1/N sum_n q(z | x_n).
-        distortion: -E_q log p(x | z).
+        distortion: -E_q log p(x | z); of one level, minus all other terms of the ELBO.
         standard_errors: term -> standard error of the mean over the data, data and Monte Carlo
             together, for q(z) as it is.
         num_data: N. num_samples: draws per datum.
@@ -143,6 +144,7 @@ def elbo_surgery(
     x: Data,
     num_samples: int = 1,
     *,
+    level: str | None = None,
     chunk_size: int = CHUNK_SIZE,
 ) -> ElboSurgery:
     """Splits the KL of the ELBO into mutual information and marginal KL (Hoffman and Johnson 2016).
@@ -159,16 +161,26 @@ def elbo_surgery(
     exceed log N, so how a rate is shared depends on the number of data.
 
     Every draw is scored under all N data: N^2 ``num_samples`` densities of the guide, in constant
-    memory. The prior must not depend on x.
+    memory.
+
+    The prior must not depend on x. In a self-supervised VAE those of all levels but the top one do,
+    through the representations, so there is the surgery of the top level alone (``level``): q(zL)
+    stands for q(z), and the distortion is minus what the ELBO has besides, the KL of lower levels
+    included.
 
     Args:
         x: (N, D), or the tuple of the programs' arguments; anything that
             :func:`pyro_vae.rows.as_data` takes.
+        level: the top one, of a guide that tells q(zL | x); None for all levels together.
         chunk_size: draws times data scored at once.
+
+    Raises:
+        InputError: levels whose prior depends on x, or whose q(z | x) the guide does not tell.
     """
     x = as_data(x, model, guide)
     check_count("num_samples", num_samples)
     check_count("chunk_size", chunk_size)
+    _check_level(model, level)
     side = math.isqrt(chunk_size)
     num_data = count_rows(x)
     columns: dict[str, list[Tensor]] = {}
@@ -180,7 +192,7 @@ def elbo_surgery(
             for size in sizes:
                 weights = log_weights(model, guide, rows, size)
                 check_all_rows(weights.log_likelihood.shape[1], count)
-                for name, values in _cut(weights, guide, x, done, side).items():
+                for name, values in _cut(weights, guide, x, done, side, level).items():
                     sums[name] = sums.get(name, 0.0) + values.sum(0).cpu()
             for name, total in sums.items():
                 columns.setdefault(name, []).append(total / num_samples)
@@ -194,26 +206,52 @@ def elbo_surgery(
     )
 
 
-def _cut(terms: LogWeights, guide: Callable, x: Data, first: int, side: int) -> dict[str, Tensor]:
+def _check_level(model: Callable, level: str | None) -> None:
+    of_x = getattr(model, "priors_of_x", ())
+    top = f"z{len(of_x) + 1}"
+    if of_x and level != top:
+        wrong = of_x[0] if level is None else level
+        raise InputError(
+            f"the surgery wants a prior that does not depend on x, and that of {wrong} does, "
+            f"through the representation of x that it reads; allowed: level={top!r}"
+        )
+    names = getattr(model, "latent_names", None)
+    if level is not None and (names is None or level != names[-1]):
+        raise InputError(
+            f"level={level!r}: one level can be taken apart where it is the top one; allowed: "
+            f"{'None' if names is None else f'None, {names[-1]!r}'}"
+        )
+
+
+def _cut(
+    terms: LogWeights, guide: Callable, x: Data, first: int, side: int, level: str | None
+) -> dict[str, Tensor]:
     """The terms of each draw, (S, b), for draws of the data ``first`` .. ``first + b - 1``."""
     shape = terms.log_likelihood.shape
-    own = sum(terms.log_guide.values()).double()
-    log_prior = sum(terms.log_prior.values()).double()
-    latents = {name: value.flatten(0, 1) for name, value in terms.latents.items()}
+    levels = terms.levels if level is None else (level,)
+    own = sum(terms.log_guide[name] for name in levels).double()
+    log_prior = sum(terms.log_prior[name] for name in levels).double()
+    latents = {name: terms.latents[name].flatten(0, 1) for name in levels}
+    if level is None:
+        scored = partial(_log_guide, guide, latents)
+    else:
+        scored = partial(_log_top, guide, latents[level])
+    others = [terms.log_ratios[name].double() for name in terms.levels if name not in levels]
+    distortion = sum(others, -terms.log_likelihood.double())
     owners = torch.arange(first, first + shape[1], device=own.device).expand(shape).flatten()
-    log_sum, expected = _under_all_data(guide, x, latents, own.flatten(), owners, side)
+    log_sum, expected = _under_all_data(scored, x, own.flatten(), owners, side)
     log_sum, expected = log_sum.reshape(shape), expected.reshape(shape)
     log_q = log_sum - math.log(count_rows(x))
     return {
         "rate": expected - log_prior,
         "mutual_information": expected - log_q,
         "marginal_kl": log_q - log_prior,
-        "distortion": -terms.log_likelihood.double(),
+        "distortion": distortion,
     }
 
 
 def _under_all_data(
-    guide: Callable, x: Data, latents: Mapping[str, Tensor], own: Tensor, owners: Tensor, side: int
+    scored: Callable[[Data], Tensor], x: Data, own: Tensor, owners: Tensor, side: int
 ) -> tuple[Tensor, Tensor]:
     """log sum_m q(z | x_m) and sum_m q(m | z) log q(z | x_m) of draws z, (C,) each.
 
@@ -223,7 +261,7 @@ def _under_all_data(
     log_sum = expected = own
     start = 0
     for rows in split_rows(x, side):
-        log_q = _log_guide(guide, rows, latents)  # (C, m)
+        log_q = scored(rows)  # (C, m)
         column = owners - start
         inside = (column >= 0) & (column < log_q.shape[1])
         log_q[inside.nonzero()[:, 0], column[inside]] = -math.inf
@@ -235,7 +273,12 @@ def _under_all_data(
     return log_sum, expected
 
 
-def _log_guide(guide: Callable, x: Data, latents: Mapping[str, Tensor]) -> Tensor:
+def _log_top(guide: Callable, z: Tensor, x: Data) -> Tensor:
+    """log q(zL | x_m) of C draws under m data, (C, m)."""
+    return guide.top(as_arguments(x)[0]).log_prob(z[:, None]).double()
+
+
+def _log_guide(guide: Callable, latents: Mapping[str, Tensor], x: Data) -> Tensor:
     """log q(z_c | x_m) of C draws under m data, (C, m): the draws are particles of every datum."""
     num_data = count_rows(x)
     values = {

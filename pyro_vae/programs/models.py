@@ -58,6 +58,10 @@ class Generative(nn.Module):
         """Observed sites beside x, from the data upward."""
         return ()
 
+    def represent(self, x: Tensor) -> list[Tensor]:
+        """Values of :attr:`representation_names` at rows x (B, D)."""
+        return []
+
     @property
     def bound_of(self) -> str:
         """What bounds and weights are of, in words: x, or more than x."""

@@ -22,6 +22,8 @@ def validation_columns(
 ) -> Row:
     """ELBO, L_k, reconstruction, KL per level and effective sample size; means, nats per datum.
 
+    Where the model observes more than x, the reconstruction of every site as well.
+
     Always in float32 and without annealing. Empty without validation data, which must lie on the
     pair's device.
     """
@@ -41,5 +43,7 @@ def validation_columns(
     if warning := zero_weights_warning(lost):
         warnings.warn(f"validation data: {warning}", RuntimeWarning, stacklevel=2)
     summary = found.summary()
-    names = ("elbo", "bound", "reconstruction", *(f"kl_{name}" for name in found.kl), "ess")
+    of_sites = (f"reconstruction_{name}" for name in found.reconstructions)
+    kl = (f"kl_{name}" for name in found.kl)
+    names = ("elbo", "bound", "reconstruction", *of_sites, *kl, "ess")
     return {name: summary[name]["mean"] for name in names}

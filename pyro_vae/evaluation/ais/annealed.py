@@ -202,6 +202,9 @@ def bidirectional(
         raise InputError("give x together with the latents it was made from, or neither")
     if x is None or latents is None:
         x, latents = simulate(model, num_data)
+        # What the model makes need not agree with its own representations, so both are the data.
+        seen = [latents.pop(name) for name in getattr(model, "representation_names", ())]
+        x = (x, *seen) if seen else x
     else:
         x = as_data(x, model, guide)
         latents = {name: _exact(name, value, model, guide) for name, value in latents.items()}
