@@ -16,6 +16,7 @@ from pyro_vae.evaluation.disentanglement import (
     information_gap,
     pair_score,
 )
+from pyro_vae.evaluation.consistency import consistency
 from pyro_vae.evaluation.estimates import CHUNK_SIZE, Evaluation, evaluate, log_likelihood
 from pyro_vae.evaluation.fid import (
     FeatureMap,
@@ -32,6 +33,8 @@ from pyro_vae.evaluation.gradient_noise import (
 )
 from pyro_vae.evaluation.likelihood_change import LikelihoodChange, likelihood_change
 from pyro_vae.evaluation.pruned_likelihood import pruned_log_likelihood
+from pyro_vae.evaluation.route_rates import RouteRate, route_rate, route_rates
+from pyro_vae.evaluation.routes import generate, reconstruct
 from pyro_vae.evaluation.surgery import ElboSurgery, elbo_surgery, kl_per_unit
 from pyro_vae.evaluation.two_sample import TwoSampleTest, two_sample_test
 from pyro_vae.weights.simulation import simulate
@@ -52,6 +55,7 @@ __all__ = [
     "InformationGap",
     "LikelihoodChange",
     "PairScore",
+    "RouteRate",
     "SignalToNoise",
     "TwoSampleTest",
     "activity",
@@ -62,11 +66,13 @@ __all__ = [
     "code_disentanglement",
     "component_use",
     "disentanglement",
+    "consistency",
     "elbo_surgery",
     "evaluate",
     "factor_readout",
     "fid",
     "frechet_distance",
+    "generate",
     "gradient_signal_to_noise",
     "information_gap",
     "kl_per_unit",
@@ -76,6 +82,9 @@ __all__ = [
     "pair_score",
     "pruned_log_likelihood",
     "random_features",
+    "reconstruct",
+    "route_rate",
+    "route_rates",
     "simulate",
     "two_sample_test",
 ]

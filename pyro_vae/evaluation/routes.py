@@ -15,6 +15,7 @@ Every other subset is a route too, and every hierarchical VAE has those of its l
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -37,7 +38,7 @@ def generate(model: Generative, n: int, given: Mapping[str, Tensor] | None = Non
 
     Sites below a given one follow it, sites above it are drawn from the model without it: what
     they were given it is a question to the guide (:func:`reconstruct`). "x:mean" is E[x | .] at the
-    drawn parents, in the units of the data.
+    drawn parents, in the units of the data; a likelihood without a closed mean has none.
 
     Args:
         given: site -> values (n, width), or (width,) for all.
@@ -48,13 +49,15 @@ def generate(model: Generative, n: int, given: Mapping[str, Tensor] | None = Non
     check_count("n", n)
     given = given or {}
     sizes = _sizes(model)
-    _check_names("given", given, sizes)
+    check_names("given", given, sizes)
     values = {name: _rows(name, value, (n, sizes[name])) for name, value in given.items()}
     with evaluating(model):
         program = poutine.condition(model, data=values) if values else model
         sites = traces.sample_sites(traces.run(program, (None,), {"num_data": n}, score=False))
     drawn = {name: site.value for name, site in sites.items()}
-    return drawn | {"x:mean": sites["x"].fn.mean}
+    with contextlib.suppress(NotImplementedError):
+        drawn["x:mean"] = sites["x"].fn.mean
+    return drawn
 
 
 @torch.no_grad()
@@ -80,9 +83,9 @@ def reconstruct(
     """
     latents = model.latent_names
     keep = latents if keep is None else tuple(keep)
-    _check_names("kept", keep, latents, "latents")
-    own = getattr(model, "representation_names", ())
-    _check_names("given", given, own, "representations")
+    check_names("kept", keep, latents, "latents")
+    own = model.representation_names
+    check_names("given", given, own, "representations")
     with evaluating(model, guide):
         drawn = {name: level.draws[0] for name, level in guide_levels(guide, x, 1).items()}
     values = {name: drawn[name] for name in keep}
@@ -102,9 +105,10 @@ def _sizes(model: Generative) -> dict[str, int]:
     return sizes | {"x": model.num_pixels}
 
 
-def _check_names(
+def check_names(
     what: str, names: Iterable[str], allowed: Iterable[str], kind: str = "sites"
 ) -> None:
+    """InputError where a name is none of those that can be kept, or given."""
     for name in names:
         if name not in allowed:
             raise InputError(
