@@ -14,6 +14,7 @@ import sys
 COMMANDS = {
     "fit": ("pyro_vae.cli.fit", "train a model and a guide on images, and judge them"),
     "sample": ("pyro_vae.cli.sample", "draw images from a trained model"),
+    "reconstruct": ("pyro_vae.cli.reconstruct", "images made from what is kept of images"),
     "encode": ("pyro_vae.cli.encode", "posterior means, scales and draws of new images"),
     "evaluate": ("pyro_vae.cli.evaluate", "bounds and log-likelihood of new or held-out images"),
     "fid": (
@@ -71,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 def usage() -> str:
     """The help of ``pyro-vae`` itself."""
     commands = "\n".join(f"  {name:11} {line}" for name, (_, line) in COMMANDS.items())
+    commands = "\n".join(f"  {name:12}{line}" for name, (_, line) in COMMANDS.items())
     return _USAGE.format(commands=commands)
 
 

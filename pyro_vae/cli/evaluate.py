@@ -79,7 +79,9 @@ def _main(arguments: list[str] | None, prog: str) -> int:
             bound_particles=bound_particles,
             on_progress=bar.update,
         )
-    print_estimates(found.summary(), len(rows), flags.eval_particles, bound_particles)
+    print_estimates(
+        found.summary(), len(rows), flags.eval_particles, bound_particles, run.model.bound_of
+    )
     if found.warning:
         print(f"warning: {found.warning}")
     if flags.out is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
@@ -17,6 +18,23 @@ def add_run(p: Parser) -> None:
     p.add_argument("run", metavar="RUN", help="run directory of pyro-vae fit")
     p.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
     p.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
+
+
+def add_route(p: argparse.ArgumentParser, keep: str) -> None:
+    """The flags of a route. keep: the default of ``--keep``, in words."""
+    p.add_argument(
+        "--keep",
+        nargs="*",
+        metavar="LATENT",
+        help=f"latents kept of the images, as z2 z1 (default: {keep})",
+    )
+    p.add_argument(
+        "--given",
+        nargs="+",
+        default=[],
+        metavar="REPRESENTATION",
+        help="representations of the images that are given, as y1; all else is drawn",
+    )
 
 
 def read_images(name: str) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from pyro_vae.datasets.preprocessing import ArrayPreprocessing, Preprocessing
 from pyro_vae.datasets.shapes import pictures
 from pyro_vae.errors import InputError
 from pyro_vae.runs import Finished
+from pyro_vae.storage import write_whole
+
+SUFFIXES = (".npz", ".npy", ".png")
 
 
 def draw(finished: Finished, say: Callable[[str], None]) -> None:
@@ -26,6 +31,27 @@ def draw(finished: Finished, say: Callable[[str], None]) -> None:
     )
     for reason in drawing.write_figures(shown):
         say(reason)
+
+
+def check_file(name: str) -> Path:
+    """The path of a file of images; InputError where its suffix is none of :data:`SUFFIXES`."""
+    path = Path(name)
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"--out {path}: allowed are {', '.join(SUFFIXES)}")
+    return path
+
+
+def save(path: Path, images: np.ndarray, preprocessing: Preprocessing) -> None:
+    """Write images in the units of a run's images, and say so: arrays, or one picture."""
+    stream = io.BytesIO()
+    if path.suffix == ".png":
+        stream.write(grid(images, preprocessing))
+    elif path.suffix == ".npy":
+        np.save(stream, images)
+    else:
+        np.savez_compressed(stream, images=images)
+    write_whole(path, stream.getbuffer())
+    print(f"{len(images)} images of shape {images.shape[1:]}; wrote {path}")
 
 
 def grid(images: np.ndarray, preprocessing: Preprocessing) -> memoryview:

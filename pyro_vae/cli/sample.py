@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import io
-from pathlib import Path
 
-import numpy as np
+import torch
 
 from pyro_vae.cli import pictures
 from pyro_vae.cli.common import Parser, exit_code
-from pyro_vae.cli.images import add_run
+from pyro_vae.cli.images import add_route, add_run, read_images
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.runs import load_run
 from pyro_vae.runs.job import device_named
-from pyro_vae.storage import write_whole
 
 PROG = "pyro-vae sample"
-SUFFIXES = (".npz", ".npy", ".png")
 
 
 def parser(prog: str = PROG) -> Parser:
@@ -29,13 +25,20 @@ def parser(prog: str = PROG) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"""examples:
   {prog} runs/first --num 64 --out samples.png
-  {prog} runs/first --num 1000 --mean --out samples.npz""",
+  {prog} runs/first --num 1000 --mean --out samples.npz
+  {prog} runs/ssvae --of images.npy --keep z2 --given y1 --out larger.png""",
     )
     add_run(p)
     p.add_argument("--num", type=int, default=64, metavar="N", help="images (default: 64)")
     p.add_argument(
         "--mean", action="store_true", help="E[x | z] at each draw of z, without pixel noise"
     )
+    p.add_argument(
+        "--of",
+        metavar="IMAGES",
+        help="file of images whose sites --keep and --given take, one after another",
+    )
+    add_route(p, "none")
     p.add_argument(
         "--out",
         required=True,
@@ -52,19 +55,18 @@ def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
 
 def _main(arguments: list[str] | None, prog: str) -> int:
     flags = parser(prog).parse_args(arguments)
-    path = Path(flags.out)
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"--out {path}: allowed are {', '.join(SUFFIXES)}")
+    path = pictures.check_file(flags.out)
     check_count("--num", flags.num)
     run = load_run(flags.run, device_named(flags.device))
-    images = run.sample(flags.num, seed=flags.seed, mean=flags.mean)
-    stream = io.BytesIO()
-    if path.suffix == ".png":
-        stream.write(pictures.grid(images, run.preprocessing))
-    elif path.suffix == ".npy":
-        np.save(stream, images)
+    if flags.of is None:
+        if flags.keep or flags.given:
+            raise InputError("--keep and --given want images that they are taken of: --of IMAGES")
+        images = run.sample(flags.num, seed=flags.seed, mean=flags.mean)
     else:
-        np.savez_compressed(stream, images=images)
-    write_whole(path, stream.getbuffer())
-    print(f"{len(images)} images of shape {images.shape[1:]}; wrote {path}")
+        rows = run.rows(read_images(flags.of))
+        rows = rows[torch.arange(flags.num, device=rows.device) % len(rows)]
+        keep = flags.keep or ()
+        drawn = run.route_rows(rows, keep, flags.given, seed=flags.seed, mean=flags.mean)
+        images = run.preprocessing.images(drawn)
+    pictures.save(path, images, run.preprocessing)
     return 0

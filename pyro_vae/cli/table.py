@@ -23,7 +23,19 @@ _LABELS = {
 def print_table(summary: Summary) -> None:
     """Print the table of a run: name, mean over the test data, standard error."""
     chosen = summary.settings
-    print_estimates(summary.test, chosen.test_data, chosen.particles, chosen.bound_particles)
+    print_estimates(
+        summary.test,
+        chosen.test_data,
+        chosen.particles,
+        chosen.bound_particles,
+        chosen.bound_of,
+    )
+    for name, share in summary.consistency.items():
+        below = "x" if name == "y1" else f"y{int(name[1:]) - 1}"
+        print(
+            f"draws of {below} that agree with their {name}: {share.mean:.4f} of the pixels "
+            f"(s.e. {share.standard_error:.4f})"
+        )
     for name, level in summary.active_units.items():
         print(
             f"active units of {name}: {level.active} of {level.units} (PCA {level.pca_active}; "
@@ -50,15 +62,26 @@ def _gap(level: LevelActivity) -> str:
 
 
 def print_estimates(
-    test: Mapping[str, Mapping[str, float]], count: int, particles: int, bound_particles: int
+    test: Mapping[str, Mapping[str, float]],
+    count: int,
+    particles: int,
+    bound_particles: int,
+    bound_of: str = "x",
 ) -> None:
-    """Print estimates over ``count`` data, nats per datum."""
+    """Print estimates over ``count`` data, nats per datum; bound_of: see ``Judged``."""
     print(f"\ntest data: {count}, particles: {particles}, nats per datum")
+    if bound_of != "x":
+        print(
+            f"bounds, log-likelihood and bits are of {bound_of}: bounds for x as well, which no "
+            "number of particles brings to log p(x)"
+        )
     print(f"{'':34} {'mean':>10}  {'s.e.':>8}")
     for name, row in test.items():
         label = _LABELS.get(name, name)
         if name == "bound":
             label = f"L_{bound_particles}"
+        elif name.startswith("reconstruction_"):
+            label = f"reconstruction of {name.removeprefix('reconstruction_')}"
         elif name.startswith("kl_z"):
             label = f"KL of {name[3:]}"
         elif name == "iw_bits_per_dim":

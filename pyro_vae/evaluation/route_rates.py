@@ -24,7 +24,7 @@ from pyro_vae.evaluation.routes import check_names
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import Generative
-from pyro_vae.torch_state import evaluating
+from pyro_vae.torch_state import evaluating, own_generators
 from pyro_vae.weights import traces
 from pyro_vae.weights.densities import log_prob
 from pyro_vae.weights.log_weights import guide_sites
@@ -138,12 +138,14 @@ def route_rate(
     )
 
 
-def route_rates(model: Generative, guide: Guide, x: Tensor) -> list[RouteRate]:
-    """:func:`route_rate` of every route of :func:`usual_routes`, for the same images."""
-    return [
-        route_rate(model, guide, x, keep, given, name=name)
-        for name, keep, given in usual_routes(model)
-    ]
+def route_rates(model: Generative, guide: Guide, x: Tensor, *, seed: int = 0) -> list[RouteRate]:
+    """:func:`route_rate` of every route of :func:`usual_routes`, for the same images and seed."""
+    with own_generators():
+        torch.manual_seed(seed)
+        return [
+            route_rate(model, guide, x, keep, given, name=name)
+            for name, keep, given in usual_routes(model)
+        ]
 
 
 def _numbers(model: Generative, keep: Sequence[str], lowest: int, own: dict[str, Tensor]) -> int:

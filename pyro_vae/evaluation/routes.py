@@ -30,6 +30,7 @@ from pyro_vae.weights import traces
 from pyro_vae.weights.levels import guide_levels
 
 Sites = dict[str, Tensor]
+MEAN = "x:mean"
 
 
 @torch.no_grad()
@@ -56,7 +57,7 @@ def generate(model: Generative, n: int, given: Mapping[str, Tensor] | None = Non
         sites = traces.sample_sites(traces.run(program, (None,), {"num_data": n}, score=False))
     drawn = {name: site.value for name, site in sites.items()}
     with contextlib.suppress(NotImplementedError):
-        drawn["x:mean"] = sites["x"].fn.mean
+        drawn[MEAN] = sites["x"].fn.mean
     return drawn
 
 

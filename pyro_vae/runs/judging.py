@@ -21,6 +21,7 @@ from pyro_vae.evaluation.activity import (
     posterior_means,
 )
 from pyro_vae.evaluation.activity_gap import clear_gap
+from pyro_vae.evaluation.consistency import consistency
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.export import to_inference_data
 from pyro_vae.objectives import num_proposals
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 ACTIVITY_DATA = 1_000
 ACTIVITY_SAMPLES = 100
+DRAWS = 100  # images that are held against the representations they were drawn under
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Judgement:
 
     Attributes:
         filters: of the decoder with their Gabor fits, or why there are none.
+        consistency: of draws with their representations, where the model has them.
     """
 
     estimates: Evaluation
@@ -51,6 +54,7 @@ class Judgement:
     posterior: arviz.InferenceData
     settings: Judged
     filters: DecoderFilters | str
+    consistency: dict[str, Mean]
 
     def elbo_gain(self, start: Start) -> Mean | None:
         """What training added to the ELBO; None where the start was judged on other data."""
@@ -70,6 +74,7 @@ class Judgement:
             active_units=activity_of(self.means),
             settings=self.settings,
             run=run,
+            consistency=self.consistency,
         )
 
 
@@ -155,6 +160,8 @@ def judge(
         activity_threshold=ACTIVITY_THRESHOLD,
         activity_data=min(ACTIVITY_DATA, len(test)),
         activity_samples=ACTIVITY_SAMPLES,
+        bound_of=model.bound_of,
     )
     filters = filters_of(model, data, means, seed=config.seed)
-    return Judgement(estimates, means, posterior, settings, filters)
+    shares = consistency(model, DRAWS, seed=config.seed)
+    return Judgement(estimates, means, posterior, settings, filters, shares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +14,10 @@ from torch import Tensor
 
 from pyro_vae.datasets import load_dataset
 from pyro_vae.datasets.preprocessing import Preprocessing
-from pyro_vae.errors import check_count
+from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation import simulate
 from pyro_vae.evaluation.encoding import Encoding, encode
+from pyro_vae.evaluation.routes import MEAN, check_names, reconstruct
 from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
@@ -82,21 +84,81 @@ class Run:
             seed=seed,
         )
 
-    def reconstruct(self, images: Any, *, num_samples: int = 32, seed: int = 0) -> np.ndarray:
+    def reconstruct(
+        self,
+        images: Any,
+        *,
+        keep: Sequence[str] | None = None,
+        given: Sequence[str] = (),
+        given_of: Any = None,
+        num_samples: int = 32,
+        seed: int = 0,
+    ) -> np.ndarray:
         """E[x | z] averaged over draws of q(z | images), in the images' units, shape of images.
+
+        With ``keep``, ``given`` or representations in the model any route of
+        :func:`pyro_vae.evaluation.reconstruct`: E[x | .] averaged over draws of what is kept, and
+        of what the model draws.
 
         Of photographs under ``whiten="radial"``: their patches (M, H, W), in the order of
         :meth:`rows`, as far as the filter lets them be restored.
 
-        ``num_samples``: draws per image.
+        Args:
+            keep: latents that are kept of the images; all by default. given: representations.
+            given_of: images whose representations are given, as many or one; the images themselves
+                by default. num_samples: draws per image.
+
+        Raises:
+            InputError: a kept name that is no latent, a given one that is no representation, other
+                images of another number, or a likelihood without a closed mean.
         """
         rows = self.rows(images)
+        check_count("num_samples", num_samples)
+        if keep is not None or len(given) or self.model.representation_names:
+            drawn = (
+                self.route_rows(rows, keep, given, given_of, seed=seed + n, mean=True)
+                for n in range(num_samples)
+            )
+            return self.preprocessing.images(sum(drawn) / num_samples)
         with own_generators():
             torch.manual_seed(seed)
             draws = sir(self.model, self.guide, rows, 1, num_samples).latents
             with torch.no_grad():
                 mean = self.model.mean_of(draws).mean(0)
         return self.preprocessing.images(mean)
+
+    def route_rows(
+        self,
+        rows: Tensor,
+        keep: Sequence[str] | None = None,
+        given: Sequence[str] = (),
+        given_of: Any = None,
+        *,
+        seed: int = 0,
+        mean: bool = False,
+    ) -> Tensor:
+        """One draw of a route for each of the rows (N, D), as the model has them: (N, D).
+
+        Arguments and errors as for :meth:`reconstruct`; ``mean``: E[x | .] at the drawn parents.
+        """
+        wanted: Sequence[str] | dict[str, Tensor] = given
+        if given_of is not None:
+            other = self.rows(given_of)
+            if len(other) not in (1, len(rows)):
+                raise InputError(
+                    f"representations of {len(other)} other images cannot be given to {len(rows)} "
+                    f"images; allowed: 1 or {len(rows)}"
+                )
+            check_names("given", given, self.model.representation_names, "representations")
+            made = self.model.represent(other.expand(len(rows), -1))
+            named = zip(self.model.representation_names, made, strict=True)
+            wanted = {name: value for name, value in named if name in given}
+        with own_generators():
+            torch.manual_seed(seed)
+            drawn = reconstruct(self.model, self.guide, rows, keep, wanted)
+        if mean and MEAN not in drawn:
+            raise InputError("the likelihood has no closed mean: its images can be drawn")
+        return drawn[MEAN if mean else "x"]
 
     def sample(self, num: int, *, seed: int = 0, mean: bool = False) -> np.ndarray:
         """Images drawn from the model, in the units of the run's images, (num, ...).

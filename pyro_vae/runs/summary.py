@@ -39,7 +39,12 @@ class LevelActivity:
 
 @dataclass(frozen=True)
 class Judged:
-    """How much was judged, and with how many particles."""
+    """How much was judged, and with how many particles.
+
+    Attributes:
+        bound_of: what bounds, log-likelihood and bits are of, in words: x, or of a self-supervised
+            VAE the pair of x and its representation.
+    """
 
     test_data: int
     particles: int
@@ -48,6 +53,7 @@ class Judged:
     activity_data: int
     activity_samples: int
     unit: str = "nats per datum"
+    bound_of: str = "x"
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,8 @@ class Summary:
             test data; None where the start was not judged on them.
         filters: of the decoder, by class; None where they are not counted.
         filters_missing: why they are not.
+        consistency: representation -> share of the numbers of its draws that the drawn image below
+            agrees with; empty where a model has none.
         extra: further entries of the file, of whoever judged the run.
     """
 
@@ -147,6 +155,7 @@ class Summary:
     elbo_gain: Mean | None = None
     filters: FilterCounts | None = None
     filters_missing: str | None = None
+    consistency: Mapping[str, Mean] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def estimate(self, name: str) -> Mean:
@@ -158,6 +167,7 @@ class Summary:
         content = dataclasses.asdict(self)
         if self.elbo_gain is not None:
             content["elbo_gain"] = self.elbo_gain.as_dict()
+        content["consistency"] = {name: one.as_dict() for name, one in self.consistency.items()}
         return content | content.pop("extra")
 
     @classmethod
@@ -180,6 +190,8 @@ class Summary:
             filters = rest.pop("filters", None)
             made |= {"filters": None if filters is None else FilterCounts(**filters)}
             made |= {"filters_missing": rest.pop("filters_missing", None)}
+            shares = rest.pop("consistency", {})
+            made |= {"consistency": {name: read_mean(one) for name, one in shares.items()}}
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{source} is no summary of a run: {error!r}") from error
         return cls(test=test, warning=warning, active_units=units, extra=rest, **made)
