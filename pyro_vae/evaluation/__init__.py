@@ -17,6 +17,7 @@ from pyro_vae.evaluation.disentanglement import (
     pair_score,
 )
 from pyro_vae.evaluation.consistency import consistency
+from pyro_vae.evaluation.draw_consistency import consistency
 from pyro_vae.evaluation.estimates import CHUNK_SIZE, Evaluation, evaluate, log_likelihood
 from pyro_vae.evaluation.fid import (
     FeatureMap,

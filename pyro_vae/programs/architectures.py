@@ -132,7 +132,7 @@ _SRVAE = _image(
 
 def _ssvae(likelihood: str, between: LevelNetworks) -> Architecture:
     return Architecture(
-        units=(1, 1),  # those of the images' places come with the rows
+        units=(0, 0),
         families=("normal", "normal"),
         encoders=((), ()),
         feedback=((),),

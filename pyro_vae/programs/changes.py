@@ -53,7 +53,7 @@ def with_transforms(arch: Architecture, texts: Sequence[str]) -> Architecture:
     return replace(
         arch,
         transforms=tuple(texts),
-        units=(1,) * (above + 1),
+        units=(0,) * (above + 1),
         families=("normal",) * (above + 1),
         encoders=((),) * (above + 1),
         feedback=((),) * above,

@@ -30,7 +30,8 @@ class Architecture:
     """Sizes of a hierarchical pair, from the data upward.
 
     Attributes:
-        units, families: number of units and family of z1, ..., zL.
+        units, families: number of units and family of z1, ..., zL; 0 units where they come with
+            the rows (:meth:`of_rows`).
         encoders: hidden layers of the encoding of x at levels 1, ..., L.
         feedback: hidden layers from z_{l+1} into q(z_l | x, z_{l+1}), l = 1, ..., L-1.
         priors: hidden layers of p(z_l | z_{l+1}), l = 1, ..., L-1.
@@ -156,9 +157,8 @@ class Architecture:
     def _of_levels(self, image: Maps, units: Widths | None) -> Widths:
         """Of the latents that explain x, y_1, ..., y_K."""
         shapes = (image.shape, *(one.shape_out for one in chain(self.transforms, image.shape)))
+        asked = units or (0,) * len(shapes)
         return tuple(
-            self.between.latent(
-                Maps(shape), None if units is None else units[level], f"z{level + 1}"
-            )
+            self.between.latent(Maps(shape), asked[level] or None, f"z{level + 1}")
             for level, shape in enumerate(shapes)
         )

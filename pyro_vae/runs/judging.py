@@ -21,7 +21,7 @@ from pyro_vae.evaluation.activity import (
     posterior_means,
 )
 from pyro_vae.evaluation.activity_gap import clear_gap
-from pyro_vae.evaluation.consistency import consistency
+from pyro_vae.evaluation.draw_consistency import consistency
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.export import to_inference_data
 from pyro_vae.objectives import num_proposals

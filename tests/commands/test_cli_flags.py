@@ -117,6 +117,12 @@ CASES = {
     "--model": Case(["--model", "sparse"], parameters, [*IMAGES, "--model", "td"]),
     "--guide": Case(["--guide", "bottomup"], guide_parameters, IMAGES),
     "--preset": Case(["--preset", "paper"], parameters, [*IMAGES, "--preset", "small"]),
+    "--transforms": Case(
+        ["--transforms", "quantise:3", "quantise:bits=1"],
+        latent_sizes,
+        ["--model", "ssvae", "--dataset", "mnist", "--data-dir", "{digits}"],
+        {"z1": 128, "z2": 128, "z3": 128},
+    ),
     "--latent": Case(
         ["--latent", "7", "3", "2"], latent_sizes, IMAGES, {"z1": 7, "z2": 3, "z3": 2}
     ),
@@ -438,7 +444,8 @@ def test_defaults_resolve(model, preset):
         )
         assert (resolved["patience"], resolved["lr"]) == ((50, 5e-4) if paper else (None, 1e-3))
         return
-    if model == "image":  # whose recipes are those of networks of images
+    assert resolved["guide"] == ("meanfield" if model == "ssvae" else "topdown")
+    if model in ("image", "ssvae"):  # whose recipes are those of networks of images
         assert resolved["recipe"] == ("srvae" if preset == "paper" else "minutes-images")
         assert (resolved["init"], resolved["annealing"]) == ("random", {})
         assert (resolved["objective"], resolved["num_particles"]) == ("elbo", 1)

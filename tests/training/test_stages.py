@@ -253,7 +253,7 @@ def test_models_have_the_recipes_of_their_papers():
         paper, small = ("mlmi4", "minutes-digits") if digits else ("vas", "minutes-patches")
         if model == "vamp":
             paper, small = "vampprior", "minutes-warm-up"
-        if model == "image":
+        if model in ("image", "ssvae"):
             paper, small = "srvae", "minutes-images"
         assert name == (paper if preset == "paper" else small)
         assert recipe(model, preset) is RECIPES[name]
