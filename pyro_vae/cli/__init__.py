@@ -14,8 +14,8 @@ import sys
 COMMANDS = {
     "fit": ("pyro_vae.cli.fit", "train a model and a guide on images, and judge them"),
     "sample": ("pyro_vae.cli.sample", "draw images from a trained model"),
-    "reconstruct": ("pyro_vae.cli.reconstruct", "images made from what is kept of images"),
     "encode": ("pyro_vae.cli.encode", "posterior means, scales and draws of new images"),
+    "reconstruct": ("pyro_vae.cli.reconstruct", "images made from what is kept of images"),
     "evaluate": ("pyro_vae.cli.evaluate", "bounds and log-likelihood of new or held-out images"),
     "fid": (
         "pyro_vae.cli.fid",

@@ -44,7 +44,9 @@ def test_an_unknown_command_is_named(capsys):
     assert "unknown command 'train'; allowed: fit, sample, encode" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["fit", "sample", "encode", "evaluate", "fid", "refit", "card"])
+@pytest.mark.parametrize(
+    "name", ["fit", "sample", "encode", "reconstruct", "evaluate", "fid", "refit", "card"]
+)
 def test_every_command_has_examples_in_its_help(name, capsys):
     with pytest.raises(SystemExit) as ended:
         command(name, "--help")

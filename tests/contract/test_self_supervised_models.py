@@ -87,20 +87,20 @@ def test_a_record_of_its_step_gives_the_plain_gradient(texts):
 
 
 def test_estimates_and_exports_take_it():
-    pair = tiny_images(("downscale:2", "quantise:3"))
+    pair, x = tiny_images(("quantise:3",), (1, 4, 2)), level_rows(5, (1, 4, 2))
     model, guide = pair
     names = model.latent_names
-    draws = sir(*pair, X[:3], 4, 2)
+    draws = sir(*pair, x[:3], 4, 2)
     assert draws.latents["z1"].shape == (2, 3, model.latent_sizes[0])
-    assert set(kl_per_unit(*pair, X)) == set(names)
-    assert set(posterior_means(guide, X)) == set(names)
-    found = ais(*pair, X[:2], num_particles=2, num_temperatures=3)
+    assert set(kl_per_unit(*pair, x)) == set(names)
+    assert set(posterior_means(guide, x)) == set(names)
+    found = ais(*pair, x[:2], num_particles=2, num_temperatures=3)
     assert np.isfinite(found.lower).all()
     bracket = bidirectional(*pair, num_data=2, num_particles=2, num_temperatures=3)
     assert len(bracket.x) == len(names)  # x and its representations, drawn together
     assert set(bracket.latents) == set(names)
     idata = pyro_vae.to_inference_data(
-        *pair, X[:3], num_particles=2, num_draws=2, diagnostic_particles=25
+        *pair, x[:3], num_particles=2, num_draws=2, diagnostic_particles=25
     )
     observed = {"x", *model.representation_names}
     assert observed == set(idata.observed_data) == set(idata.posterior_predictive)
