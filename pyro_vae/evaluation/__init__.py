@@ -16,7 +16,6 @@ from pyro_vae.evaluation.disentanglement import (
     information_gap,
     pair_score,
 )
-from pyro_vae.evaluation.consistency import consistency
 from pyro_vae.evaluation.draw_consistency import consistency
 from pyro_vae.evaluation.estimates import CHUNK_SIZE, Evaluation, evaluate, log_likelihood
 from pyro_vae.evaluation.fid import (
@@ -66,8 +65,8 @@ __all__ = [
     "bound_curve",
     "code_disentanglement",
     "component_use",
-    "disentanglement",
     "consistency",
+    "disentanglement",
     "elbo_surgery",
     "evaluate",
     "factor_readout",

@@ -56,7 +56,7 @@ def objective_defaults(pair: PairConfig, objective: str | None = None) -> dict[s
     """
     usual, judged = ObjectiveConfig(), EvaluationConfig().eval_particles
     name, particles = objective or usual.name, usual.num_particles
-    if pair.architecture.images is not None:
+    if pair.architecture.of_images:
         judged = IMAGE_PARTICLES
         if objective in (None, "elbo"):
             name, particles = "elbo", 1

@@ -14,12 +14,7 @@ from pyro_vae.objectives.thinning import default_kept
 from pyro_vae.programs import PairConfig
 from pyro_vae.runs.config import OPTIONS, RunConfig
 from pyro_vae.runs.data_settings import PATCH_SETTINGS, SIZE_SETTINGS
-from pyro_vae.runs.defaults import (
-    default_guide,
-    default_init,
-    objective_defaults,
-    patch_defaults,
-)
+from pyro_vae.runs.defaults import default_guide, default_init, objective_defaults, patch_defaults
 from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import GRADIENTS
 from pyro_vae.training.precision import PRECISIONS
@@ -52,8 +47,7 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
         check_choice("objective", given["objective"], OBJECTIVES)
     chosen = ({} if base is None else _kept(base, given)) | dict(given)
     values = SimpleNamespace(**RunConfig().settings | chosen)
-    if "guide" not in chosen:
-        values.guide = default_guide(values.model, values.preset)
+    values.guide = chosen.get("guide") or default_guide(values.model, values.preset)
     if "init" not in chosen:
         values.init = default_init(RunConfig.from_settings(vars(values)).pair)
     pair = RunConfig.from_settings(vars(values)).pair
