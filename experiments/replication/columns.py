@@ -153,11 +153,11 @@ def _written(value: object, digits: int) -> str:
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
-    """Mean and standard deviation over seeds; the value alone for one seed."""
+    """Mean and standard deviation over seeds; the value alone where it is one for all."""
     if not values:
         return ""
     mean = f"{statistics.fmean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} (sd {statistics.stdev(values):.{digits}f})"
+    return mean if len(set(values)) == 1 else f"{mean} (sd {statistics.stdev(values):.{digits}f})"
 
 
 def _over_images(values: Sequence[np.ndarray], digits: int, sign: str) -> str:
