@@ -354,7 +354,7 @@ def test_the_budget_decides_the_epochs_of_all_cells_alike():
     made = campaign.new_plan(asked, "cpu", 2, None)
     assert (made.shared["num_train"], made.shared["recipe"]) == (10_000, "minutes-patches")
     vanilla, one, ten = (cell.kind for cell in made.cells)
-    times = budget.Times({vanilla: 1.0, one: 2.0, ten: 10.0}, {2: 0.4})
+    times = budget.Times({vanilla: 1.0, one: 2.0, ten: 10.0}, {(): 0.4})
     kept = campaign.config(made, made.cells[0], 0).evaluation
     draws = kept.posterior_data * kept.posterior_draws
 
@@ -370,12 +370,12 @@ def test_the_budget_decides_the_epochs_of_all_cells_alike():
     assert fitted(made, times).epochs == seconds // 13
     tenth = dataclasses.replace(made, budget_minutes=1e6)
     assert fitted(tenth, times).epochs == 5_000
-    slow = budget.Times(dict.fromkeys(times.epoch, 1e3), {2: 0.4})
+    slow = budget.Times(dict.fromkeys(times.epoch, 1e3), {(): 0.4})
     wanted = math.ceil((3e3 + judging(10) + 2 * judging(1)) / (1 - budget.SLACK) / 60)
     with pytest.raises(InputError, match=f"6 cells with --jobs 2: that takes about {wanted} min"):
         fitted(made, slow)
-    both = budget.slowest([times, budget.Times({vanilla: 3.0, one: 1.0, ten: 10.0}, {2: 0.1})])
-    assert both == ({vanilla: 3.0, one: 2.0, ten: 10.0}, {2: 0.4})
+    both = budget.slowest([times, budget.Times({vanilla: 3.0, one: 1.0, ten: 10.0}, {(): 0.1})])
+    assert both == ({vanilla: 3.0, one: 2.0, ten: 10.0}, {(): 0.4})
 
 
 def test_a_budget_is_planned_with_measured_times(run, monkeypatch):

@@ -224,8 +224,8 @@ def test_train_and_test_must_match(tmp_path):
 )
 def test_unknown_names_list_what_is_allowed(name):
     allowed = (
-        "natural, bsds, textures, mnist, fashion_mnist, omniglot, cifar10, or the path of a .npy, "
-        ".npz, .mat"
+        "natural, bsds, textures, mnist, fashion_mnist, omniglot, cifar10, sprites, or the path of "
+        "a .npy, .npz, .mat"
     )
     fails(name, f"unknown dataset .* allowed: {allowed}")
 
