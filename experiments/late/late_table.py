@@ -28,6 +28,9 @@ from pyro_vae.runs.summary import read_mean
 from pyro_vae.storage import write_text
 
 QUANTITIES = {"elbo": "ELBO", "log_likelihood": "L_K"}
+FID_TOLD = (
+    " FID is the mean over three seeds of features of the data's labels, its null in brackets."
+)
 
 
 @dataclass(frozen=True)
@@ -126,12 +129,12 @@ def _markdown(found: Sequence[Found], protocol: Protocol, facts: Sequence[str]) 
         yield from ("", "No arm is finished.")
         return
     images = found[0].images
+    with_fid = any(one.distances is not None for one in found)
     yield from (
         "",
         f"Bits per dimension of {len(images.elbo)} test images: the ELBO and "
         f"L_{images.num_particles}, mean ± standard error over images. Differences are paired over "
-        "images; below 0 is better. FID is the mean over three seeds of features of the data's "
-        "labels, its null in brackets.",
+        f"images; below 0 is better.{FID_TOLD if with_fid else ''}",
         "",
         f"## Refitted: the prior alone, on the pair of {first} epochs",
         "",
@@ -147,8 +150,9 @@ def _markdown(found: Sequence[Found], protocol: Protocol, facts: Sequence[str]) 
         (f"After {first} + {more} epochs", [arm for arm in ARMS if arm.later]),
     ):
         against = (CONTROL if arms[-1].later else BASE).label
-        head = ["prior", "seed", *_head(images.num_particles, against), "k-hat > 0.7", "FID", "min"]
-        rows = [_row(one) for one in found if one.arm in arms]
+        head = ["prior", "seed", *_head(images.num_particles, against), "k-hat > 0.7", "minutes"]
+        head += ["FID"] * with_fid
+        rows = [_row(one, with_fid) for one in found if one.arm in arms]
         yield from ("", f"## {title}", "", *pipes(head, rows))
     yield from ("", "## All seeds", "", *_together(found))
     yield from (
@@ -180,17 +184,16 @@ def _refit_row(one: Found) -> list[str]:
     ]
 
 
-def _row(one: Found) -> list[str]:
+def _row(one: Found, with_fid: bool) -> list[str]:
     cells = [one.arm.label, str(one.seed)]
     for name in QUANTITIES:
         cells += [_told(one.bits(name), 3), _told(one.less(name), 4)]
-    distances = one.distances
-    return [
-        *cells,
-        f"{one.images.khat_share:.0%}",
-        "" if distances is None else f"{distances.mean:.2f} ({distances.null:.2f})",
-        "" if one.minutes is None else f"{one.minutes:.1f}",
-    ]
+    cells.append(f"{one.images.khat_share:.0%}")
+    cells.append("" if one.minutes is None else f"{one.minutes:.1f}")
+    if with_fid:
+        away = one.distances
+        cells.append("" if away is None else f"{away.mean:.2f} ({away.null:.2f})")
+    return cells
 
 
 def _together(found: Sequence[Found]) -> list[str]:
