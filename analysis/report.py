@@ -52,6 +52,7 @@ HELP = {
     "weighted_patches": "the same for q_EW, whose draws cost k proposals each",
     "draws": "posterior draws per patch of the correlations",
     "stimuli": "test patches with a part occluded",
+    "refit_steps": "steps of the mixture that is fitted in the prior's place",
     "seed": "seed of every draw that the report makes",
     "labelled": "dataset or file with labels, where the runs' own data have none "
     "(default: the bundled textures, for patches of photographs)",

@@ -36,7 +36,7 @@ def samples(model, data: Dataset, seed: int = 0) -> Figure:
     with own_generators():
         torch.manual_seed(seed)
         drawn, _ = simulate(model, COUNT)
-    both = {_unit(data): [as_images(part, data) for part in (rows, drawn)]}
+    both = {unit_of(data): [as_images(part, data) for part in (rows, drawn)]}
     if isinstance(data.preprocessing, PatchPreprocessing):
         both["photograph units (grey levels)"] = [
             data.preprocessing.images(part) for part in (rows, drawn)
@@ -45,17 +45,18 @@ def samples(model, data: Dataset, seed: int = 0) -> Figure:
     cut = "patches" if isinstance(data.preprocessing, PatchPreprocessing) else "images"
     names = f"{len(rows)} test {cut}", f"{len(drawn)} samples, E[x | z] at z ~ p(z)"
     for place, (unit, images) in enumerate(both.items()):
-        plot_beside(axes[2 * place :][:2], images, names, unit, _scale(images[0], data))
+        plot_beside(axes[2 * place :][:2], images, names, unit, scale_of(images[0], data))
     return figure
 
 
-def _unit(data: Dataset) -> str:
+def unit_of(data: Dataset) -> str:
+    """What the numbers of a row are."""
     if data.whitening is not None and data.whitening.kind != "none":
         return "whitened units"
     return "standardised units" if data.pixels.standardised else "grey levels"
 
 
-def _scale(images: np.ndarray, data: Dataset) -> tuple[float, float]:
+def scale_of(images: np.ndarray, data: Dataset) -> tuple[float, float]:
     """Values of black and white: of the data, so that samples that are too strong show as such."""
     if images.ndim == 4 or not data.pixels.standardised:
         return 0.0, 1.0
@@ -100,7 +101,7 @@ def textures(model, data: Dataset, activity: np.ndarray | None, seed: int = 0) -
     scales = "" if None in limits else "; ±: grey scale of a row"
     ax.set_title(
         f"E[x | z1] at {count} draws of z1 given z2, along its most active units\n"
-        f"({_unit(data)}{scales}; sd: of the prior)"
+        f"({unit_of(data)}{scales}; sd: of the prior)"
     )
     return figure
 

@@ -15,6 +15,7 @@ from analysis.probes.draws import WEIGHTED_CHUNK_SIZE
 from analysis.probes.fields import noise_basis, projective_fields, receptive_fields
 from analysis.probes.image_rows import as_effects, first_rows
 from analysis.probes.inpainting import inpaint
+from analysis.probes.prior import prior_card
 from analysis.probes.stimuli import contours
 from analysis.reporting.store import Measurement
 from pyro_vae.errors import InputError
@@ -32,6 +33,8 @@ ROWS = {
     "labelled_train": ("labelled", "train", "labelled_train"),
     "labelled_test": ("labelled", "test", "labelled_test"),
 }
+
+PRIOR_ROWS = 5_000  # training rows that another prior is fitted to, at most
 
 
 def _rows(subject: Subject, which: str) -> torch.Tensor:
@@ -89,6 +92,20 @@ def _activity(subject: Subject) -> Named:
     return units.activity(subject.measured("moments_natural"))
 
 
+def _prior(subject: Subject) -> Named:
+    data, settings = subject.natural, subject.settings
+    with own_generators():
+        return prior_card(
+            subject.run.model,
+            subject.run.guide,
+            data.train[:PRIOR_ROWS],
+            _rows(subject, "natural")[: settings.test_size],
+            steps=settings.refit_steps,
+            binarise=subject.run.config.binarisation(data.pixels),
+            seed=settings.seed,
+        )
+
+
 def _filters(subject: Subject) -> Named:
     data = subject.natural
     received = receptive_fields(
@@ -124,6 +141,7 @@ _TERMS = ("seed", "test_size", "eval_particles")
 
 MEASUREMENTS: dict[str, Measurement] = {
     **_MOMENTS,
+    "prior": Measurement(_prior, ("seed", "test_size", "refit_steps")),
     "activity": Measurement(_activity, reads=("moments_natural",)),
     "filters": Measurement(_filters, ("seed",)),
     "gabor": Measurement(_gabor, reads=("filters",)),

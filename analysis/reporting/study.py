@@ -36,6 +36,7 @@ class Settings:
         patches, draws: test patches of highest contrast and posterior draws per patch, of the
             correlations; weighted_patches: the same for q_EW, whose draws cost k proposals each.
         stimuli: test patches with a part occluded.
+        refit_steps: of the fit of another prior, for what it would gain.
         seed: seed of data, weights and noise in the report.
         labelled: dataset or file with labels, for runs whose own data have none; by default the
             bundled textures for patches of photographs.
@@ -55,6 +56,7 @@ class Settings:
     weighted_patches: int = 12
     draws: int = 1_000
     stimuli: int = 80
+    refit_steps: int = 500
     seed: int = 0
     labelled: str | None = None
     data_dir: str | None = None

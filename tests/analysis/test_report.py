@@ -240,6 +240,8 @@ SMALL = (
     "30",
     "--stimuli",
     "4",
+    "--refit-steps",
+    "5",
     "--jobs",
     "1",
 )
