@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from analysis.measures.by_name import Named
-from pyro_vae.errors import check_count
+from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation import component_use, elbo_surgery
 from pyro_vae.evaluation.activity import posterior_means
 from pyro_vae.programs.flows import FlowDistribution
@@ -166,7 +166,16 @@ def interpolate(
 
 
 def mean_below(model: HierarchicalVAE, z: Tensor) -> Tensor:
-    """E[x | z1, ...] at values of the top level (..., units), those between at their means."""
+    """E[x | z1, ...] at values of the top level (..., units), those between at their means.
+
+    Raises:
+        InputError: a model with more between the top level and x than latents.
+    """
+    if not isinstance(model, HierarchicalVAE):
+        raise InputError(
+            f"{type(model).__name__} draws representations below its top level: E[x | zL] has no "
+            "closed form"
+        )
     latents = {model.latent_names[-1]: z}
     for name, conditional in zip(
         model.latent_names[-2::-1], reversed(list(model.conditionals)), strict=True
