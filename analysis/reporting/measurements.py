@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from analysis.measures import units
@@ -15,13 +16,13 @@ from analysis.probes.draws import WEIGHTED_CHUNK_SIZE
 from analysis.probes.fields import noise_basis, projective_fields, receptive_fields
 from analysis.probes.image_rows import as_effects, first_rows
 from analysis.probes.inpainting import inpaint
-from analysis.probes.prior import prior_card
 from analysis.probes.stimuli import contours
 from analysis.reporting.store import Measurement
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.filters.gabor import fit_gabors
 from pyro_vae.evaluation.posterior_moments import posterior_moments
+from pyro_vae.runs.prior_card import prior_card
 from pyro_vae.torch_state import own_generators
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _activity(subject: Subject) -> Named:
 def _prior(subject: Subject) -> Named:
     data, settings = subject.natural, subject.settings
     with own_generators():
-        return prior_card(
+        found = prior_card(
             subject.run.model,
             subject.run.guide,
             data.train[:PRIOR_ROWS],
@@ -104,6 +105,7 @@ def _prior(subject: Subject) -> Named:
             binarise=subject.run.config.binarisation(data.pixels),
             seed=settings.seed,
         )
+    return Named({name: np.asarray(value) for name, value in found.items()})
 
 
 def _filters(subject: Subject) -> Named:

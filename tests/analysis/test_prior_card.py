@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 import pyro_vae
-from analysis.probes.prior import components, interpolate, prior_card
+from analysis.measures.by_name import Named
+from analysis.probes.prior import components, interpolate
 from analysis.reporting import prior_pictures
 from pyro_vae.errors import InputError
 from pyro_vae.programs import HierarchicalVAE, PairConfig
 from pyro_vae.programs.likelihoods import FixedNoiseGaussian
 from pyro_vae.programs.priors import MixturePrior, RealNVPPrior, StandardPrior
+from pyro_vae.runs.prior_card import prior_card
 
 UNITS, PIXELS, SHIFT = 2, 6, 1.5
 
@@ -39,7 +41,7 @@ def model_of(prior):
 
 def test_a_code_that_knows_nothing_costs_its_marginal_kl_which_a_refit_gains(rows):
     model = model_of(StandardPrior(UNITS))
-    found = prior_card(model, Blind(), rows, rows[:200], steps=300)
+    found = Named(prior_card(model, Blind(), rows, rows[:200], steps=300))
     rate = UNITS * SHIFT**2 / 2
     assert abs(found.rate - rate) < 4 * found.rate_error
     assert abs(found.mutual_information) < 1e-4
@@ -55,7 +57,7 @@ def test_components_in_use_are_counted(rows):
     with torch.no_grad():
         prior.loc[:2] = SHIFT
         prior.loc[2:] = -40.0
-    found = prior_card(model_of(prior), Blind(), rows, rows[:50], steps=1)
+    found = Named(prior_card(model_of(prior), Blind(), rows, rows[:50], steps=1))
     assert found.effective == pytest.approx(2.0, abs=0.1)
     assert found.of == 4
 
