@@ -15,6 +15,7 @@ from pyro_vae.cli import pictures
 from pyro_vae.objectives import make_objective, thinning
 from pyro_vae.programs import Architecture, build_guide, build_model
 from pyro_vae.runs import RunDirectory
+from tests.statistics import double_precision
 
 # The tensors of the tests are too small for a second thread to help.
 torch.set_num_threads(1)
@@ -51,6 +52,13 @@ def pytest_collection_finish():
     """What the imports made stays to the end, so the garbage collector need not search it."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def float64():
+    """Exact tests are in double precision: for a whole file, ``pytestmark`` asks for it."""
+    with double_precision():
+        yield
 
 
 @pytest.fixture(autouse=True)

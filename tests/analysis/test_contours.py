@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from analysis.measures import illusion
 from analysis.measures.by_name import Named
@@ -14,20 +13,7 @@ from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.filters.gabor import gabor_images
 from tests.conftest import tiny_pair
-from tests.statistics import double_precision
 from tests.stimuli import SIDE, gabor_table, patches, planted
-
-
-@pytest.fixture
-def float64():
-    with double_precision():
-        yield
-
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
-
 
 # Contours: stimuli
 

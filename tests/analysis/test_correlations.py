@@ -99,11 +99,6 @@ def study():
     )
 
 
-@pytest.fixture
-def ax():
-    return Figure().subplots()
-
-
 def test_highest_contrast():
     images = np.array([[5.0, 5, 5], [0, 3, 0], [1, 2, 3], [-9, 9, 0]])
     assert correlation.highest_contrast(images, 3).tolist() == [3, 1, 2]

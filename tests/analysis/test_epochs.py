@@ -1,7 +1,6 @@
 """Curves against the epoch: what they show, where they start, and what is off the axis."""
 
 import numpy as np
-import pytest
 from matplotlib.figure import Figure
 
 from analysis.pictures import epochs
@@ -17,11 +16,6 @@ METRICS = {
     "beta_z2": [0.1, 0.4, 0.7, 1.0],
     "ess": [1.1, 1.5, 1.9, 2.0],
 }
-
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
 
 
 def lines(ax):

@@ -13,15 +13,10 @@ from pyro_vae.errors import InputError
 from pyro_vae.evaluation.filters.classes import classify
 from pyro_vae.evaluation.filters.gabor import PARAMETERS, fit_gabors, gabor_images
 from tests.conftest import tiny_pair
-from tests.statistics import double_precision
 
 PIXELS = 30
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def linear_guide(weights, scale=0.5, transform=lambda loc: loc):

@@ -6,7 +6,6 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from matplotlib.figure import Figure
 from sklearn.linear_model import LinearRegression
 
 from analysis.measures import occlusion
@@ -15,21 +14,10 @@ from pyro_vae.errors import InputError
 from pyro_vae.programs.likelihoods import BernoulliPixels, FixedNoiseNormal
 from tests.conftest import tiny_pair
 from tests.linear_gaussian import LinearModel, optimal_guide, perturbed
-from tests.statistics import assert_mean_close, double_precision, z_score
+from tests.statistics import assert_mean_close, z_score
 from tests.stimuli import QUICK, patches, subject
 
 HIDDEN = np.array([False, True, False, True])
-
-
-@pytest.fixture
-def float64():
-    with double_precision():
-        yield
-
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
 
 
 # Occluded pixels

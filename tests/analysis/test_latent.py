@@ -24,18 +24,7 @@ from pyro_vae.programs.priors import StandardPrior
 from pyro_vae.training.recipes import recipe
 from tests.conftest import tiny_pair
 from tests.latent import cell, tick_names
-from tests.statistics import assert_mean_close, double_precision, z_score
-
-
-@pytest.fixture
-def float64():
-    with double_precision():
-        yield
-
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
+from tests.statistics import assert_mean_close, z_score
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 import pyro_vae
 from analysis import compare, figures
@@ -22,12 +21,6 @@ from pyro_vae.runs.config import Facts
 from pyro_vae.storage import save_checkpoint
 from pyro_vae.torch_state import own_generators
 from tests.latent import cell
-
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
-
 
 PICTURES = ["encode_decode", "latent_scatter", "manifold", "repeated_draws", "samples"]
 

@@ -7,7 +7,6 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 import pyro_vae
 from analysis import figures
@@ -23,11 +22,6 @@ from pyro_vae.runs.judging import filters_of
 from pyro_vae.runs.reading import reading
 from pyro_vae.runs.summary import Summary
 from tests.conftest import run_fit, small_patches, tiny_pair
-
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
 
 
 def test_activity(ax):

@@ -14,20 +14,7 @@ from analysis.probes import inpainting
 from analysis.reporting.sections import stimuli as section
 from pyro_vae.errors import InputError
 from tests.conftest import tiny_pair
-from tests.statistics import double_precision
 from tests.stimuli import QUICK, patches, planted, subject
-
-
-@pytest.fixture
-def float64():
-    with double_precision():
-        yield
-
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
-
 
 # The section
 

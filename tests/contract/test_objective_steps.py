@@ -23,13 +23,9 @@ from pyro_vae.objectives import (
 from pyro_vae.training import Gradients
 from tests.conftest import objective_named, tiny_pair
 from tests.objectives import BETAS, K, loss_per_datum
-from tests.statistics import double_precision, flat, gradients, z_score
+from tests.statistics import flat, gradients, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize("name", [n for n in OBJECTIVES if not n.startswith("pyro")])

@@ -21,13 +21,9 @@ from pyro_vae.objectives import (
 from pyro_vae.weights.handlers import anneal
 from tests.linear_gaussian import oracle
 from tests.objectives import BETAS, K, loss_per_datum, on_same_noise
-from tests.statistics import assert_mean_close, double_precision, gradients, z_score
+from tests.statistics import assert_mean_close, gradients, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def terms_of(model, guide, x, k=K, betas=None, seed=4):

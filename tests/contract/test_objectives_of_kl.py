@@ -20,13 +20,9 @@ from pyro_vae.weights.log_weights import run_pair
 from tests.conftest import tiny_pair
 from tests.linear_gaussian import oracle
 from tests.objectives import K, on_same_noise
-from tests.statistics import double_precision, flat, gradients
+from tests.statistics import flat, gradients
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def kl_and_reconstruction(model, guide, x):

@@ -14,7 +14,7 @@ from pyro_vae.weights import traces
 from pyro_vae.weights.handlers import RedrawValues, anneal
 from tests.conftest import tiny_pair
 from tests.linear_gaussian import LinearModel, lower, optimal_guide
-from tests.statistics import assert_mean_close, double_precision, gradients, z_score
+from tests.statistics import assert_mean_close, gradients, z_score
 
 BETAS = {"z2": 0.4}
 
@@ -167,12 +167,6 @@ def test_float32_weights_far_below_the_largest():
 
 
 # The gradient
-
-
-@pytest.fixture
-def float64():
-    with double_precision():
-        yield
 
 
 @pytest.fixture

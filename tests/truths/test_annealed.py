@@ -9,13 +9,9 @@ from pyro_vae.evaluation.ais.chains import Plan, temperatures
 from pyro_vae.evaluation.ais.path import AnnealingPath
 from tests.annealed import STARTS, bad_pair, path_order, posterior_draws, single_chains
 from tests.linear_gaussian import elbo, oracle, quadratic
-from tests.statistics import assert_mean_close, double_precision, z_score
+from tests.statistics import assert_mean_close, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture

@@ -13,13 +13,9 @@ from pyro_vae.evaluation.ais.annealed import ais, bidirectional
 from pyro_vae.weights.simulation import simulate
 from tests.annealed import STARTS, single_chains
 from tests.conftest import tiny_pair
-from tests.statistics import assert_mean_close, double_precision, z_score, z_scores
+from tests.statistics import assert_mean_close, z_score, z_scores
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture

@@ -10,13 +10,9 @@ from pyro_vae.evaluation.ais.chains import Plan, pilot, weigh
 from pyro_vae.evaluation.ais.hamiltonian import Point, transition
 from pyro_vae.evaluation.ais.path import AnnealingPath
 from tests.annealed import bad_pair, path_order
-from tests.statistics import assert_mean_close, double_precision, z_score
+from tests.statistics import assert_mean_close, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture

@@ -13,16 +13,11 @@ import pyro_vae
 from pyro_vae import evaluation, objectives
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import activity
-from tests.statistics import double_precision
 
 K = 5
 SUPPORTS = {"z": constraints.real, "s": constraints.positive, "w": constraints.unit_interval}
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def model(x):

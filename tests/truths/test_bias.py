@@ -12,13 +12,9 @@ from pyro_vae import bounds
 from pyro_vae.evaluation import bound_curve, evaluate, log_likelihood
 from tests.discrete import DiscretePair, tuples
 from tests.linear_gaussian import chi2, elbo, oracle
-from tests.statistics import assert_mean_close, double_precision, z_score
+from tests.statistics import assert_mean_close, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def naive_jackknife(log_w):

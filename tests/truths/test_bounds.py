@@ -11,13 +11,9 @@ from torch.distributions import Laplace, Normal, kl_divergence
 import pyro_vae
 from pyro_vae import bounds
 from tests.linear_gaussian import oracle
-from tests.statistics import assert_mean_close, double_precision, z_score, z_scores
+from tests.statistics import assert_mean_close, z_score, z_scores
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def assert_same(a, b):

@@ -13,15 +13,10 @@ from pyro_vae.evaluation import component_use, elbo_surgery
 from pyro_vae.programs import HierarchicalVAE
 from pyro_vae.programs.likelihoods import FixedNoiseGaussian
 from pyro_vae.programs.priors import LearnedPrior, MixturePrior, StandardPrior
-from tests.statistics import double_precision
 
 COMPONENTS = 4
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Copies(nn.Module):

@@ -9,7 +9,6 @@ import math
 import numpy as np
 import pyro
 import pyro.distributions as dist
-import pytest
 import torch
 
 from analysis.measures import consistency
@@ -21,12 +20,6 @@ from tests.linear_gaussian import LinearModel, optimal_guide
 from tests.statistics import double_precision, z_score
 
 UNITS = 6
-
-
-@pytest.fixture
-def float64():
-    with double_precision():
-        yield
 
 
 def triangle_of(covariance):

@@ -23,13 +23,9 @@ from pyro_vae.weights.diagnostics import (
     khat_warning,
     pareto_khat,
 )
-from tests.statistics import assert_mean_close, double_precision, z_score
+from tests.statistics import assert_mean_close, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def unshrunk(khat, num_particles):

@@ -8,13 +8,9 @@ from pyro_vae import bounds
 from pyro_vae.weights.resampling import sir
 from tests.discrete import DiscretePair, expected_weights, tuples
 from tests.linear_gaussian import chi2, oracle
-from tests.statistics import assert_mean_close, double_precision, z_score
+from tests.statistics import assert_mean_close, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def exact_bound(log_p, log_q, k):

@@ -23,7 +23,6 @@ import torch
 from pyro_vae import PairConfig, log_weights
 from pyro_vae.objectives import estimators
 from pyro_vae.weights import handlers
-from tests.statistics import double_precision
 from tests.truths.test_flow_priors import perturbed
 from tests.truths.test_flows import OBJECTIVES
 
@@ -75,11 +74,7 @@ CASES = [
 ]
 NAMES = [f"{case.prior}, {case.posterior}, {case.levels}" for case in CASES]
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def drawn(model, guide, x):

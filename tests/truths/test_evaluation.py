@@ -13,11 +13,7 @@ from pyro_vae.evaluation import evaluate, log_likelihood
 from tests.linear_gaussian import chi2, elbo, oracle
 from tests.statistics import assert_mean_close, double_precision, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Served(Messenger):

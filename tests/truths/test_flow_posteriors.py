@@ -24,7 +24,7 @@ from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.graph import CompiledGradient
 from pyro_vae.weights import bounds, handlers
 from pyro_vae.weights.log_weights import log_weights
-from tests.statistics import double_precision, flat, z_score
+from tests.statistics import flat, z_score
 from tests.truths.test_flow_priors import Guide, Model, perturbed
 from tests.truths.test_flows import OBJECTIVES, by_hand, gradient
 
@@ -32,12 +32,6 @@ FLOWS = [("flow", 2), ("flow", 5), ("iaf", 1), ("iaf", 2), ("iaf", 5)]
 SMALL = "transforms=2,hidden=6,context=2"
 TINY = "transforms=1,hidden=5,context=2"
 CONTEXTS = pytest.mark.parametrize("context", [0, 2])
-
-
-@pytest.fixture
-def float64():
-    with double_precision():
-        yield
 
 
 def head(name, size, *, settings=SMALL, family="normal", start=False):

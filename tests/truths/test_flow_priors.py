@@ -16,7 +16,7 @@ from pyro_vae.programs.priors import PRIORS
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.graph import CompiledGradient
 from pyro_vae.weights.log_weights import log_weights
-from tests.statistics import double_precision, flat, z_score
+from tests.statistics import flat, z_score
 from tests.truths.test_flows import OBJECTIVES, by_hand, gradient
 
 NAMES = ("realnvp", "maf", "spline")
@@ -36,12 +36,6 @@ def perturbed(module, seed=0, spread=0.3):
 def flow_prior(name, size, *, family="normal", settings="transforms=3,hidden=8x8"):
     made, given = read_part("prior", f"{name}:{settings}", PRIORS)
     return perturbed(made(size, family, **given).to(torch.get_default_dtype()))
-
-
-@pytest.fixture
-def float64():
-    with double_precision():
-        yield
 
 
 @pytest.mark.usefixtures("float64")

@@ -18,15 +18,10 @@ from pyro_vae import objectives
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import activity
 from tests.conftest import keep_every_particle
-from tests.statistics import double_precision
 
 D, K, ROWS = 3, 6, 4
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Wrapped(torch.distributions.Distribution):

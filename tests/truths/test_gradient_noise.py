@@ -16,18 +16,13 @@ from tests.conftest import tiny_pair
 from tests.linear_gaussian import chi2, oracle
 from tests.statistics import (
     assert_mean_close,
-    double_precision,
     flat,
     gradients,
     slope,
     z_score,
 )
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def test_truth_06_signal_to_noise_against_k():

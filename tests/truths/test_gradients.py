@@ -19,7 +19,6 @@ from pyro_vae.weights.handlers import anneal
 from tests.linear_gaussian import SIZES, chi2, elbo, lower, oracle
 from tests.statistics import (
     assert_mean_close,
-    double_precision,
     flat,
     gradients,
     slope,
@@ -28,11 +27,7 @@ from tests.statistics import (
 
 BETA = {"z2": 0.3}
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def replicated(num_data=300, size=0.03):

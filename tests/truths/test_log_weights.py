@@ -16,13 +16,9 @@ from pyro_vae.evaluation import evaluate
 from pyro_vae.weights.diagnostics import effective_sample_size, pareto_khat
 from pyro_vae.weights.log_weights import run_pair
 from tests.linear_gaussian import chi2, elbo, oracle
-from tests.statistics import assert_mean_close, double_precision, gradients, z_score
+from tests.statistics import assert_mean_close, gradients, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def test_truth_01_guide_is_the_posterior():

@@ -11,15 +11,10 @@ from pyro_vae.programs import build_guide, build_model
 from pyro_vae.programs.priors import PRIORS
 from pyro_vae.training.prior_refit import refit_prior
 from tests.conftest import tiny_architecture
-from tests.statistics import double_precision
 
 INDEPENDENT = {"standard", "learned"}
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture

@@ -12,13 +12,9 @@ from pyro_vae.evaluation import elbo_surgery, kl_per_unit, log_likelihood, prune
 from pyro_vae.weights.handlers import pruned
 from tests.conftest import tiny_pair
 from tests.linear_gaussian import oracle
-from tests.statistics import assert_mean_close, double_precision, z_score
+from tests.statistics import assert_mean_close, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Chain:

@@ -20,15 +20,10 @@ from pyro_vae.programs.priors import PRIORS, LearnedPrior, StandardPrior
 from pyro_vae.training.prior_refit import refit_prior, with_prior
 from pyro_vae.training.top_draws import TopDraws
 from tests.conftest import tiny_architecture
-from tests.statistics import double_precision
 
 UNITS, PIXELS, ROWS = 2, 3, 3_000
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class LinearGuide(nn.Module):

@@ -13,15 +13,10 @@ from torch import nn
 from pyro_vae import objectives
 from pyro_vae.errors import InputError
 from tests.conftest import keep_every_particle
-from tests.statistics import double_precision
 
 K, ROWS = 5, 4
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Guide(nn.Module):

@@ -9,13 +9,8 @@ import pyro_vae
 from pyro_vae import bounds
 from pyro_vae.programs.self_supervised import SelfSupervisedGuide, SelfSupervisedVAE
 from tests.discrete import tuples
-from tests.statistics import double_precision
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Rows(dist.TorchDistribution):

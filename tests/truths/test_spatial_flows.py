@@ -12,7 +12,7 @@ from pyro_vae.programs.priors import PRIORS, SpatialPrior, bind_
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.graph import CompiledGradient
 from pyro_vae.training.prior_refit import refit_prior
-from tests.statistics import double_precision, flat
+from tests.statistics import flat
 from tests.truths.test_flow_priors import pair, perturbed
 from tests.truths.test_flows import OBJECTIVES, by_hand, gradient
 
@@ -27,12 +27,6 @@ SHAPES = [
     ((1, 4, 8), 3),
 ]
 MASKS = pytest.mark.parametrize("parity", [0, 1])
-
-
-@pytest.fixture
-def float64():
-    with double_precision():
-        yield
 
 
 def spatial(shape, scales, couplings=2, family="normal"):

@@ -13,14 +13,10 @@ import pyro_vae
 from pyro_vae.evaluation import elbo_surgery, evaluate
 from tests.discrete import DiscretePair
 from tests.linear_gaussian import MultivariateNormal, oracle
-from tests.statistics import assert_mean_close, double_precision, z_score
+from tests.statistics import assert_mean_close, z_score
 from tests.truths.test_evaluation import Served
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def entropy(shares):

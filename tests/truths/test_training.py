@@ -12,15 +12,10 @@ import pyro_vae
 from pyro_vae.storage import load_checkpoint
 from pyro_vae.training.recipes import named_recipe
 from tests.linear_gaussian import elbo, oracle, perturbed
-from tests.statistics import double_precision
 
 EPOCHS, ROWS, BATCH = 4, 22, 5  # five steps an epoch, the last on two rows
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def pair(seed):

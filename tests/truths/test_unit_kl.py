@@ -17,13 +17,9 @@ from pyro_vae.weights.site import Site
 from pyro_vae.weights.unit_kl import unit_kl
 from tests.conftest import tiny_pair
 from tests.linear_gaussian import oracle
-from tests.statistics import assert_mean_close, double_precision, z_score
+from tests.statistics import assert_mean_close, z_score
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def sites_of(model, guide, x, num_particles):

@@ -12,14 +12,9 @@ from pyro_vae.programs.priors import VampPrior
 from pyro_vae.torch_state import modules_of
 from pyro_vae.training.optimisation import GradientStep, OptimiserSettings
 from pyro_vae.weights.log_weights import guide_sites
-from tests.statistics import double_precision
 from tests.vamp import COMPONENTS, pair, rows
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 # The density

@@ -7,14 +7,10 @@ from torch import nn
 import pyro_vae
 from pyro_vae.training import Gradients
 from pyro_vae.weights.replayed import WORTH_RECORDING, WeightRuns
-from tests.statistics import double_precision, z_score
+from tests.statistics import z_score
 from tests.vamp import pair, rows
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def bound(model, guide, x, seed, k=3):

@@ -25,7 +25,7 @@ from pyro_vae.weights.diagnostics import (
     pareto_khat,
     rows_named,
 )
-from tests.statistics import double_precision, flat, gradients
+from tests.statistics import flat, gradients
 
 INF = math.inf
 FUNCTIONS = {
@@ -42,11 +42,7 @@ FUNCTIONS = {
     "jackknife": bounds.jackknife,
 }
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with double_precision():
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def table():
