@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+Subject = TypeVar("Subject")
 BEYOND = "beyond Vas 2024"  # the source of what goes beyond the study that the report follows
 
 
@@ -33,3 +36,15 @@ class Entry:
     name: str
     source: str
     build: Callable[[], Item]
+
+
+def each_of(
+    subjects: Iterable[Subject], builds: Iterable[tuple[str, Callable[[Subject], Item]]]
+) -> list[Entry]:
+    """Items of single runs, beyond the study: all of the first run, then all of the second."""
+    builds = tuple(builds)
+    return [
+        Entry(f"{name}-{place}", BEYOND, partial(build, subject))
+        for place, subject in enumerate(subjects, start=1)
+        for name, build in builds
+    ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.reporting import prior_pictures
-from analysis.reporting.item import BEYOND, Entry, Item
+from analysis.reporting.item import BEYOND, Entry, Item, each_of
 from analysis.reporting.over_runs import by_model, tables, without
 from pyro_vae.errors import InputError
 
@@ -21,15 +21,13 @@ TITLE = "The prior of the top level"
 
 def entries(study: Study) -> list[Entry]:
     """The card of all runs; of one seed of every model the pictures."""
-    made = [Entry("prior-card", BEYOND, partial(_card, study))]
-    for place, subject in enumerate(study.examples(), start=1):
-        for name, build in (
-            ("sample-draws", _draws),
-            ("interpolation", _interpolation),
-            ("components", _components),
-        ):
-            made.append(Entry(f"{name}-{place}", BEYOND, partial(build, subject)))
-    return made
+    pictures = (
+        ("sample-draws", _draws),
+        ("interpolation", _interpolation),
+        ("components", _components),
+    )
+    card = Entry("prior-card", BEYOND, partial(_card, study))
+    return [card, *each_of(study.examples(), pictures)]
 
 
 def _card(study: Study) -> Item:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.measures.units import active_units
 from analysis.reporting import generated
-from analysis.reporting.item import BEYOND, Entry, Item
+from analysis.reporting.item import Entry, Item, each_of
 from analysis.reporting.run_pictures import reconstructions
 from analysis.reporting.sections.arviz_plots import read_posterior
 from pyro_vae.errors import InputError
@@ -25,16 +25,13 @@ TITLE = "What the models generate"
 
 def entries(study: Study) -> list[Entry]:
     """Of one seed of every model: samples, reconstructions, textures along z2, families."""
-    made = []
-    for place, subject in enumerate(study.examples(), start=1):
-        for name, build in (
-            ("samples", _samples),
-            ("reconstructions", _reconstructions),
-            ("textures", _textures),
-            ("families", _families),
-        ):
-            made.append(Entry(f"{name}-{place}", BEYOND, partial(build, subject)))
-    return made
+    pictures = (
+        ("samples", _samples),
+        ("reconstructions", _reconstructions),
+        ("textures", _textures),
+        ("families", _families),
+    )
+    return each_of(study.examples(), pictures)
 
 
 def _samples(subject: Subject) -> Item:

@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from pyro_vae.distributions import DiscretisedLogisticMixture, WithinBuckets
 from pyro_vae.errors import InputError, check_count
+from pyro_vae.programs.likelihoods.behind_network import AroundLikelihood
 from pyro_vae.programs.likelihoods.level_rows import TOP, Levels
 from pyro_vae.programs.likelihoods.logistic import Logistic, LogisticMixture
 from pyro_vae.programs.representations.quantise import BITS
 
 
-class Quantised(nn.Module):
+class Quantised(AroundLikelihood):
     """p(x | y, z) that gives mass to the images whose high bits are y alone, and p(y | .) of those.
 
     ``P(x | y, z) = P(x | z) / P(the buckets of y | z)`` inside the buckets and 0 outside, in closed
@@ -50,16 +51,6 @@ class Quantised(nn.Module):
             )
         self.inner, self.bits = likelihood, bits
         self.size, self.unit = 2 ** (BITS - given), 2 ** (BITS - own_bits)
-
-    @property
-    def features(self) -> int:
-        """D, the width of a row."""
-        return self.inner.features
-
-    @property
-    def pixels(self) -> str:
-        """The pixel space that it is a likelihood for."""
-        return self.inner.pixels
 
     @property
     def consistent(self) -> bool:
