@@ -6,8 +6,6 @@ A measure is a function of what is judged; it returns numbers by the names that 
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,8 +17,8 @@ from pyro_vae.datasets import Batches
 from pyro_vae.evaluation import activity, ais, pruned_log_likelihood
 from pyro_vae.evaluation.activity import PosteriorMeans
 from pyro_vae.evaluation.component_use import component_use
+from pyro_vae.evaluation.drawing_cost import drawing_seconds, num_parameters
 from pyro_vae.evaluation.estimates import Evaluation
-from pyro_vae.evaluation.routes import generate
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.evaluation.surgery import elbo_surgery
 from pyro_vae.runs import Trained
@@ -29,7 +27,6 @@ from pyro_vae.training.prior_refit import refit_prior
 PRUNING_IMAGES, PRUNING_PARTICLES = 100, 1_000
 SURGERY_ROWS = 5_000
 ANNEALED_IMAGES, TEMPERATURES = 20, 250
-DRAWINGS = 5
 DATA_SEED = 0  # all cells and seeds share their data, test images included
 
 
@@ -84,24 +81,17 @@ def pruning_cost(judging: Judging) -> Mapping[str, float]:
 
 def parameters(judging: Judging) -> Mapping[str, float]:
     """Numbers that model and guide have learnt, those that they share once."""
-    learnt = {id(p): p.numel() for part in judging.pair for p in part.parameters()}
-    return {"parameters": sum(learnt.values())}
+    return {"parameters": num_parameters(*judging.pair)}
 
 
-def drawing_seconds(judging: Judging) -> Mapping[str, float]:
-    """Seconds that drawing 1 and 100 images takes on this machine, median of ``DRAWINGS``."""
-    model = judging.trained.model
-    generate(model, 1)  # the first call also prepares
-    return {f"seconds_{n}": statistics.median(_seconds(model, n)) for n in (1, 100)}
+def drawing(*images: int) -> Measure:
+    """Seconds that drawing so many images together takes on this machine."""
 
+    def measure(judging: Judging) -> Mapping[str, float]:
+        found = drawing_seconds(judging.trained.model, images)
+        return {f"seconds_{number}": seconds for number, seconds in found.items()}
 
-def _seconds(model: torch.nn.Module, number: int) -> list[float]:
-    found = []
-    for _ in range(DRAWINGS):
-        started = time.perf_counter()
-        generate(model, number)["x"].cpu()  # waits for a GPU
-        found.append(time.perf_counter() - started)
-    return found
+    return measure
 
 
 def surgery(judging: Judging) -> Mapping[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from pyro_vae.cli.images import add_run, read_images
 from pyro_vae.cli.table import print_estimates
 from pyro_vae.datasets import load_dataset
 from pyro_vae.errors import check_count
-from pyro_vae.evaluation import evaluate
+from pyro_vae.evaluation import evaluate, generation_cost
 from pyro_vae.runs import RunDirectory, load_run
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.job import device_named
@@ -26,7 +27,8 @@ def parser(prog: str = PROG) -> Parser:
     p = Parser(
         prog=prog,
         description="Estimate bounds and the log-likelihood of images under a trained run, with "
-        "standard errors and what Pareto k-hat says of them.",
+        "standard errors and what Pareto k-hat says of them; and how many numbers the run has "
+        "learnt, and how long drawing images takes.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"""examples:
   {prog} runs/first
@@ -84,8 +86,16 @@ def _main(arguments: list[str] | None, prog: str) -> int:
     )
     if found.warning:
         print(f"warning: {found.warning}")
+    cost = generation_cost(run.model, run.guide)
+    for line in cost.lines():
+        print(line)
     if flags.out is not None:
-        content = {"test": found.summary(), "warning": found.warning, "images": len(rows)}
+        content = {
+            "test": found.summary(),
+            "warning": found.warning,
+            "images": len(rows),
+            "generation": dataclasses.asdict(cost),
+        }
         RunDirectory.write_json(Path(flags.out), content)
         print(f"wrote {flags.out}")
     return 0

@@ -5,23 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae.cli.common import Parser, exit_code
 from pyro_vae.cli.images import add_run
-from pyro_vae.datasets import Dataset, load_dataset
-from pyro_vae.datasets.batches import draw_binary
-from pyro_vae.datasets.seeding import numpy_generator
-from pyro_vae.errors import InputError, check_choice, check_count
-from pyro_vae.evaluation.fid import FeatureMap, fid, label_features, random_features
-from pyro_vae.runs import Run, RunDirectory, load_run
+from pyro_vae.datasets import load_dataset
+from pyro_vae.errors import check_count
+from pyro_vae.evaluation.fid import features_of, fid
+from pyro_vae.evaluation.fid.of_data import MOST_IMAGES, default_num_images
+from pyro_vae.runs import RunDirectory, load_run
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.job import device_named
 
 PROG = "pyro-vae fid"
-FEATURES = ("labels", "random")
-_DEFAULT_NUM = 1_000
 
 
 def parser(prog: str = PROG) -> Parser:
@@ -42,7 +38,7 @@ def parser(prog: str = PROG) -> Parser:
         "--num",
         type=int,
         metavar="N",
-        help=f"generated images (default: {_DEFAULT_NUM}, or half of the test data)",
+        help=f"generated images (default: {MOST_IMAGES}, or half of the test data)",
     )
     p.add_argument(
         "--features",
@@ -74,21 +70,16 @@ def _main(arguments: list[str] | None, prog: str) -> int:
     changes = {} if flags.data_dir is None else {"data_dir": flags.data_dir}
     data = load_dataset(**run.config.data_arguments | changes)
     check_same_data(run.config, data, flags.run)
-    labelled = data.labels is not None
-    name = check_choice(
-        "--features", flags.features or ("labels" if labelled else "random"), FEATURES
-    )
-    if name == "labels" and not labelled:
-        raise InputError(f"{data.name} has no labels; allowed: --features random")
+    features = features_of(data, flags.features, device=run.device)
     real = data.test.to(run.device)
-    num = min(_DEFAULT_NUM, len(real) // 2) if flags.num is None else flags.num
+    num = default_num_images(data) if flags.num is None else flags.num
     images = run.sample_rows(check_count("--num", num), seed=flags.seed, mean=flags.mean)
     seeds = range(flags.seed, flags.seed + flags.num_seeds)
     with tqdm(total=len(seeds), unit="seed", disable=flags.quiet, leave=False) as bar:
         found = fid(
             real,
             images,
-            lambda seed: _features(run, data, name, seed),
+            features,
             seeds=seeds,
             on_seed=bar.update,
         )
@@ -98,18 +89,3 @@ def _main(arguments: list[str] | None, prog: str) -> int:
         RunDirectory.write_json(Path(flags.out), found.entries() | {"mean_images": flags.mean})
         print(f"wrote {flags.out}")
     return 0
-
-
-def _features(run: Run, data: Dataset, name: str, seed: int) -> FeatureMap:
-    rows = _drawn(data, seed).to(run.device)
-    if name == "random":
-        return random_features(rows, seed=seed)
-    labels = data.labels["train"].to(run.device)
-    return label_features(rows, labels, data.channels_first, seed=seed)
-
-
-def _drawn(data: Dataset, seed: int) -> Tensor:
-    """Training rows as the test rows are: 0/1 where pixels are drawn."""
-    if not data.pixels.drawn:
-        return data.train
-    return draw_binary(data.train, numpy_generator(seed, "fid", "pixels"))

@@ -17,10 +17,17 @@ from pyro_vae.evaluation.disentanglement import (
     pair_score,
 )
 from pyro_vae.evaluation.draw_consistency import consistency
+from pyro_vae.evaluation.drawing_cost import (
+    GenerationCost,
+    drawing_seconds,
+    generation_cost,
+    num_parameters,
+)
 from pyro_vae.evaluation.estimates import CHUNK_SIZE, Evaluation, evaluate, log_likelihood
 from pyro_vae.evaluation.fid import (
     FeatureMap,
     FrechetDistances,
+    features_of,
     fid,
     frechet_distance,
     label_features,
@@ -51,6 +58,7 @@ __all__ = [
     "FactorReadout",
     "FeatureMap",
     "FrechetDistances",
+    "GenerationCost",
     "GradientNoise",
     "InformationGap",
     "LikelihoodChange",
@@ -67,18 +75,22 @@ __all__ = [
     "component_use",
     "consistency",
     "disentanglement",
+    "drawing_seconds",
     "elbo_surgery",
     "evaluate",
     "factor_readout",
+    "features_of",
     "fid",
     "frechet_distance",
     "generate",
+    "generation_cost",
     "gradient_signal_to_noise",
     "information_gap",
     "kl_per_unit",
     "label_features",
     "likelihood_change",
     "log_likelihood",
+    "num_parameters",
     "pair_score",
     "pruned_log_likelihood",
     "random_features",

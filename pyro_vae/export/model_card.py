@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation.drawing_cost import num_parameters
 from pyro_vae.evaluation.statistics import Mean
 from pyro_vae.objectives.catalogue import CATALOGUE
 
@@ -107,7 +108,7 @@ def _points(facts: Mapping[str, object]) -> list[str]:
 def _model(run: TrainedRun) -> list[str]:
     sizes = run.config.pair.architecture
     levels = zip(sizes.units, sizes.families, strict=True)
-    sizes_of = {"model": _count(run.model), "guide": _count(run.guide)}
+    sizes_of = {"model": num_parameters(run.model), "guide": num_parameters(run.guide)}
     return _points(
         {
             "latent levels, from the data up": ", ".join(
@@ -122,10 +123,6 @@ def _model(run: TrainedRun) -> list[str]:
             "parameters": ", ".join(f"{name} {count:,}" for name, count in sizes_of.items()),
         }
     )
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _data(config: Any) -> list[str]:

@@ -119,9 +119,14 @@ def test_evaluation_of_new_images_and_of_the_test_data(finished_run, new_images,
     flags = ["--eval-particles", 50, "--quiet", "--out"]
     assert command("evaluate", finished_run, new_images, *flags, tmp_path / "new.json") == 0
     assert command("evaluate", finished_run, "--size", 10, *flags, tmp_path / "test.json") == 0
-    assert "log-likelihood" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    for text in ("log-likelihood", "parameters: ", "drawing: 1 image ", ", 100 images "):
+        assert text in out
     new, test = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("new", "test"))
     assert (new["images"], test["images"]) == (IMAGES, 10)
+    cost = new["generation"]
+    assert set(cost["seconds"]) == {"1", "100"}
+    assert 0 < cost["both"] == cost["model"] + cost["guide"]  # this pair shares nothing
     stored = json.loads((finished_run / "summary.json").read_text())["test"]["elbo"]
     difference = test["test"]["elbo"]["mean"] - stored["mean"]
     assert abs(difference) < 4 * stored["standard_error"]  # the same data and other particles
