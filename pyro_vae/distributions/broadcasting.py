@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 
+import pyro.distributions as dist
 import torch
 from torch import Size, Tensor
+from torch.distributions import constraints
 
 from pyro_vae.errors import InputError
 
 
-class Broadcasting:
-    """To be named before ``TorchDistribution``; parameters are the tensors of ``arg_constraints``.
+class Broadcasting(dist.TorchDistribution):
+    """Parameters are the tensors of ``arg_constraints``.
 
     An expanded copy holds the parameters as they were given, so that a prior whose mixture is
     expanded over particles and data never has its parameters once for each of them.
@@ -22,6 +24,7 @@ class Broadcasting:
     """
 
     allowed: str  # values of one number, in words
+    support: constraints.independent
 
     def __init__(self, batch_shape: Size, event_shape: Size, validate_args: bool | None) -> None:
         super().__init__(batch_shape, event_shape, validate_args=False)

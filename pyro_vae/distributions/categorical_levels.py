@@ -12,7 +12,7 @@ from pyro_vae.distributions.discretised_logistic import LEVELS, TOP
 from pyro_vae.errors import InputError
 
 
-class CategoricalLevels(Broadcasting, dist.TorchDistribution):
+class CategoricalLevels(Broadcasting):
     """Independent whole levels v = 0..255: ``log P(v) = logit_v - logsumexp(logits)``, summed.
 
     The likelihood of van den Oord et al. 2016 (https://arxiv.org/abs/1601.06759, section 3.1).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +17,7 @@ LOG_SCALES = (-7.0, 7.0)  # where log-scales are clamped: from 0.12 levels to 14
 LEVELS = constraints.integer_interval(0, TOP)
 
 
-class DiscretisedLogistic(Broadcasting, dist.TorchDistribution):
+class DiscretisedLogistic(Broadcasting):
     """Independent whole levels v = 0..255, each a logistic variable rounded to the next level.
 
     With location m = 127.5 (1 + loc) and scale s = 127.5 exp(log_scale), both in levels,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import constraints
@@ -20,7 +19,7 @@ from pyro_vae.distributions.discretised_logistic import (
 from pyro_vae.errors import InputError, check_count
 
 
-class DiscretisedLogisticMixture(Broadcasting, dist.TorchDistribution):
+class DiscretisedLogisticMixture(Broadcasting):
     """At every place of an image a mixture of M discretised logistics over the levels there.
 
     ``log P(v) = sum_places logsumexp_m (log pi_m + sum_c log P_m(v_c | v_1 .. v_{c-1}))`` with
@@ -141,12 +140,12 @@ class DiscretisedLogisticMixture(Broadcasting, dist.TorchDistribution):
             if self.coefficients is None:
                 return draw_levels(loc, log_scale)
             a, b, c = self._of_component(self.coefficients, chosen, shape).unbind(-3)
-            loc, log_scale = loc.unbind(-3), log_scale.unbind(-3)
-            red = draw_levels(loc[0], log_scale[0])
+            locs, log_scales = loc.unbind(-3), log_scale.unbind(-3)
+            red = draw_levels(locs[0], log_scales[0])
             r = red / HALF - 1
-            green = draw_levels(loc[1] + a * r, log_scale[1])
+            green = draw_levels(locs[1] + a * r, log_scales[1])
             g = green / HALF - 1
-            blue = draw_levels(loc[2] + b * r + c * g, log_scale[2])
+            blue = draw_levels(locs[2] + b * r + c * g, log_scales[2])
             return torch.stack((red, green, blue), -3)
 
     @property

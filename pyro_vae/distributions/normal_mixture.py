@@ -13,7 +13,7 @@ from pyro_vae.distributions.broadcasting import Broadcasting
 from pyro_vae.errors import InputError, check_count
 
 
-class MixtureOfNormals(Broadcasting, dist.TorchDistribution):
+class MixtureOfNormals(Broadcasting):
     """p(z) = sum_m pi_m prod_d Normal(z_d; loc_md, scale_md): M components of D independent units.
 
     The density of ``MixtureSameFamily``, which has an array over batch, components and units. Here

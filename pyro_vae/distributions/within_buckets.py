@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import constraints
@@ -16,7 +15,7 @@ from pyro_vae.distributions.discretised_logistic import (
 from pyro_vae.errors import InputError
 
 
-class WithinBuckets(Broadcasting, dist.TorchDistribution):
+class WithinBuckets(Broadcasting):
     """Levels of a mixture, given the first level of the bucket of ``size`` levels of each of them.
 
     With components m, channels c and the bucket b_c of level v_c, place by place ::

@@ -74,7 +74,6 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
     per_datum = True
     in_particle_chunks = True  # False where the bound is no function of the log-weights alone
     per_unit = False  # whether the terms hold KL terms of single units
-    scheduled = False  # whether ``at`` changes the objective in the course of training
 
     def __init__(
         self, num_particles: int = 1, *, estimator: str = "pathwise", thin: int | None = None
@@ -118,6 +117,11 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
         """Set whatever the objective schedules to the share of training done, in [0, 1]."""
 
     @property
+    def scheduled(self) -> bool:
+        """Whether :meth:`at` changes the objective in the course of training."""
+        return False
+
+    @property
     def analytic(self) -> bool:
         """Whether KL terms are in closed form."""
         return self.estimator == "analytic"
@@ -137,6 +141,7 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
         gradient is then that of the other data.
         """
         loss = self.estimate(model, guide, args, kwargs)
+        assert loss.lost is not None  # losses of Pyro's alone do not tell
         return loss.value + loss.value.new_tensor(torch.inf).where(loss.lost.any(), 0.0)
 
     def estimate(self, model: Callable, guide: Callable, args: tuple, kwargs: Mapping) -> Loss:

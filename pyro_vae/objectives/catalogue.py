@@ -226,8 +226,10 @@ def make_objective(
 
 def check_objective_fits(objective: pyro.infer.ELBO, guide: nn.Module) -> None:
     """Refuse analytic KL terms for guides in which they are wrong (bottom-up chains), by name."""
-    ours = isinstance(objective, ImportanceWeightedELBO)
-    analytic = objective.analytic if ours else pyro_losses.in_closed_form(objective)
+    if isinstance(objective, ImportanceWeightedELBO):
+        analytic = objective.analytic
+    else:
+        analytic = pyro_losses.in_closed_form(objective)
     if analytic and not getattr(guide, "analytic_kl", True):
         raise InputError(
             f"the analytic KL of {type(objective).__name__} (such as 'elbo-analytic') is wrong for "

@@ -125,7 +125,7 @@ class CapacityELBO(_BatchKL):
         kl = sum(
             terms.betas.get(name, 1.0) * _mean(ratio) for name, ratio in terms.log_ratios.items()
         )
-        return self.gamma * (kl - self.capacity).abs()
+        return self.gamma * torch.as_tensor(kl - self.capacity).abs()
 
 
 class FreeBitsELBO(_BatchKL):
@@ -159,7 +159,7 @@ class FreeBitsELBO(_BatchKL):
         self.per_unit = groups != "level"
 
     def penalty(self, terms: LogWeights) -> Tensor:
-        total = 0.0
+        total: float | Tensor = 0.0
         for name, kl in self._kl(terms).items():
             total = total + terms.betas.get(name, 1.0) * kl.clamp(min=self.free_bits).sum()
         return torch.as_tensor(total)
@@ -169,7 +169,7 @@ class FreeBitsELBO(_BatchKL):
         if self.groups == "level":
             return {name: _mean(ratio).reshape(1) for name, ratio in terms.log_ratios.items()}
         units = {name: _mean(ratio) for name, ratio in terms.unit_log_ratios.items()}
-        if self.groups == "unit":
+        if not isinstance(self.groups, int):
             return units
         for name, kl in units.items():
             if len(kl) < self.groups:

@@ -48,8 +48,10 @@ class GradientGate:
         return gated
 
     def _scale(self, gradient: Tensor) -> Tensor:
-        extra = gradient.ndim - self.weights.ndim
-        return gradient * self.weights.reshape(self.weights.shape + (1,) * extra)
+        weights = self.weights
+        assert weights is not None  # set by ``Live.complete``, before the backward pass
+        extra = gradient.ndim - weights.ndim
+        return gradient * weights.reshape(weights.shape + (1,) * extra)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Live:
             coefficients: (K, B), d bound / d log w, divided by the chance of being kept.
             gate_factor: (K, B), what the gate multiplies; not read without a gate.
         """
-        if self.gate is not None:
+        if self.gate is not None and gate_factor is not None:
             self.gate.weights = gate_factor.detach()
         for name, log_q in self.log_q.items():
             score = (1 - self.terms.betas[name]) * (coefficients.detach() * log_q).sum(0)
@@ -207,7 +209,7 @@ def _along_draws(
             ) from error
     if compared():
         check_same_terms("guide", why, terms.log_guide, log_guides(terms.log_prior, drawn))
-    if _can_cut(guide):
+    if isinstance(guide, nn.Module):
         inputs = (*gated.values(), *args, *kwargs.values())
         check_cut("guide", guide, terms.log_guide.values(), inputs)
     else:
@@ -237,7 +239,7 @@ def split(
     if compared():
         check_same_terms("model", why, for_guide.log_likelihoods, for_model.log_likelihoods)
         check_same_terms("model", why, for_guide.log_prior, for_model.log_prior)
-    if _can_cut(model):
+    if isinstance(model, nn.Module):
         terms = (*for_guide.log_likelihoods.values(), *for_guide.log_prior.values())
         check_cut("model", model, terms, (*moving.values(), *args, *kwargs.values()))
     else:

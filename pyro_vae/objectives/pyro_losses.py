@@ -7,6 +7,7 @@ are differentiable. What differs is known here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pyro.infer
 
@@ -44,13 +45,14 @@ def add_gradients(
     Parameters of modules are registered in Pyro's store where the loss looks for them there, and
     taken out again: the store is left as it was found.
     """
+    loss: Any = objective  # the base class of Pyro's losses does not name these methods
     if differentiable(objective):
-        value = objective.differentiable_loss(model, guide, *args)
+        value = loss.differentiable_loss(model, guide, *args)
         value.backward()
         return Loss(value.detach(), 1.0)
     registered = for_svi(model, guide)
     try:
-        value = objective.loss_and_grads(*registered, *args)
+        value = loss.loss_and_grads(*registered, *args)
         return Loss(args[0].new_tensor(value), 1.0)
     finally:
         forget(*registered)

@@ -39,11 +39,13 @@ def for_svi(model: Callable, guide: Callable) -> tuple[Callable, Callable]:
     they are: they register what they take from the store themselves.
     """
     serial = next(_serial)
-    pair = ("model", model), ("guide", guide)
-    return tuple(
-        _Registered(f"{word}_{serial}", program) if isinstance(program, nn.Module) else program
-        for word, program in pair
-    )
+
+    def registered(word: str, program: Callable) -> Callable:
+        if not isinstance(program, nn.Module):
+            return program
+        return _Registered(f"{word}_{serial}", program)
+
+    return registered("model", model), registered("guide", guide)
 
 
 def forget(*programs: Callable) -> None:

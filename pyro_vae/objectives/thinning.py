@@ -26,7 +26,7 @@ class Kept(NamedTuple):
         used: 1.0, or 0.0 for empty slots (their index is arbitrary).
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # a tuple has a method of this name
     probability: Tensor
     used: Tensor
 

@@ -27,7 +27,7 @@ class ELBO(ImportanceWeightedELBO):
     annealing dreg and stl are the same; dreg of an annealed level adds a term of mean zero.
     """
 
-    estimators = ("pathwise", "analytic", "dreg", "stl")
+    estimators: tuple[str, ...] = ("pathwise", "analytic", "dreg", "stl")
     can_thin = False
 
     def bound(self, log_w: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ class DrawAndSet(SetValues):
 
     @torch.no_grad()
     def _draw(self, site: Site) -> None:
-        fn, shape = site.fn, self.values[site.name].shape
+        fn, shape = site.fn, tuple(self.values[site.name].shape)
         if site.is_subsample:
             site.draw()
         elif self.num_particles is None:
@@ -243,7 +243,8 @@ class pruned(Messenger):
             msg["value"], msg["done"] = site.draw(), True
         value = site.value
         keep = keep.to(value.device)
-        if not units.support.check(torch.zeros_like(value)).all():
+        support = units.support
+        if support is not None and not support.check(torch.zeros_like(value)).all():
             raise InputError(
                 f"site {name!r} is {type(units).__name__}, which cannot be 0, the value of a unit "
                 "that is removed"

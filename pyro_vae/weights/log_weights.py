@@ -113,7 +113,8 @@ class LogWeights:
             return {name: function(term) for name, term in terms.items()}
 
         parts = (self.log_likelihoods, self.log_prior, self.log_guide)
-        return LogWeights(*map(mapped, parts), latents={}, kl=mapped(self.kl))
+        likelihoods, prior, guide = map(mapped, parts)
+        return LogWeights(likelihoods, prior, guide, latents={}, kl=mapped(self.kl))
 
     def _log_ratio(self, name: str) -> Tensor:
         if name in self.kl:

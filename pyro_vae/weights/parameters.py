@@ -26,8 +26,8 @@ class _TakenNames(Messenger):
         self.names[msg["name"]] = None
 
     def tensors(self) -> dict[str, Tensor]:
-        store = pyro.get_param_store()
-        return {name: store[name].unconstrained() for name in self.names}
+        named = dict(pyro.get_param_store().named_parameters())  # unconstrained
+        return {name: named[name] for name in self.names}
 
 
 class PairParameters:
@@ -67,7 +67,8 @@ class PairParameters:
         """
         sites = [site for part in self.sites for site in traces.sample_sites(part).values()]
         total = sum(log_prob(site).sum() for site in sites)
-        waiting = [total.grad_fn] if isinstance(total, Tensor) and total.requires_grad else []
+        first = total.grad_fn if isinstance(total, Tensor) else None
+        waiting = [] if first is None else [first]
         seen = set(waiting)
         while waiting:
             node = waiting.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -27,14 +28,14 @@ def check_reparameterised(guide_sites: Sites) -> None:
 _LOCATION_SCALE = (dist.Normal, dist.Laplace, dist.Cauchy, dist.Gumbel)
 
 
-def innermost(fn: dist.Distribution) -> dist.Distribution:
+def innermost(fn: dist.TorchDistribution) -> dist.TorchDistribution:
     """The distribution inside ``.to_event`` and ``.mask``."""
     while isinstance(fn, (dist.Independent, dist.MaskedDistribution)):
         fn = fn.base_dist
     return fn
 
 
-def check_location_scale(name: str, fn: dist.Distribution) -> dist.Distribution:
+def check_location_scale(name: str, fn: dist.TorchDistribution) -> Any:
     """The base distribution of a location-scale latent; thinning cannot redraw others."""
     base = innermost(fn)
     if not isinstance(base, _LOCATION_SCALE):
@@ -111,7 +112,7 @@ def _no_owner(name: str, site: Site, points: Sequence[str]) -> str:
     )
 
 
-def _is_point(fn: dist.Distribution) -> bool:
+def _is_point(fn: dist.TorchDistribution) -> bool:
     return isinstance(innermost(fn), dist.Delta)
 
 
@@ -119,7 +120,8 @@ def check_density(name: str, guide_site: Site, model_site: Site, auxiliary: Sequ
     """Refuse a guide that puts all on one point of a latent with a density (``AutoDelta``)."""
     if auxiliary or not _is_point(guide_site.fn) or _is_point(model_site.fn):
         return
-    if not model_site.fn.support.is_discrete:
+    support = model_site.fn.support
+    if support is None or not support.is_discrete:
         raise InputError(
             f"site {name!r} in the guide is Delta, which has no density to weigh that of the model "
             "by: p(x, z) at a point is no bound on log p(x). Give the latent a density; a Delta of "
@@ -136,7 +138,7 @@ def check_auxiliary_scales(
             if not _equal(guide_sites[name].scale, data_scale):
                 raise InputError(
                     f"auxiliary site {name!r} of the guide is scaled by "
-                    f"{guide_sites[name]['scale']}, the data by {data_scale}; scale the latent"
+                    f"{guide_sites[name].scale}, the data by {data_scale}; scale the latent"
                 )
 
 

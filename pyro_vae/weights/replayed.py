@@ -51,7 +51,8 @@ class WeightRuns:
         key = rows.shape, num_particles
         record = self._records.get(key)
         if record is not None:
-            return LogWeights(*record(rows), latents={})
+            likelihoods, prior, guide = record(rows)
+            return LogWeights(likelihoods, prior, guide, latents={})
         before = noise_states()
         terms = log_weights(self.model, self.guide, rows, num_particles)
         if key not in self._records:  # a shape that comes once is not worth it

@@ -32,7 +32,7 @@ class Site:
         return self.message["name"]
 
     @property
-    def fn(self) -> dist.Distribution:
+    def fn(self) -> dist.TorchDistribution:
         return self.message["fn"]
 
     @property
@@ -64,7 +64,7 @@ class Site:
     @property
     def is_subsample(self) -> bool:
         """Whether it holds the indices of a plate."""
-        return site_is_subsample(self.message)
+        return site_is_subsample(self.message)  # type: ignore[arg-type]  # it wants a TypedDict
 
     @property
     def is_auxiliary(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ from pyro_vae.torch_state import modules_of
 class Place(NamedTuple):
     """Where a module holds a tensor: ``table[name]``."""
 
-    table: dict[str, Tensor | None]
+    table: dict[str, Any]  # of tensors
     name: str
     tensor: Tensor
     is_buffer: bool

@@ -44,7 +44,7 @@ def unit_kl(guide_site: Site, model_site: Site, *, analytic: bool = True) -> Ten
     return kl.expand(fn.shape()).reshape(*fn.batch_shape, fn.event_shape.numel())
 
 
-def units_of(site: Site, program: str) -> tuple[dist.Distribution, Mask]:
+def units_of(site: Site, program: str) -> tuple[dist.TorchDistribution, Mask]:
     """The distribution of a site's units, all in its batch shape, and the mask over them.
 
     A density of the site is the sum of its units' densities where the mask is True. ``program`` is
@@ -70,7 +70,7 @@ def units_of(site: Site, program: str) -> tuple[dist.Distribution, Mask]:
     return fn, mask
 
 
-def _behind(mask: Mask, fn: dist.Distribution) -> Mask:
+def _behind(mask: Mask, fn: dist.TorchDistribution) -> Mask:
     """A mask over the batch shape of ``fn`` as one over its units too."""
     if not torch.is_tensor(mask):
         return None if mask is True else mask
@@ -93,7 +93,7 @@ def _masked(values: Tensor, mask: Mask) -> Tensor:
     return values if mask is None else values.where(torch.as_tensor(mask, device=values.device), 0)
 
 
-def closed_form(q: dist.Distribution, p: dist.Distribution) -> Tensor | None:
+def closed_form(q: dist.TorchDistribution, p: dist.TorchDistribution) -> Tensor | None:
     """KL(q || p) in closed form, one number where log_prob gives one; None where torch has none."""
     try:
         return kl_divergence(q, p)

@@ -178,6 +178,19 @@ def test_an_auxiliary_draw_that_no_latent_is_made_of_is_refused():
         pyro_vae.log_weights(one_latent, guide, torch.randn(7, 2), K)
 
 
+def test_a_scale_on_an_auxiliary_site_alone_is_refused():
+    """The level's beta belongs on the latent, where the model has it too."""
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            with poutine.scale(scale=0.5):
+                u = pyro.sample("u", dist.Normal(x, 1.0).to_event(1), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(2 * u, torch.tensor(0.0), event_dim=1))
+
+    with pytest.raises(InputError, match=r"'u' of the guide is scaled by 0\.5, the data by 1\.0"):
+        pyro_vae.log_weights(one_latent, guide, torch.randn(7, 2), K)
+
+
 def test_what_auxiliary_sites_cannot_tell_is_refused():
     x = torch.randn(7, 2)
     guide = auto_normal(x)

@@ -32,7 +32,7 @@ class LevelFractions(constraints.Constraint):
         return ((exact - level).abs() <= OFF_LEVEL) & (level >= 0) & (level <= TOP)
 
 
-class Levels(Broadcasting, dist.TorchDistribution):
+class Levels(Broadcasting):
     """Rows of fractions x = v / 255, (..., D), of which v are whole levels of images (C, H, W).
 
     ``P(x) = P(v)``: a probability of levels, no density of fractions. Draws, mean and variance come

@@ -23,7 +23,7 @@ from pyro_vae.programs.networks import MLP, Maps, MergedLinear, PixelNetwork, pl
 PATIENCE = 2.0  # seconds after which drawing shows how far it is
 
 
-class PixelByPixel(Broadcasting, dist.TorchDistribution):
+class PixelByPixel(Broadcasting):
     """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}) over the places i of an image, in reading order.
 
     The density of a given image takes one pass of the network. So does a draw, each place by itself
