@@ -1,14 +1,16 @@
-# `make fit` runs the main job and `make test` the tests; each makes the environment it needs.
+# `make fit` runs the main job, `make test` the tests, `make site` builds the documentation's site and
+# `make pages` runs the blocks of its pages; each makes the environment it needs.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+SITE := $(VENV)/installed-docs
 
 # Threads that spin long while they wait are many times slower on a machine that does anything else.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: fit test lint clean
+.PHONY: fit test lint site pages clean
 
 fit: $(STAMP)
 	$(BIN)/python experiments/fit.py --guide topdown --num-particles 50
@@ -22,10 +24,22 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Into build/site; a broken link or an unknown name in the reference is an error.
+site: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# About half an hour; docs/logs/pages.md says what ran, and what only a larger machine should run.
+pages: $(STAMP)
+	$(BIN)/python docs/tools/run_pages.py --log docs/logs/pages.md
+
 $(STAMP): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+$(SITE): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
 clean:

@@ -113,7 +113,17 @@ def test_the_readme_names_the_commands_that_there_are():
     assert {"fit", "test"} <= named <= targets
 
 
-PAGES = [ROOT / "README.md", ROOT / "experiments/README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "experiments/README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def test_the_site_shows_every_page():
+    """`mkdocs build --strict` sees to links between pages, and does not tell of one left out."""
+    shown = re.findall(r"^ +- .*?([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert sorted(path.relative_to(DOCS).as_posix() for path in PAGES[2:]) == sorted(
+        name for name in shown if (DOCS / name).exists()
+    )
+    notebooks = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert notebooks == {Path(name).stem for name in shown if name.startswith("notebooks/")}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
