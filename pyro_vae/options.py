@@ -100,7 +100,7 @@ def sizes(text: str) -> tuple[int, ...]:
     return tuple(check_count("a size", int(word)) for word in text.split("x"))
 
 
-def read_part(what: str, text: str, registry: Mapping[str, type]) -> tuple[type, dict[str, Any]]:
+def read_part(what: str, text: str, registry: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The class and the settings of ``NAME`` or ``NAME:key=value,key=value``.
 
     Args:

@@ -6,7 +6,7 @@ becomes what programs read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Any
 
@@ -122,7 +122,8 @@ def _tensors_of(program: Callable) -> Iterator[Tensor]:
         )
     # A program made for training tells the parameters in Pyro's store as well.
     tells = hasattr(program, "named_parameters")
-    for part in [program] if tells else modules_of(program):
+    parts: Iterable[Any] = [program] if tells else modules_of(program)
+    for part in parts:
         yield from part.parameters()
         yield from part.buffers()
 
@@ -166,7 +167,7 @@ def _as_array(x: Any, what: str) -> np.ndarray:
 
 def _of_frame(x: Any, what: str) -> np.ndarray:
     """The numbers of a data frame or series, whose columns that hold none are named."""
-    types = getattr(x, "dtypes", None)
+    types: Any = getattr(x, "dtypes", None)
     if hasattr(types, "items"):
         wrong = [str(n) for n, t in types.items() if getattr(t, "kind", "f") not in "biuf"]
         if wrong:

@@ -63,7 +63,7 @@ def set_noise_states(states: tuple[Tensor, ...]) -> None:
 
 def other_noise_states() -> tuple:
     """States of Python's and NumPy's generators; comparing them takes a tenth of a millisecond."""
-    numpy_state = np.random.get_state()  # noqa: NPY002 - programs may use the global one
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002 - programs may use the global one
     return random.getstate(), numpy_state[1].tobytes(), *numpy_state[2:]
 
 

@@ -51,7 +51,7 @@ class Dataset:
     label_names: tuple[str, ...] = ()
     whitening: Whitening | None = None
     info: dict = field(default_factory=dict)
-    preprocessing: Preprocessing | None = None
+    preprocessing: Preprocessing = None  # type: ignore[assignment]  # None: rows as they are
     factors: Factors | None = None
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyro
@@ -16,11 +16,12 @@ from sklearn.utils.validation import check_is_fitted, check_non_negative, valida
 from torch import Tensor
 
 from pyro_vae.datasets import PixelSpace, pixel_space
+from pyro_vae.datasets.preprocessing import ArrayPreprocessing
 from pyro_vae.encoder.preparation import config_of, dataset_of
 from pyro_vae.errors import InputError, check_choice, check_count
 from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.encoding import encode
-from pyro_vae.programs import Guide, HierarchicalVAE
+from pyro_vae.programs import Generative, Guide
 from pyro_vae.programs.likelihoods import LIKELIHOODS
 from pyro_vae.runs.job import build, device_named, fit_pair
 from pyro_vae.torch_state import own_generators
@@ -132,7 +133,8 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
             # Training ends between two steps; whoever called is to hear of Ctrl-C as usual.
             signal.raise_signal(result.signal)
         self.model_, self.guide_ = model.eval(), guide.eval()
-        self.config_, self.preprocessing_ = config, data.preprocessing
+        self.config_ = config
+        self.preprocessing_ = cast(ArrayPreprocessing, data.preprocessing)  # of rows of X
         self.history_ = result.history
         self.n_iter_ = int(result.history[-1]["epoch"])
         return self
@@ -147,7 +149,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         X = self._validated(X)
         draws = _MEAN_SAMPLES if self.model_.num_levels > 1 else 2
 
-        def means(model: HierarchicalVAE, guide: Guide, rows: Tensor) -> np.ndarray:
+        def means(model: Generative, guide: Guide, rows: Tensor) -> np.ndarray:
             found = encode(model, guide, rows, num_samples=draws).means
             return np.concatenate([found[name] for name in self._levels()], axis=1)
 
@@ -198,16 +200,9 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         k = self.config_.objective.num_particles if num_particles is None else num_particles
         total = k * max(1, _SCORE_PARTICLES // check_count("num_particles", k))
 
-        def bound(model: HierarchicalVAE, guide: Guide, rows: Tensor) -> np.ndarray:
-            return evaluate(
-                model,
-                guide,
-                rows,
-                num_particles=total,
-                bound_particles=k,
-                chunk_size=total * len(rows),
-                khat=False,
-            ).bound
+        def bound(model: Generative, guide: Guide, rows: Tensor) -> np.ndarray:
+            sizes = {"bound_particles": k, "chunk_size": total * len(rows)}
+            return evaluate(model, guide, rows, num_particles=total, khat=False, **sizes).bound
 
         return self._by_rows(bound, X, total) - X.shape[1] * np.log(self.preprocessing_.scale)
 
@@ -266,7 +261,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
             check_is_fitted(self)
         X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], **settings)
         pixels = self._pixels if reset else self.preprocessing_.pixels
-        if pixels is not None and not pixels.standardised:
+        if pixels is not None and pixels.interval is not None:
             check_non_negative(X, type(self).__name__)
             low, high = pixels.interval
             if X.min() < low or X.max() > high:
@@ -276,14 +271,14 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
                 )
         return X
 
-    def _wide_pair(self) -> tuple[HierarchicalVAE, Guide]:
+    def _wide_pair(self) -> tuple[Generative, Guide]:
         """The pair in float64: its sums do not depend on which rows are worked on together."""
         model, guide = copy.deepcopy((self.model_, self.guide_))  # together: see VampPrior
         return model.double(), guide.double()
 
     def _by_rows(
         self,
-        function: Callable[[HierarchicalVAE, Guide, Tensor], np.ndarray],
+        function: Callable[[Generative, Guide, Tensor], np.ndarray],
         X: np.ndarray,
         particles: int,
     ) -> np.ndarray:

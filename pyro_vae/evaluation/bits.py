@@ -42,7 +42,7 @@ def mean_in_bits(mean: Mean, num_pixels: int) -> Mean:
 
 def levelled_pixels(model: Any) -> int | None:
     """D of a model whose pixels are whole levels (its likelihood tells); None for any other."""
-    likelihood = getattr(model, "likelihood", None)
+    likelihood: Any = getattr(model, "likelihood", None)
     space = getattr(likelihood, "pixels", None)
     if space is None or pixel_space(space).levels is None:
         return None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
+from pyro_vae.programs.models import Generative
 from pyro_vae.rows import Data, as_data, count_rows
 from pyro_vae.torch_state import evaluating, flushed_denormals
+from pyro_vae.weights.densities import total
 from pyro_vae.weights.log_weights import guide_sites
 from pyro_vae.weights.passes import passes
 
@@ -53,7 +56,7 @@ class ComponentUse:
 
 @torch.no_grad()
 def component_use(
-    model: nn.Module,
+    model: Generative,
     guide: Callable,
     x: Data,
     num_samples: int = 1,
@@ -75,7 +78,7 @@ def component_use(
     Raises:
         InputError: a prior that is no mixture.
     """
-    prior = getattr(model, "prior", None)
+    prior: Any = getattr(model, "prior", None)
     if not hasattr(prior, "responsibilities"):
         raise InputError(
             f"{type(prior).__name__} is no mixture: it has no components whose use could be counted"
@@ -86,11 +89,11 @@ def component_use(
     columns: list[Tensor] = []
     with flushed_denormals(), evaluating(model, guide):
         for rows, sizes in passes(x, num_samples, chunk_size):
-            total = 0.0
+            parts = []
             for size in sizes:
                 z = guide_sites(guide, rows, size)[top].value
-                total = total + prior.responsibilities(z).double().sum(0)
-            columns.append((total / num_samples).cpu())
+                parts.append(prior.responsibilities(z).double().sum(0))
+            columns.append((total(parts) / num_samples).cpu())
     of_data = torch.cat(columns).numpy()  # (N, M)
     shares = of_data.mean(0)
     logs = np.log(np.where(shares > 0, shares, 1.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from pyro_vae.errors import check_count
@@ -32,6 +34,7 @@ def consistency(model: Generative, num_draws: int = 100, *, seed: int = 0) -> di
     check_count("num_draws", num_draws)
     if not model.representation_names:
         return {}
+    transforms: Any = model.transforms
     names = ("x", *model.representation_names)
     shares: dict[str, list[torch.Tensor]] = {name: [] for name in names[1:]}
     with own_generators():
@@ -39,7 +42,7 @@ def consistency(model: Generative, num_draws: int = 100, *, seed: int = 0) -> di
         for start in range(0, num_draws, AT_ONCE):
             drawn = generate(model, min(AT_ONCE, num_draws - start))
             for level, name in enumerate(names[1:]):
-                made = model.transforms[level](drawn[names[level]])
+                made = transforms[level](drawn[names[level]])
                 agree = (made - drawn[name]).abs() < HALF_A_LEVEL
                 shares[name].append(agree.double().mean(-1).cpu())
     return {name: mean_and_error(torch.cat(parts).numpy()) for name, parts in shares.items()}

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,9 +70,8 @@ class Encoding:
     def _npz(self, path: Path) -> None:
         stream = io.BytesIO()
         draws = {f"{level}_draws": values for level, values in self.draws.items()}
-        np.savez_compressed(
-            stream, **self._columns(), **draws, num_particles=np.array(self.num_particles)
-        )
+        columns: dict[str, Any] = self._columns() | draws
+        np.savez_compressed(stream, **columns, num_particles=np.array(self.num_particles))
         write_whole(path, stream.getbuffer())
 
     def _csv(self, path: Path) -> None:
@@ -89,7 +89,7 @@ class Encoding:
     def _netcdf(self, path: Path) -> None:
         import xarray
 
-        variables = {}
+        variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
         for name, values in self._columns().items():
             variables[name] = (("datum", f"{name.partition('_')[0]}_unit"), values)
         for level, values in self.draws.items():

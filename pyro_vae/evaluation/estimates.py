@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,10 +66,10 @@ class Evaluation:
 
     def first(self, count: int) -> Evaluation:
         """The estimates of the first ``count`` data."""
-        per_datum = {
+        per_datum: dict[str, Any] = {
             name: value[:count] for name, value in vars(self).items() if np.ndim(value) == 1
         }
-        by_site = {
+        by_site: dict[str, Any] = {
             name: {site: values[:count] for site, values in getattr(self, name).items()}
             for name in ("kl", "reconstructions")
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pyro.infer
 import torch
@@ -80,6 +81,7 @@ def gradient_signal_to_noise(
     check_objective_fits(objective, guide)
     if not pyro_losses.differentiable(objective):
         raise InputError(f"Pyro's {type(objective).__name__} has no differentiable loss")
+    differentiable = cast(Any, objective).differentiable_loss
     # Programs that hold their data themselves are called with None.
     args = (None,) if x is None else as_arguments(as_data(x, model, guide))
     with own_generators(), torch.no_grad():
@@ -90,7 +92,7 @@ def gradient_signal_to_noise(
     moments = {name: _Moments() for name in owned}
     with Beginning(model, guide).buffers():
         for _ in range(num_repeats):
-            loss = objective.differentiable_loss(model, guide, *args)
+            loss = differentiable(model, guide, *args)
             gradients = _gradients(loss, [p for part in owned.values() for p in part])
             for name, part in owned.items():
                 moments[name].add([gradients.pop(0) for _ in part])
@@ -111,8 +113,7 @@ class _Moments:
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean: Tensor | float = 0.0
-        self.scatter: Tensor | float = 0.0
+        self.mean = self.scatter = torch.zeros((), dtype=torch.float64)
 
     def add(self, gradients: Iterable[Tensor]) -> None:
         parts = [gradient.detach().double().cpu().flatten() for gradient in gradients]

@@ -115,8 +115,8 @@ def posterior_moments(
                     columns.setdefault(f"{name}_{column}", []).append(values.cpu())
                 noise[name] = noise.get(name, 0.0) + between.double().sum(0).cpu()
     table = {name: torch.cat(values).numpy() for name, values in columns.items()}
-    for name, values in table.items():
-        if not np.isfinite(values).all():
+    for name, moments in table.items():
+        if not np.isfinite(moments).all():
             raise InputError(f"{name} has values that are not finite; the pair has no such moments")
     per_mean = count_rows(x) * num_samples
     return table | {f"{name}_noise": (total / per_mean).numpy() for name, total in noise.items()}
@@ -142,7 +142,7 @@ def posterior_parts(
         runs = []
         for size in pieces(number, max(1, chunk_size // (k * count_rows(rows)))):
             with next(checks):
-                if k == 1:
+                if k == 1 or model is None:
                     runs.append(_conditionals(guide, rows, size))
                 else:
                     runs.append(_weighted_groups(model, guide, rows, k, size))
@@ -150,8 +150,12 @@ def posterior_parts(
 
 
 def _joined(runs: list[Parts]) -> Parts:
+    scales = [part.scale for part in runs if part.scale is not None]
     return Parts(
-        *(None if part[0] is None else torch.cat(part) for part in zip(*runs, strict=True))
+        torch.cat([part.mean for part in runs]),
+        torch.cat([part.variance for part in runs]),
+        torch.cat([part.draws for part in runs]),
+        torch.cat(scales) if scales else None,
     )
 
 

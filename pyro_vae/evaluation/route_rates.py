@@ -72,7 +72,9 @@ def usual_routes(model: Generative) -> list[tuple[str, tuple[str, ...], tuple[st
     (super-resolution, colouring); "CR" gives y1 and keeps z1.
     """
     latents = model.latent_names[::-1]
-    routes = [(f"RS{n}", latents[:n], ()) for n in range(1, len(latents) + 1)]
+    routes: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
+        (f"RS{n}", latents[:n], ()) for n in range(1, len(latents) + 1)
+    ]
     routes += [(f"from {name}", (), (name,)) for name in reversed(model.representation_names)]
     return [*routes, ("CR", ("z1",), ("y1",))]
 

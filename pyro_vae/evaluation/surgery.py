@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyro
@@ -22,7 +23,7 @@ from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
 from pyro_vae.torch_state import evaluating, flushed_denormals
 from pyro_vae.weights import traces
-from pyro_vae.weights.densities import log_prob
+from pyro_vae.weights.densities import log_prob, total
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import LogWeights, log_weights, read
 from pyro_vae.weights.passes import passes
@@ -229,8 +230,8 @@ def _cut(
     """The terms of each draw, (S, b), for draws of the data ``first`` .. ``first + b - 1``."""
     shape = terms.log_likelihood.shape
     levels = terms.levels if level is None else (level,)
-    own = sum(terms.log_guide[name] for name in levels).double()
-    log_prior = sum(terms.log_prior[name] for name in levels).double()
+    own = total(terms.log_guide[name] for name in levels).double()
+    log_prior = total(terms.log_prior[name] for name in levels).double()
     latents = {name: terms.latents[name].flatten(0, 1) for name in levels}
     if level is None:
         scored = partial(_log_guide, guide, latents)
@@ -273,7 +274,7 @@ def _under_all_data(
     return log_sum, expected
 
 
-def _log_top(guide: Callable, z: Tensor, x: Data) -> Tensor:
+def _log_top(guide: Any, z: Tensor, x: Data) -> Tensor:
     """log q(zL | x_m) of C draws under m data, (C, m)."""
     return guide.top(as_arguments(x)[0]).log_prob(z[:, None]).double()
 
@@ -295,4 +296,4 @@ def _log_guide(guide: Callable, latents: Mapping[str, Tensor], x: Data) -> Tenso
             "the surgery wants q(z | x) of one datum at draws of another, which a guide with the "
             f"auxiliary site {auxiliary[0]!r} cannot tell: z says nothing of that site's value"
         )
-    return sum(log_prob(site) for site in traces.sample_sites(sites).values()).double()
+    return total(log_prob(site) for site in traces.sample_sites(sites).values()).double()

@@ -97,7 +97,8 @@ def two_sample_test(
         for others in (generated, second):
             torch.manual_seed(seed)
             found.append(_told_apart(first, others.to(first), image_shape, scaling, steps))
-    return TwoSampleTest(*found, num_images=count)
+    told_apart, null = found
+    return TwoSampleTest(told_apart, null, num_images=count)
 
 
 def _told_apart(

@@ -177,7 +177,8 @@ def _diagnostics(diagnostics: Evaluation, labels: np.ndarray, num_draws: int) ->
 
 
 def _check_rows(number: int, datum: np.ndarray | None, diagnostics: Evaluation | None) -> None:
-    for what, given in (("datum", datum), ("diagnostics", diagnostics and diagnostics.elbo)):
+    elbo = None if diagnostics is None else diagnostics.elbo
+    for what, given in (("datum", datum), ("diagnostics", elbo)):
         if given is not None and len(given) != number:
             raise InputError(f"{what} is for {len(given)} data, but x has {number} rows")
 

@@ -240,6 +240,7 @@ def _limits(config: Any, found: _Estimates) -> list[str]:
 
 
 def _loading(run: TrainedRun) -> list[str]:
+    assert run.path is not None  # a run that lies nowhere has no card
     return [
         "```python",
         "import pyro_vae",

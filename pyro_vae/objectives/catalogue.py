@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyro.infer
-from torch import nn
 
 from pyro_vae.errors import InputError, check_choice, check_count
 from pyro_vae.objectives import pyro_losses
@@ -224,7 +223,7 @@ def make_objective(
     return entry.make(num_particles=num_particles, **arguments)
 
 
-def check_objective_fits(objective: pyro.infer.ELBO, guide: nn.Module) -> None:
+def check_objective_fits(objective: pyro.infer.ELBO, guide: object) -> None:
     """Refuse analytic KL terms for guides in which they are wrong (bottom-up chains), by name."""
     if isinstance(objective, ImportanceWeightedELBO):
         analytic = objective.analytic

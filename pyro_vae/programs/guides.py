@@ -19,6 +19,7 @@ MeanFieldGuide prod_l q(z_l | x)                                            righ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -31,7 +32,9 @@ class Guide(nn.Module):
     """What the three guides share: one conditional per level, from z1 upward."""
 
     reads_numbers = True  # integers given as data are pixels or counts, not labels
-    analytic_kl = True  # whether sum_l KL(q_l || p_l) at sampled parents is the KL of the pair
+    # Whether sum_l KL(q_l || p_l) at sampled parents is the KL of the pair.
+    analytic_kl: bool | property = True
+    conditionals: Any  # a ModuleList, each called with what its level reads
 
     def __init__(self, conditionals: Sequence[nn.Module]) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyro
 from torch import Tensor, nn
@@ -20,9 +21,10 @@ class Generative(nn.Module):
     """
 
     reads_numbers = True  # integers given as data are pixels or counts, not labels
-    prior: nn.Module
-    conditionals: nn.ModuleList
-    likelihood: nn.Module
+    # Modules whose classes tell more than torch's: ``features``, the likelihood's ``pixels``.
+    prior: Any
+    conditionals: Any
+    likelihood: Any
 
     @property
     def num_levels(self) -> int:

@@ -34,7 +34,7 @@ class Adamax(torch.optim.Adamax):
         self.found_inf: Tensor | None = None
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # takes no closure
         """One step, which changes nothing where ``found_inf`` is 1."""
         moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         if self.grad_scale is not None:

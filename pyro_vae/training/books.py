@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -44,7 +45,7 @@ class Books:
         generators = self.processes.gather(generator_states(self.gradient_step.device))
         if not self.processes.first:
             return
-        content = {
+        content: dict[str, Any] = {
             "model": self.model.state_dict(),
             "guide": self.guide.state_dict(),
             "optimiser": self.gradient_step.state_dict(),
@@ -63,6 +64,7 @@ class Books:
             InputError: a checkpoint that is damaged, or of a run with other settings.
         """
         device = self.gradient_step.device
+        assert self.checkpoint is not None  # whoever resumes has one
         content = load_checkpoint(self.checkpoint, device, parts=PARTS)
         load_weights(self.model, content["model"], "model", self.checkpoint)
         load_weights(self.guide, content["guide"], "guide", self.checkpoint)

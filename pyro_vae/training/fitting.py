@@ -130,24 +130,24 @@ def fit(
     if lr_schedule is not None and not callable(lr_schedule):
         raise InputError(f"lr_schedule must be a function of the share done, got {lr_schedule!r}")
     check_count("batch_size", batch_size)
-    model, guide = trainable_pair(model, guide, train[:batch_size], seed)
-    if compile is None and not all(isinstance(part, nn.Module) for part in (model, guide)):
+    pair = trainable_pair(model, guide, train[:batch_size], seed)
+    if compile is None and not all(isinstance(part, nn.Module) for part in pair):
         compile = False  # a graph would hold the values in Pyro's store, not the parameters
-    check_same_levels(model, guide)
+    check_same_levels(*pair)
     if chunk_size is None:
-        chunk_size = default_chunk_size(model)
-    gradient_step = GradientStep([model, guide], optimiser or OptimiserSettings(), lr_schedule)
+        chunk_size = default_chunk_size(pair[0])
+    gradient_step = GradientStep(pair, optimiser or OptimiserSettings(), lr_schedule)
     # The data stay on the device: batches are cut there, and nothing is copied per step.
     batches = Batches(
         train.to(gradient_step.device), batch_size, seed=seed, binarise=binarise, augment=augment
     )
     run = Run(
-        gradients=Gradients(objective, model, guide, chunk_size, precision),
+        gradients=Gradients(objective, *pair, chunk_size, precision),
         batches=batches,
         valid=None if valid is None else valid.to(gradient_step.device),
         epochs=epochs,
         gradient_step=gradient_step,
-        schedules=_schedules(model, annealing),
+        schedules=_schedules(pair[0], annealing),
         checkpoint=None if checkpoint is None else Path(checkpoint),
         compile=compile,
         on_epoch=on_epoch,

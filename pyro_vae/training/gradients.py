@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pyro.infer
 import torch
@@ -63,7 +64,8 @@ class Gradients:
         precision: str = "float32",
     ) -> None:
         check_objective_fits(objective, guide)
-        self.objective, self.model, self.guide = objective, model, guide
+        self.objective: Any = objective  # one of Pyro's has less to it
+        self.model, self.guide = model, guide
         parameters = (*model.parameters(), *guide.parameters())
         self.device = parameters[0].device if parameters else torch.device("cpu")
         self.precision = check_precision(precision, self.device)
@@ -81,7 +83,7 @@ class Gradients:
                     f"{num_particles} particles of {type(objective).__name__} do not fit into "
                     f"chunks of {chunk_size}, and it cannot be split into chunks of particles"
                 )
-            if objective.thin is not None:
+            if getattr(objective, "thin", None) is not None:
                 raise InputError(
                     f"thinned particles are run at once: use a chunk size of at least "
                     f"{num_particles}, or do not thin"
@@ -146,11 +148,12 @@ class Gradients:
         with beginning.buffers():
             losses = [(len(rows), self._of_rows(rows, betas)) for rows in rest]
         losses.append((len(first), loss))
-        lost = [loss.lost for _, loss in [losses[-1], *losses[:-1]]]  # in the order of the rows
+        in_order = [loss for _, loss in (losses[-1], *losses[:-1])]  # of the rows
+        lost = [loss.lost for loss in in_order if loss.lost is not None]
         return Loss(
-            sum(loss.value for _, loss in losses),
+            sum((loss.value for _, loss in losses), loss.value.new_zeros(())),
             sum(count * loss.kept_share for count, loss in losses) / len(x),
-            None if lost[0] is None else torch.cat(lost),
+            torch.cat(lost) if lost else None,
         )
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -181,9 +184,10 @@ class Gradients:
         return loss._replace(value=loss.value.detach())
 
     def _in_chunks(self, x: Tensor) -> Loss:
-        objective, pair = self.objective, (self.model, self.guide, (x,), {})
-        sizes = pieces(objective.num_particles, self.particles)
-        states, columns = [], []
+        objective = self.objective
+        pair = self.model, self.guide, (x,), dict[str, Any]()
+        sizes = pieces(objective.num_particles, self.particles or objective.num_particles)
+        states, columns = [], list[Tensor]()
         beginning = Beginning(self.model, self.guide)
         with torch.no_grad(), torch_noise_only("chunks of particles are run twice"):
             for size in sizes:

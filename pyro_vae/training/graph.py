@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pyro
 import pyro.infer
@@ -71,7 +72,7 @@ class CompiledGradient:
         self.by_compiler = compiler
         self._run = self._compiled(inputs) if compiler else self.graph
 
-    def _compiled(self, inputs: list[Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+    def _compiled(self, inputs: list[Any]) -> Callable[..., tuple[Tensor, ...]]:
         discard_broken_libraries()
         options = dict(OPTIONS)
         if inputs[0].device.type == "cuda":
@@ -139,6 +140,7 @@ class CompiledGradient:
             used = [(p, d) for p, d in zip(trained, derivatives, strict=True) if d is not None]
             self._trained = [p for p, _ in used]
             kept_share = torch.as_tensor(loss.kept_share, device=x.device)
+            assert loss.lost is not None  # losses of Pyro's alone do not tell
             return loss.value.detach(), kept_share, loss.lost, *(d for _, d in used)
 
         # Copies of the buffers: a graph that cannot hold a program has not changed it either.

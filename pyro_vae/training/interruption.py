@@ -46,9 +46,9 @@ def stop_on_signals(max_minutes: float | None = None) -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     # None stands for a handler that was not installed from Python, which could not be put back.
-    previous = {n: handler for n, handler in previous.items() if handler not in UNTOUCHED}
+    previous = {n: handler for n, handler in handlers.items() if handler not in UNTOUCHED}
 
     def note(number: int, frame: object) -> None:
         request.signal = number

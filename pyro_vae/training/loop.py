@@ -200,8 +200,8 @@ class Run:
         kept = torch.as_tensor(loss.kept_share * num_rows, device=self.device)
         lost = torch.as_tensor(lost, device=self.device)
         numbers = torch.stack([loss.value.double(), kept.double(), lost.double()])
-        value, kept, lost = self.processes.sum_(self.gradient_step.gradients, numbers)
-        return Loss(value, kept / num_data), number(lost)
+        value, kept, total = self.processes.sum_(self.gradient_step.gradients, numbers)
+        return Loss(value, kept / num_data), number(total)
 
     def _count(self, **values: Number) -> None:
         for name, value in values.items():

@@ -134,7 +134,8 @@ class GradientStep:
         self.parameters = list(each.values())
         if not self.parameters:
             raise InputError("model and guide have no parameter to train")
-        own = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
+        own: dict[str, Any] = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
+        self.optimiser: Adamax | torch.optim.Adam
         if settings.name == "adamax":
             self.optimiser = Adamax(self.parameters, **own)
         else:
@@ -201,8 +202,9 @@ class GradientStep:
 
     def _step(self, divisor: Number, skipped: bool | Tensor) -> None:
         """The optimiser on the gradients divided by ``divisor``, unless the step is skipped."""
-        self.optimiser.grad_scale = torch.as_tensor(divisor, dtype=torch.float32)
-        self.optimiser.found_inf = skipped.float() if torch.is_tensor(skipped) else None
+        optimiser: Any = self.optimiser  # torch's Adam has these where it is fused
+        optimiser.grad_scale = torch.as_tensor(divisor, dtype=torch.float32)
+        optimiser.found_inf = skipped.float() if torch.is_tensor(skipped) else None
         if skipped is not True:
             self.optimiser.step()
         self.zero_grad()
@@ -216,7 +218,8 @@ class GradientStep:
         Of stages it is the rates, of a cosine or a decay its words: the former two move with the
         length of the training, as annealing does. Of another schedule it is that there is one.
         """
-        settings, lr = self.settings, self.settings.lr
+        settings = self.settings
+        lr: object = settings.lr
         if isinstance(self.lr_schedule, Stages):
             lr = self.lr_schedule.rates
         elif self.lr_schedule is not None:

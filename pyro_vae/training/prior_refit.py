@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +116,7 @@ def refit_prior(
         check_positive("lr", lr)
     fitted, judged = _split(_rows(x, model, guide, "x"), held_out, seed)
     judged = _rows(judged, model, guide, "held_out")
-    old = model.prior
+    old: Any = model.prior
     with own_generators(), flushed_denormals(), evaluating(model, guide):
         torch.manual_seed(seed)
         new = _made(prior, model, guide, fitted)
@@ -170,8 +171,11 @@ def _rows(x: Tensor, model: nn.Module, guide: Callable, what: str) -> Tensor:
 
 def _split(rows: Tensor, held_out: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
     """Rows to fit to, and rows to judge."""
-    if len(rows) < MIN_ROWS or (held_out is not None and len(held_out) < 2):
-        few = len(rows) if len(rows) < MIN_ROWS else len(held_out)
+    short = [rows] if len(rows) < MIN_ROWS else []
+    if held_out is not None and len(held_out) < 2:
+        short.append(held_out)
+    if short:
+        few = len(short[0])
         raise InputError(
             f"{few} rows are too few to refit a prior: at least {MIN_ROWS} to fit to and 2 to judge"
         )
@@ -189,9 +193,9 @@ def _some(number: int, most: int, seed: int) -> Tensor:
     return order[:most].sort().values
 
 
-def _made(prior: str | nn.Module, model: nn.Module, guide: Callable, rows: Tensor) -> nn.Module:
+def _made(prior: Any, model: nn.Module, guide: Any, rows: Tensor) -> nn.Module:
     """The new prior before it is fitted."""
-    old = model.prior
+    old: Any = model.prior
     if isinstance(prior, str):
         made, settings = read_part("prior", prior, PRIORS)
         prior = made(old.features, family_of(old), **settings)

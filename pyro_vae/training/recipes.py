@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pyro_vae.errors import check_choice
 from pyro_vae.programs import check_preset
@@ -61,7 +62,7 @@ class Recipe:
         return stages(self.epochs if epochs is None else epochs, self.stages)
 
 
-_BURDA_ADAM = {"lr": BURDA_RATES[0], "eps": 1e-4, "gradient": "sum"}
+_BURDA_ADAM: Mapping[str, Any] = {"lr": BURDA_RATES[0], "eps": 1e-4, "gradient": "sum"}
 
 RECIPES = {
     # Burda et al. 2016, section 5 and their code: Adam's betas are those of the text.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
+from types import MethodType
 from typing import Any
 
 import pyro
@@ -73,7 +74,7 @@ class StoredProgram:
 class MethodProgram(nn.Module):
     """A method of a module as a program of its own, with the whole module's parameters."""
 
-    def __init__(self, method: Callable) -> None:
+    def __init__(self, method: MethodType) -> None:
         super().__init__()
         self.owner = method.__self__
         self._name = method.__name__
@@ -82,10 +83,8 @@ class MethodProgram(nn.Module):
         return getattr(self.owner, self._name)(*args, **kwargs)
 
 
-def trainable_pair(
-    model: Callable, guide: Callable, x: Tensor, seed: int
-) -> tuple[nn.Module | StoredProgram, nn.Module | StoredProgram]:
-    """The pair as training wants it: programs that tell all their parameters.
+def trainable_pair(model: Callable, guide: Callable, x: Tensor, seed: int) -> tuple[Any, Any]:
+    """The pair as training wants it: modules, or :class:`StoredProgram`, that tell all parameters.
 
     Modules whose parameters are all their own come back as they are, and nothing is drawn.
 
@@ -126,12 +125,13 @@ def trainable_pair(
     if not told:
         known.add(id(x))
         _check_all_are_known([leaf for key, leaf in leaves.items() if key not in known])
-    return tuple(pair)
+    return pair[0], pair[1]
 
 
 def _program(program: Callable) -> Callable:
-    owner = getattr(program, "__self__", None)
-    return MethodProgram(program) if isinstance(owner, nn.Module) else program
+    if isinstance(program, MethodType) and isinstance(program.__self__, nn.Module):
+        return MethodProgram(program)
+    return program
 
 
 def _check_all_are_known(forgotten: list[Tensor]) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor
 from pyro_vae.datasets import Batches
 from pyro_vae.datasets.batches import draw_binary
 from pyro_vae.datasets.seeding import numpy_generator
-from pyro_vae.rows import split_rows
 from pyro_vae.weights.log_weights import guide_sites
 
 CHUNK = 2_000  # rows encoded at once
@@ -50,7 +49,7 @@ class TopDraws:
         """The rows in pieces, their pixels drawn by the seed and ``what`` they are for."""
         if self.binarise not in (None, "static"):
             rows = draw_binary(rows, numpy_generator(self.seed, "refit", what))
-        return split_rows(rows, CHUNK)
+        return iter(rows.split(CHUNK))
 
     def batches(self, rows: Tensor, size: int, steps: int) -> Iterator[Tensor]:
         """So many batches (B, features) with a new draw of every row in each epoch."""

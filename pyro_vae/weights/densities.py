@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
 from numbers import Number
 
 import pyro.distributions as dist
@@ -46,6 +47,12 @@ def log_prob(site: Site) -> Tensor:
             "has just drawn itself and no value from elsewhere, and its .inv the reverse"
         ) from error
     return scale_and_mask(density, mask=site.mask)
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of one term or more."""
+    first, *rest = terms
+    return sum(rest, first)
 
 
 def reads_late(fn: dist.Distribution) -> bool:

@@ -22,6 +22,7 @@ from torch import Tensor
 from pyro_vae.rows import Data, as_arguments, as_data
 from pyro_vae.torch_state import evaluating
 from pyro_vae.weights import densities, traces
+from pyro_vae.weights.densities import total
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.preconditions import (
     auxiliaries,
@@ -71,8 +72,7 @@ class LogWeights:
     @property
     def log_likelihood(self) -> Tensor:
         """Sum of log p(x | ...) over the observed sites."""
-        first, *rest = self.log_likelihoods.values()
-        return sum(rest, first)
+        return total(self.log_likelihoods.values())
 
     @property
     def levels(self) -> tuple[str, ...]:

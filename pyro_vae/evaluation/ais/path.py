@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -14,6 +15,7 @@ from pyro_vae.errors import InputError, check_choice
 from pyro_vae.evaluation.ais.hamiltonian import Point
 from pyro_vae.rows import Data, as_arguments, count_rows
 from pyro_vae.weights import traces
+from pyro_vae.weights.densities import total
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import read
 from pyro_vae.weights.preconditions import check_all_rows, innermost
@@ -126,9 +128,9 @@ class AnnealingPath:
                 else:
                     begun = {name: scored[name] for name in self.shapes}
             terms = read(scored, begun)
-            start = sum(terms.log_guide.values())
+            start = total(terms.log_guide.values())
             if self.start == "guide":
-                end = terms.log_likelihood + sum(terms.log_prior.values())
+                end = terms.log_likelihood + total(terms.log_prior.values())
             else:
                 end = terms.log_likelihood
             # The two share no work except under the prior, whose graph the likelihood may need.
@@ -157,7 +159,7 @@ def _check_real(sites: Sites, program: str) -> None:
         if site.is_observed:
             continue
         base = innermost(site.fn)
-        support = base.support
+        support: Any = base.support
         while hasattr(support, "base_constraint"):
             support = support.base_constraint
         if support is not constraints.real or isinstance(base, _NOT_ON_A_LINE):

@@ -90,7 +90,7 @@ def information_gap(
     binned = [quantile_bins(draw, bins) for draw in draws]
     shares = np.mean([_shares(part, factors, sizes, entropies) for part in binned], axis=0)
     units = _best_two(shares)
-    of_images = 0.0
+    of_images = np.zeros(len(factors))
     for factor, (best, second) in enumerate(units):
         for part in binned:
             point = pointwise_information(

@@ -53,12 +53,13 @@ class DecoderFilters:
 
     def counts(self) -> FilterCounts:
         """The numbers for ``summary.json``."""
-        localised, *others = CLASSES
+        localised, non_localised, unresolved = CLASSES
         gap, noise = self.above_gap, self.noise
         return FilterCounts(
-            len(self.units.images),
-            self.units.number(localised),
-            *map(self.units.number, others),
+            units=len(self.units.images),
+            localised=self.units.number(localised),
+            non_localised=self.units.number(non_localised),
+            unresolved=self.units.number(unresolved),
             above_gap=None if gap is None else int(gap.sum()),
             localised_above_gap=None if gap is None else self.units.number(localised, gap),
             noise=0 if noise is None else len(noise.images),

@@ -10,6 +10,8 @@ no images. Its class attribute ``pixels`` names the pixel space that it is a lik
 ``initialise_(rows)`` lets it start from training rows.
 """
 
+from typing import Any
+
 from pyro_vae.programs.likelihoods.behind_network import BehindNetwork
 from pyro_vae.programs.likelihoods.bernoulli import Bernoulli, BernoulliPixels
 from pyro_vae.programs.likelihoods.categorical import Categorical
@@ -20,7 +22,7 @@ from pyro_vae.programs.likelihoods.pixelcnn import PixelByPixel, PixelCNN, Pixel
 from pyro_vae.programs.likelihoods.quantised import Quantised
 
 # The first one of a pixel space is its usual one.
-LIKELIHOODS: dict[str, type] = {
+LIKELIHOODS: dict[str, Any] = {
     "gaussian": Gaussian,
     "bernoulli": Bernoulli,
     "logistic": Logistic,

@@ -10,6 +10,7 @@ leading axes is :class:`Folded`, so that no convolution sees the axis of particl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -46,7 +47,7 @@ from pyro_vae.programs.networks.masked import MaskedConv, PixelNetwork
 from pyro_vae.programs.networks.mlp import ACTIVATIONS, MLP, MergedLinear, glorot_, he_
 from pyro_vae.programs.networks.place_by_place import place_by_place
 
-NETWORKS: dict[str, type] = {"mlp": MLP, "gated": GatedMLP}
+NETWORKS: dict[str, Any] = {"mlp": MLP, "gated": GatedMLP}
 
 
 def make_network(

@@ -16,6 +16,8 @@ own.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from pyro_vae.datasets.pixel_space import pixel_space
@@ -26,7 +28,7 @@ from pyro_vae.programs.priors.spatial import SpatialPrior
 from pyro_vae.programs.priors.standard import StandardPrior
 from pyro_vae.programs.priors.vamp import VampPrior
 
-PRIORS: dict[str, type] = {
+PRIORS: dict[str, Any] = {
     "standard": StandardPrior,
     "learned": LearnedPrior,
     "mixture": MixturePrior,

@@ -6,9 +6,11 @@ back lines that say what was done instead where something did not fit. Its class
 ``check(architecture)`` refuses, by an InputError, what it cannot start.
 """
 
+from typing import Any
+
 from pyro_vae.programs.start.from_data import DataStart
 from pyro_vae.programs.start.random import RandomStart
 
-STARTS: dict[str, type] = {"random": RandomStart, "data": DataStart}
+STARTS: dict[str, Any] = {"random": RandomStart, "data": DataStart}
 
 __all__ = ["STARTS", "DataStart", "RandomStart"]
