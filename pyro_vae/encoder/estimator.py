@@ -201,7 +201,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         total = k * max(1, _SCORE_PARTICLES // check_count("num_particles", k))
 
         def bound(model: Generative, guide: Guide, rows: Tensor) -> np.ndarray:
-            sizes = {"bound_particles": k, "chunk_size": total * len(rows)}
+            sizes: dict[str, Any] = {"bound_particles": k, "chunk_size": total * len(rows)}
             return evaluate(model, guide, rows, num_particles=total, khat=False, **sizes).bound
 
         return self._by_rows(bound, X, total) - X.shape[1] * np.log(self.preprocessing_.scale)

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pyro_vae.datasets.pixel_space import pixel_space
 from pyro_vae.errors import check_choice
 from pyro_vae.programs.networks import Blocks, ImageLayers, LevelNetworks, Stack
 from pyro_vae.programs.sizes import Architecture, Widths
@@ -49,7 +50,7 @@ def _td(encoders: tuple[Widths, ...], signal: Widths) -> Architecture:
         feedback=(signal,),
         priors=(signal,),
         decoder=(),
-        pixels="standardised",
+        pixels=pixel_space("standardised"),
     )
 
 
@@ -61,7 +62,7 @@ def _sparse(encoder: Widths) -> Architecture:
         feedback=(),
         priors=(),
         decoder=(),
-        pixels="standardised",
+        pixels=pixel_space("standardised"),
     )
 
 
@@ -72,7 +73,7 @@ _BURDA1 = Architecture(
     feedback=(),
     priors=(),
     decoder=(200, 200),
-    pixels="binary",
+    pixels=pixel_space("binary"),
     activation="tanh",
     gain=1.0,
     glorot=True,
@@ -84,7 +85,7 @@ _BURDA2 = Architecture(
     feedback=((100, 100),),
     priors=((100, 100),),
     decoder=(200, 200),
-    pixels="binary",
+    pixels=pixel_space("binary"),
     activation="tanh",
     gain=1.0,
     glorot=True,
@@ -100,7 +101,7 @@ def _vamp(width: int) -> Architecture:
         feedback=((width,),),
         priors=((width, width),),
         decoder=(width, width),
-        pixels="binary",
+        pixels=pixel_space("binary"),
         network="gated",
         decoder_reads="all",
         joints=(width,),
@@ -116,7 +117,7 @@ def _image(units: int, images: ImageLayers) -> Architecture:
         feedback=(),
         priors=(),
         decoder=(),
-        pixels="levels",
+        pixels=pixel_space("levels"),
         activation="elu",
         images=images,
     )
@@ -138,7 +139,7 @@ def _ssvae(likelihood: str, between: LevelNetworks) -> Architecture:
         feedback=((),),
         priors=((),),
         decoder=(),
-        pixels="levels",
+        pixels=pixel_space("levels"),
         activation="elu",
         likelihood=likelihood,
         transforms=("downscale:2",),

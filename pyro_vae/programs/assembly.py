@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -26,6 +27,8 @@ from pyro_vae.programs.networks import (
     make_network,
     no_images,
 )
+from pyro_vae.programs.networks.image_layers import check_images
+from pyro_vae.programs.networks.mlp import Program
 from pyro_vae.programs.posteriors import per_level
 from pyro_vae.programs.priors import PRIORS
 from pyro_vae.programs.self_supervised_assembly import self_supervised_guide, self_supervised_model
@@ -47,7 +50,7 @@ def build_model(
     """
     arch, width = _of_rows(arch, num_pixels, image_shape)
     if arch.between is not None:
-        return _begun(arch, self_supervised_model(arch, width))
+        return _begun(arch, self_supervised_model(arch, check_images(width)))
     conditionals = [
         LocScale(
             arch.units[level + 1],
@@ -66,7 +69,7 @@ def build_model(
     return _begun(arch, HierarchicalVAE(prior, conditionals, likelihood, arch.decoder_reads))
 
 
-def _begun(arch: Architecture, program: nn.Module) -> nn.Module:
+def _begun(arch: Architecture, program: Program) -> Program:
     """The program with weights that start as the architecture has it."""
     if arch.he:
         return he_(program)
@@ -97,17 +100,17 @@ def _likelihood(arch: Architecture, width: int) -> nn.Module:
     settings["activation"] = arch.activation_of("decoder")
     settings["image_shape"] = width.shape if isinstance(width, Maps) else None
     if arch.images is not None:
-        settings["decoder"] = partial(_image_decoder, arch, width)
+        settings["decoder"] = partial(_image_decoder, arch, arch.images, check_images(width))
     network = _before_likelihood(arch)
     if network is None:
         return made(arch.units[0], arch.decoder, int(width), **settings)
     return BehindNetwork(network, made(network.out_features, (), int(width), **settings))
 
 
-def _image_decoder(arch: Architecture, image: Maps, outputs: int) -> nn.Module:
+def _image_decoder(arch: Architecture, layers: ImageLayers, image: Maps, outputs: int) -> nn.Module:
     """z1 -> so many numbers for every place of the image."""
     activation = arch.activation_of("decoder")
-    return ImageDecoder(arch.units[0], outputs, image, arch.images, activation)
+    return ImageDecoder(arch.units[0], outputs, image, layers, activation)
 
 
 def _before_likelihood(arch: Architecture) -> nn.Module | None:
@@ -161,7 +164,7 @@ def _bottomup(arch: Architecture, width: int) -> Guide:
 
 
 def _ladder(arch: Architecture, width: int) -> list[nn.Module]:
-    ladder = []
+    ladder: list[Any] = []
     for hidden in arch.encodings:
         ladder.append(make_network(width, hidden, arch.activation_of("encoders"), arch.network))
         width = ladder[-1].out_features
@@ -206,7 +209,7 @@ def build_guide(
     arch, width = _of_rows(arch, num_pixels, image_shape)
     if arch.between is not None:
         check_guide_of_representations(guide)
-        return _begun(arch, self_supervised_guide(arch, width))
+        return _begun(arch, self_supervised_guide(arch, check_images(width)))
     return _begun(arch, made(arch, width))
 
 

@@ -8,6 +8,7 @@ particle and datum.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -56,7 +57,7 @@ class LocScale(nn.Module):
         self.in_features = in_features
         self.features = features
         self.trunk = make_network(in_features, hidden, activation, network) if hidden else None
-        width = in_features if self.trunk is None else self.trunk.out_features
+        width: Any = in_features if self.trunk is None else self.trunk.out_features
         self.loc = merged(width, features)
         self.log_scale = merged(width, features)
 

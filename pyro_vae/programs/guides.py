@@ -33,7 +33,7 @@ class Guide(nn.Module):
 
     reads_numbers = True  # integers given as data are pixels or counts, not labels
     # Whether sum_l KL(q_l || p_l) at sampled parents is the KL of the pair.
-    analytic_kl: bool | property = True
+    analytic_kl: bool = True
     conditionals: Any  # a ModuleList, each called with what its level reads
 
     def __init__(self, conditionals: Sequence[nn.Module]) -> None:
@@ -143,7 +143,7 @@ class BottomUpGuide(Guide):
     """
 
     @property
-    def analytic_kl(self) -> bool:
+    def analytic_kl(self) -> bool:  # type: ignore[override]
         # The parents of z_l in the model (z_{l+1}) descend from z_l in this guide.
         return self.num_levels == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -137,7 +138,8 @@ class PairConfig:
         if self.family is not None:
             arch = replace(arch, families=families_of(self.family, len(arch.units)))
         if self.hidden is not None:
-            arch = replace(arch, **hidden_of(self.hidden, arch))
+            layers: dict[str, Any] = hidden_of(self.hidden, arch)
+            arch = replace(arch, **layers)
         if self.activation is not None:
             arch = replace(arch, activation=activations_of(self.activation, arch))
         if self.network is not None:
@@ -202,12 +204,14 @@ def initialise_(program: nn.Module, rows: Tensor) -> None:
     self-supervised VAE does, whose parts see representations. What concerns model and guide
     together is a start, see :mod:`pyro_vae.programs.start`.
     """
-    if hasattr(program, "initialise_"):
-        program.initialise_(rows)
+    start = getattr(program, "initialise_", None)
+    if start is not None:
+        start(rows)
         return
     for part in program.modules():
-        if part is not program and hasattr(part, "initialise_"):
-            part.initialise_(rows)
+        start = getattr(part, "initialise_", None)
+        if part is not program and start is not None:
+            start(rows)
 
 
 def build_pair(

@@ -20,6 +20,7 @@ zero where p(x | y, z) has no mass beside images with d(x) = y.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -74,7 +75,7 @@ class SelfSupervisedVAE(Generative):
         self.prior, self.top = prior, top
         self.conditionals = nn.ModuleList(conditionals)
         self.likelihoods = nn.ModuleList(likelihoods)
-        self.transforms = nn.ModuleList(transforms)
+        self.transforms: Any = nn.ModuleList(transforms)
 
     @property
     def num_levels(self) -> int:
@@ -176,8 +177,8 @@ class SelfSupervisedGuide(Guide):
         transforms: Sequence[nn.Module],
     ) -> None:
         super().__init__(conditionals)
-        self.encoders = self._check("encoders", encoders, self.num_levels)
-        self.transforms = self._check("transforms", transforms, self.num_levels - 1)
+        self.encoders: Any = self._check("encoders", encoders, self.num_levels)
+        self.transforms: Any = self._check("transforms", transforms, self.num_levels - 1)
 
     def top(self, x: Tensor) -> dist.TorchDistribution:
         """q(z_{K+1} | y_K) at the representation of rows x (B, D)."""

@@ -21,6 +21,7 @@ from pyro_vae.programs.networks import (
     before_image,
     between_latents,
 )
+from pyro_vae.programs.networks.image_layers import check_images
 from pyro_vae.programs.posteriors import per_level
 from pyro_vae.programs.priors import PRIORS
 from pyro_vae.programs.representations import Quantise, Representation, chain
@@ -32,14 +33,14 @@ WITHIN_BUCKETS = ("logistic", "logistic-mixture")  # whose buckets sum in closed
 
 def self_supervised_model(arch: Architecture, image: Maps) -> SelfSupervisedVAE:
     """p(x, y, z) for images of this width; the architecture's units are those of its rows."""
-    networks, activation = arch.between, arch.activation_of("decoder")
+    networks, activation = _networks(arch), arch.activation_of("decoder")
     transforms = chain(arch.transforms, image.shape)
     images = _widths(image, transforms)
     made, settings = read_part("prior", arch.prior, PRIORS)
     prior = made(arch.units[-1], arch.families[-1], **settings)
     conditionals, likelihoods = [], []
     for level, transform in enumerate(transforms):
-        below, above = arch.units[level], arch.units[level + 1]
+        below, above = map(check_images, arch.units[level : level + 2])
         y, seen = images[level + 1], images[level]
         read = between_latents(y, above, below, networks, arch.activation_of("priors"))
         head = LocScale(read.out_features, (), below, family=arch.families[level], gain=arch.gain)
@@ -54,7 +55,7 @@ def self_supervised_model(arch: Architecture, image: Maps) -> SelfSupervisedVAE:
 def self_supervised_guide(arch: Architecture, image: Maps) -> SelfSupervisedGuide:
     """q(z | x) = q(z_{K+1} | y_K) prod_k q(z_k | y_{k-1}) for images of this width."""
     transforms = chain(arch.transforms, image.shape)
-    activation, networks = arch.activation_of("encoders"), arch.between
+    activation, networks = arch.activation_of("encoders"), _networks(arch)
     encoders, heads = [], []
     posteriors = per_level(arch.posterior, len(arch.units))
     for level, (width, (made, settings)) in enumerate(
@@ -105,13 +106,14 @@ def _likelihood(
     image: Maps,
     given: Representation | None,
     own: Representation | None,
-    behind: nn.Module | None = None,
+    behind: Any = None,
 ) -> nn.Module:
     """p(image | y, z) behind the network in which both meet, or p(image | z) of the top.
 
     Args:
         given: the transform that made y of the image. own: the one that made the image; None of x.
     """
+    assert arch.likelihood is not None  # as those of all architectures of images
     made, settings = read_part("likelihood", arch.likelihood, LIKELIHOODS)
     quantised = isinstance(given, Quantise) or isinstance(own, Quantise)
     if quantised and arch.likelihood.startswith("logistic-mixture"):
@@ -130,7 +132,7 @@ def _of_network(
     made: type[nn.Module],
     settings: dict[str, Any],
     image: Maps,
-    behind: nn.Module | None,
+    behind: Any,
 ) -> nn.Module:
     if behind is None:
         top = partial(_top_decoder, arch, image)
@@ -141,8 +143,13 @@ def _of_network(
     )
 
 
+def _networks(arch: Architecture) -> LevelNetworks:
+    assert arch.between is not None  # a self-supervised VAE has them
+    return arch.between
+
+
 def _top_decoder(arch: Architecture, image: Maps, outputs: int) -> ImageDecoder:
-    networks: LevelNetworks = arch.between
+    networks = _networks(arch)
     layers = networks.layers(image, networks.top_decoder)
     return ImageDecoder(arch.units[-1], outputs, image, layers, arch.activation_of("decoder"))
 

@@ -150,6 +150,7 @@ class Architecture:
         image = check_images(width)
         if self.between is not None:
             return replace(self, units=self._of_levels(image, units))
+        assert self.images is not None  # as ``of_images`` says
         of_z1 = None if units is None else units[0]
         asked = self.units[0] if self.images.channels is None else of_z1
         return replace(self, units=(self.images.latent(image, asked), *self.units[1:]))
@@ -157,8 +158,9 @@ class Architecture:
     def _of_levels(self, image: Maps, units: Widths | None) -> Widths:
         """Of the latents that explain x, y_1, ..., y_K."""
         shapes = (image.shape, *(one.shape_out for one in chain(self.transforms, image.shape)))
-        asked = units or (0,) * len(shapes)
+        asked, networks = units or (0,) * len(shapes), self.between
+        assert networks is not None  # whoever calls has looked
         return tuple(
-            self.between.latent(Maps(shape), asked[level] or None, f"z{level + 1}")
+            networks.latent(Maps(shape), asked[level] or None, f"z{level + 1}")
             for level, shape in enumerate(shapes)
         )

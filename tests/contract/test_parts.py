@@ -546,7 +546,7 @@ def test_every_distribution_of_our_own_has_a_row():
     for one in classes:
         classes.extend(one.__subclasses__())
     ours = {one.__name__ for one in classes if one.__module__.startswith("pyro_vae.")}
-    assert ours == set(OWN)
+    assert ours - {"Broadcasting"} == set(OWN)  # which is what the others share
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import pyro.distributions as dist
 import torch
@@ -67,7 +67,7 @@ class FlowDistribution(ZukoToPyro):
     def expand(self, batch_shape, _instance=None) -> FlowDistribution:
         return FlowDistribution(
             self.base_dist.expand(Size(batch_shape)),
-            self.dist.transform,
+            cast(Any, self.dist).transform,
             self.module,
             scores_draws=self.scores_draws,
             validate_args=self._validate_args,
@@ -76,11 +76,11 @@ class FlowDistribution(ZukoToPyro):
     def __call__(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - torch's own default
         return self.rsample(sample_shape)
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - torch's own default
+    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - torch's own default
         with self._full_precision():
             if not self.scores_draws:
                 return self.dist.rsample(Size(sample_shape))
-            value, log_prob = self.dist.rsample_and_log_prob(Size(sample_shape))
+            value, log_prob = cast(Any, self.dist).rsample_and_log_prob(Size(sample_shape))
         self._last = _Draw(value, log_prob, self._parameters(), torch.is_grad_enabled())
         return value
 

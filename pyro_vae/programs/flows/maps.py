@@ -48,7 +48,7 @@ class MapCoupling(LazyTransform):
         )
         for parameter in net[-1].parameters():
             nn.init.zeros_(parameter)
-        self.net = Folded(net, tuple(places.shape))
+        self.net = Folded(net, (channels, *places.shape[1:]))
         self.gain = nn.Parameter(torch.ones(channels))
 
     def forward(self, c: Tensor | None = None) -> Transform:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro.distributions as dist
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 class AroundLikelihood(nn.Module):
     """A likelihood of the same rows as ``inner``, which it calls."""
 
-    inner: nn.Module
+    inner: Any
 
     @property
     def features(self) -> int:

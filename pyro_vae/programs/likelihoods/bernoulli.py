@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae.errors import InputError
+from pyro_vae.options import Setting
+from pyro_vae.programs.likelihoods.level_rows import image_of
 from pyro_vae.programs.networks import MLP, MergedLinear
 
 
@@ -59,7 +61,7 @@ class Bernoulli(nn.Module):
     """
 
     pixels = "binary"
-    settings: ClassVar = {}
+    settings: ClassVar[dict[str, Setting]] = {}
 
     def __init__(
         self,
@@ -74,10 +76,11 @@ class Bernoulli(nn.Module):
         super().__init__()
         self.features = features
         self.trunk = MLP(in_features, hidden, activation)
+        self.logits: Any
         if decoder is None:
             self.logits = MergedLinear(self.trunk.out_features, features)
         else:
-            self.logits = decoder(image_shape[0])
+            self.logits = decoder(image_of(features, image_shape)[0])
 
     def initialise_(self, rows: Tensor) -> None:
         """Start from the training rows (N, D): the output bias from the mean of their pixels.

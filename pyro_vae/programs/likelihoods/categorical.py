@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from pyro_vae.distributions import CategoricalLevels
-from pyro_vae.programs.likelihoods.level_rows import SPACE, LevelsLikelihood, image_of
+from pyro_vae.options import Setting
+from pyro_vae.programs.likelihoods.level_rows import NUM_LEVELS, LevelsLikelihood, image_of
 
 
 class Categorical(LevelsLikelihood):
@@ -20,7 +21,7 @@ class Categorical(LevelsLikelihood):
     Arguments and errors as for :class:`LevelsLikelihood`; 256 planes a channel, level by level.
     """
 
-    settings: ClassVar = {}
+    settings: ClassVar[dict[str, Setting]] = {}
 
     def __init__(
         self,
@@ -33,8 +34,8 @@ class Categorical(LevelsLikelihood):
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         shape = image_of(features, image_shape)
-        parts = {"activation": activation, "decoder": decoder}
-        super().__init__(in_features, hidden, shape, SPACE.levels * shape[0], **parts)
+        parts: dict[str, Any] = {"activation": activation, "decoder": decoder}
+        super().__init__(in_features, hidden, shape, NUM_LEVELS * shape[0], **parts)
 
     def of_planes(self, planes: Tensor) -> CategoricalLevels:
-        return CategoricalLevels(planes.unflatten(-3, (SPACE.levels, -1)))
+        return CategoricalLevels(planes.unflatten(-3, (NUM_LEVELS, -1)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -13,6 +13,7 @@ from torch.distributions import constraints
 
 from pyro_vae.errors import check_choice, check_positive
 from pyro_vae.options import Setting
+from pyro_vae.programs.likelihoods.level_rows import image_of
 from pyro_vae.programs.networks import MLP, MergedLinear
 
 SCALES = ("fixed", "shared", "pixel")
@@ -110,9 +111,10 @@ class Gaussian(nn.Module):
         self.scale = check_choice("scale of the likelihood 'gaussian'", scale, SCALES)
         self.features = features
         self.trunk = MLP(in_features, hidden, activation)
-        self.log_scale = None  # of its own; else it is one of the decoder's planes, or fixed
+        self.log_scale: Any = None  # of its own; else it is one of the decoder's planes, or fixed
+        self.loc: nn.Module
         if decoder is not None:
-            self.loc = decoder(image_shape[0] * (2 if scale == "pixel" else 1))
+            self.loc = decoder(image_of(features, image_shape)[0] * (2 if scale == "pixel" else 1))
         else:
             self.loc = MergedLinear(self.trunk.out_features, features)
             if scale == "pixel":

@@ -17,14 +17,15 @@ from pyro_vae.errors import InputError
 from pyro_vae.programs.networks import MLP, MergedLinear
 
 SPACE = pixel_space("levels")
-TOP = SPACE.levels - 1
+NUM_LEVELS = 256
+TOP = NUM_LEVELS - 1
 
 
 class LevelFractions(constraints.Constraint):
     """Whole levels divided by the highest one: 0, 1/255, ..., 1, up to rounding."""
 
     is_discrete = True
-    levels = SPACE.levels
+    levels = NUM_LEVELS
 
     def check(self, value: Tensor) -> Tensor:
         exact = value * TOP
@@ -117,6 +118,7 @@ class LevelsLikelihood(nn.Module):
         self.image_shape = image_shape
         self.features = math.prod(image_shape)
         self.trunk = MLP(in_features, hidden, activation)
+        self.planes: nn.Module
         places = math.prod(image_shape[1:])
         if decoder is None:
             self.planes = MergedLinear(self.trunk.out_features, planes * places)
@@ -144,4 +146,5 @@ def image_of(features: int, image_shape: tuple[int, int, int] | None) -> tuple[i
         raise InputError(
             f"rows of {features} numbers are no images (C, H, W) = {tuple(image_shape)}"
         )
-    return tuple(image_shape)
+    channels, height, width = image_shape
+    return channels, height, width

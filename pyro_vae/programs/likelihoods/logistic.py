@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ class Logistic(LevelsLikelihood):
     [-1, 1] first, then log-scales.
     """
 
-    settings: ClassVar = {}
+    settings: ClassVar[dict[str, Setting]] = {}
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Logistic(LevelsLikelihood):
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         shape = image_of(features, image_shape)
-        parts = {"activation": activation, "decoder": decoder}
+        parts: dict[str, Any] = {"activation": activation, "decoder": decoder}
         super().__init__(in_features, hidden, shape, 2 * shape[0], **parts)
 
     def of_planes(self, planes: Tensor) -> DiscretisedLogistic:
@@ -75,7 +75,7 @@ class LogisticMixture(LevelsLikelihood):
     ) -> None:
         check_count("components of the likelihood 'logistic-mixture'", components)
         shape = image_of(features, image_shape)
-        parts = {"activation": activation, "decoder": decoder}
+        parts: dict[str, Any] = {"activation": activation, "decoder": decoder}
         planes = sum(planes_of_mixture(components, shape[0], coupled))
         super().__init__(in_features, hidden, shape, planes, **parts)
         self.components, self.coupled = components, coupled
@@ -94,10 +94,12 @@ def mixture_of(
     planes: Tensor, components: int, channels: int, coupled: bool = True
 ) -> DiscretisedLogisticMixture:
     """The mixtures (..., C, H, W) that planes (..., P, H, W) in this order describe."""
-    logits, *others = planes.split(planes_of_mixture(components, channels, coupled), -3)
-    loc, log_scale, coefficients = (
-        part.unflatten(-3, (components, -1)) if part.shape[-3] else None for part in others
+    logits, loc, log_scale, coefficients = planes.split(
+        planes_of_mixture(components, channels, coupled), -3
     )
-    if coefficients is not None:
-        coefficients = coefficients.tanh()
+    by_component = (components, -1)
+    loc, log_scale = loc.unflatten(-3, by_component), log_scale.unflatten(-3, by_component)
+    if not coefficients.shape[-3]:
+        return DiscretisedLogisticMixture(logits, loc, log_scale)
+    coefficients = coefficients.unflatten(-3, by_component).tanh()
     return DiscretisedLogisticMixture(logits, loc, log_scale, coefficients)

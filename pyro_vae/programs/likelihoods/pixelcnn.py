@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -16,7 +16,13 @@ from pyro_vae.distributions import CategoricalLevels
 from pyro_vae.distributions.broadcasting import Broadcasting
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.options import Setting
-from pyro_vae.programs.likelihoods.level_rows import SPACE, TOP, LevelFractions, image_of
+from pyro_vae.programs.likelihoods.level_rows import (
+    NUM_LEVELS,
+    SPACE,
+    TOP,
+    LevelFractions,
+    image_of,
+)
 from pyro_vae.programs.likelihoods.logistic import mixture_of, planes_of_mixture
 from pyro_vae.programs.networks import MLP, Maps, MergedLinear, PixelNetwork, place_by_place
 
@@ -54,7 +60,7 @@ class PixelByPixel(Broadcasting):
         super().__init__(context.shape[:-1], torch.Size((image,)), validate_args)
 
     @property
-    def allowed(self) -> str:
+    def allowed(self) -> str:  # type: ignore[override]
         """Values of one number, in words."""
         return f"whole numbers from 0 to {self.top}, divided by {self.top}"
 
@@ -135,6 +141,7 @@ class PixelCNN(nn.Module):
         self.features = features
         self.network = PixelNetwork(self.image, self.outputs, **sizes)
         self.trunk = MLP(in_features, hidden, activation)
+        self.context: nn.Module
         if decoder is None:
             maps = Maps((self.network.maps, *self.image.places))
             self.context = MergedLinear(self.trunk.out_features, maps)
@@ -185,7 +192,7 @@ class PixelCNNLevels(PixelCNN):
         *,
         components: int = 10,
         image_shape: tuple[int, int, int] | None = None,
-        **settings: object,
+        **settings: Any,
     ) -> None:
         self.components = check_count(
             "components of the likelihood 'pixelcnn-levels'", components, 0
@@ -200,7 +207,7 @@ class PixelCNNLevels(PixelCNN):
     @property
     def outputs(self) -> int:
         if self.components == 0:
-            return SPACE.levels
+            return NUM_LEVELS
         return sum(planes_of_mixture(self.components, self.image.shape[0]))
 
     def of_planes(self, planes: Tensor) -> dist.TorchDistribution:

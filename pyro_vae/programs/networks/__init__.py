@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
-
 from pyro_vae.programs.networks.convolutions import (
     Down,
     GatedConv,
@@ -51,11 +49,11 @@ NETWORKS: dict[str, Any] = {"mlp": MLP, "gated": GatedMLP}
 
 
 def make_network(
-    in_features: int | Sequence[int],
+    in_features: Any,
     hidden: Sequence[int] | ImageLayers,
     activation: str = "softplus",
     kind: str = "mlp",
-) -> nn.Module:
+) -> Any:
     """The network with these hidden layers: of ``NETWORKS``, or an encoder of images.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -94,8 +96,9 @@ def has_convolutions(program: object) -> bool:
     return any(isinstance(part, _ConvNd) for part in parts)
 
 
-def _normalised(conv: nn.Module, dim: int) -> nn.Module:
+def _normalised(conv: nn.Conv2d | nn.ConvTranspose2d, dim: int) -> nn.Module:
     nn.init.kaiming_normal_(conv.weight.movedim(dim, 0))
+    assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return weight_norm(conv, dim=dim)
 
@@ -131,7 +134,8 @@ def start_(net: nn.Module, *inputs: Tensor) -> Tensor:
 def _standardise_(layer: WeightNormConv, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     spread, mean = torch.std_mean(output, dim=(0, 2, 3), correction=0)
     spread = torch.where(spread > CONSTANT, spread, torch.ones_like(spread))
-    lengths = layer.conv.parametrizations.weight.original0
+    conv: Any = layer.conv  # torch keeps g and v of a weight under such names
+    lengths = conv.parametrizations.weight.original0
     lengths /= spread.reshape([-1 if size > 1 else 1 for size in lengths.shape])
-    layer.conv.bias.sub_(mean).div_(spread)
+    conv.bias.sub_(mean).div_(spread)
     return (output - mean[:, None, None]) / spread[:, None, None]

@@ -26,10 +26,11 @@ class Maps(int):
 
     def __new__(cls, shape: Shape) -> Maps:
         maps = super().__new__(cls, math.prod(shape))
-        maps.shape = tuple(shape)
+        channels, height, width = shape
+        maps.shape = channels, height, width
         return maps
 
-    def __getnewargs__(self) -> tuple[Shape]:
+    def __getnewargs__(self) -> tuple[Shape]:  # type: ignore[override]  # an int has a number
         return (self.shape,)
 
     @property

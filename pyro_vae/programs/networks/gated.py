@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class GatedMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.in_features = in_features
-        widths = [in_features, *hidden]
+        widths: list[Any] = [in_features, *hidden]
         self.layers = nn.ModuleList(GatedDense(below, above) for below, above in pairwise(widths))
         self.out_features = widths[-1]
 

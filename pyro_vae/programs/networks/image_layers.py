@@ -103,6 +103,7 @@ class ImageLayers:
         """
         height, width = self.places(image)
         if self.channels is None:
+            assert units is not None  # the preset has them
             return units
         if units is None:
             return Maps((self.channels, height, width))

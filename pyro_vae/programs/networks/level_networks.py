@@ -17,6 +17,7 @@ from pyro_vae.programs.networks.image_layers import (
     ImageEncoder,
     ImageLayers,
     Stack,
+    check_images,
 )
 from pyro_vae.programs.networks.mlp import ACTIVATIONS
 
@@ -83,7 +84,7 @@ class LevelNetworks:
         Raises:
             InputError: units that are no whole number of maps.
         """
-        return self.layers(image, self.encoder).latent(image, units, name)
+        return check_images(self.layers(image, self.encoder).latent(image, units, name))
 
 
 class Resized(Folded):
@@ -172,6 +173,7 @@ def _blocks(channels: int, blocks: Blocks, activation: str) -> tuple[list[nn.Mod
     """The blocks, and the channels that they make."""
     made: list[nn.Module] = []
     for _ in range(blocks.count):
-        made.append(DenseBlock(channels, blocks.growth, blocks.steps, activation))
-        channels = made[-1].out_channels
+        block = DenseBlock(channels, blocks.growth, blocks.steps, activation)
+        made.append(block)
+        channels = block.out_channels
     return made, channels

@@ -53,15 +53,18 @@ class MaskedConv(nn.Conv2d):
         rows, columns = torch.arange(height) - height // 2, torch.arange(width) - width // 2
         # A constant, which follows .to(device) and is not saved.
         mask = sees(rows[:, None], columns).to(self.weight.dtype)
+        self.mask: Tensor
         self.register_buffer("mask", mask, persistent=False)
+        self.border = padding
         seen = max(1, in_channels * int(mask.sum()))
         nn.init.normal_(self.weight, 0.0, seen**-0.5)
+        assert self.bias is not None
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight * self.mask
-        settings = {"padding": self.padding, "dilation": self.dilation}
-        return F.conv2d(x, weight, self.bias, **settings).to(x.dtype)
+        around, apart = self.padding, self.dilation
+        return F.conv2d(x, weight, self.bias, padding=around, dilation=apart).to(x.dtype)
 
 
 def gate(both: Tensor) -> Tensor:
@@ -146,6 +149,8 @@ class PixelNetwork(nn.Module):
         channels = image.shape[0]
         if window:
             self.reach, self.maps = window, width
+            first: nn.Module
+            steps: list[nn.Module]
             first = MaskedConv(channels, width, 2 * window + 1, kind="A")
             steps = [PlaceStep(width) for _ in range(layers)]
         else:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 ACTIVATIONS = {"softplus": nn.Softplus, "tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+
+Program = TypeVar("Program", bound=nn.Module)
 
 
 class MergedLinear(nn.Module):
@@ -21,7 +24,7 @@ class MergedLinear(nn.Module):
     def __init__(self, in_features: int | Sequence[int], out_features: int) -> None:
         super().__init__()
         widths = (in_features,) if isinstance(in_features, int) else tuple(in_features)
-        self.parts = nn.ModuleList(
+        self.parts: Any = nn.ModuleList(
             nn.Linear(width, out_features, bias=index == 0) for index, width in enumerate(widths)
         )
         bound = sum(widths) ** -0.5  # torch's default for the layer on the concatenation
@@ -60,8 +63,10 @@ class MLP(nn.Module):
         super().__init__()
         self.activation = ACTIVATIONS[activation]()
         self.in_features = in_features
-        widths = [in_features, *hidden]
-        self.layers = nn.ModuleList(MergedLinear(below, above) for below, above in pairwise(widths))
+        widths: list[Any] = [in_features, *hidden]  # the first one may be several
+        self.layers: Any = nn.ModuleList(
+            MergedLinear(below, above) for below, above in pairwise(widths)
+        )
         self.out_features = widths[-1]
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -71,7 +76,7 @@ class MLP(nn.Module):
         return output
 
 
-def glorot_(module: nn.Module) -> nn.Module:
+def glorot_(module: Program) -> Program:
     """Give every layer inside ``module`` Glorot weights and zero biases (Arnal et al. 2021,
     appendix A)."""
     for part in module.modules():
@@ -80,7 +85,7 @@ def glorot_(module: nn.Module) -> nn.Module:
     return module
 
 
-def he_(module: nn.Module) -> nn.Module:
+def he_(module: Program) -> Program:
     """Give every layer inside ``module`` Normal weights of variance 2 / inputs (He et al. 2015,
     https://arxiv.org/abs/1502.01852), as the code of Tomczak and Welling 2018 does."""
     for part in module.modules():

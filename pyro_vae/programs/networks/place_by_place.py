@@ -8,6 +8,7 @@ an image together cost one pass (Ramachandran et al. 2017, https://arxiv.org/abs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ class KnownInput:
     """
 
     def __init__(self, conv: MaskedConv, like: Tensor, width: int) -> None:
-        above, self.side = conv.padding
+        above, self.side = conv.border
         # Rows below a place have no weight, whatever the kind of the mask.
         self.weight = (conv.weight * conv.mask)[:, :, : conv.kernel_size[0] // 2 + 1]
         self.bias, self.apart = conv.bias, conv.dilation
@@ -100,7 +101,7 @@ class OfWholeImage:
             for step in steps
         ]
         self.contexts, self.after = context.chunk(2, dim=1), after
-        self.above, self.from_above = context, []
+        self.above, self.from_above = context, list[Tensor]()
 
     @staticmethod
     def _known(conv: MaskedConv, context: Tensor) -> KnownInput:
@@ -139,7 +140,8 @@ def place_by_place(network: PixelNetwork, context: Tensor) -> WithinWindow | OfW
     Args:
         context: (N, maps, H, W).
     """
-    first, layers = network.first.net, network.rest.net
+    first: Any = network.first.net
+    layers: Any = network.rest.net
     if not isinstance(first, FirstMaps):
         return WithinWindow(first, layers, context)
     number = sum(isinstance(layer, TwoStackStep) for layer in layers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -66,7 +66,7 @@ class FlowLocScale(LocScale):
             gain=gain,
             network=network,
         )
-        read = in_features if self.trunk is None else self.trunk.out_features
+        read: Any = in_features if self.trunk is None else self.trunk.out_features
         check_count("context of a flow", context, minimum=0)
         self.context = MergedLinear(read, context) if context else None
         self.transform = self.flow(features, transforms=transforms, hidden=hidden, context=context)

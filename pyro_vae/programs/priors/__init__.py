@@ -46,9 +46,10 @@ def bind_(prior: nn.Module, guide: nn.Module, rows: Tensor, likelihood: nn.Modul
     Args:
         rows: training rows (N, D), or (0, D). likelihood: of the model, whose pixels count.
     """
-    if hasattr(prior, "bind_"):
+    bind = getattr(prior, "bind_", None)
+    if bind is not None:
         pixels = getattr(likelihood, "pixels", None)
-        prior.bind_(guide, rows, None if pixels is None else pixel_space(pixels).interval)
+        bind(guide, rows, None if pixels is None else pixel_space(pixels).interval)
 
 
 __all__ = [

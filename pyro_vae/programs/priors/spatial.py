@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pyro_vae.errors import InputError
 from pyro_vae.options import Setting, sizes
@@ -57,7 +57,7 @@ class SpatialPrior(FlowPrior):
 
 def _shape_of(features: int, asked: tuple[int, ...]) -> tuple[int, int, int]:
     """(C, H, W) that was asked for, or that the units have."""
-    shape = asked or getattr(features, "shape", ())
+    shape: Any = asked or getattr(features, "shape", ())
     if not shape:
         raise InputError(
             f"the prior 'spatial' wants to know how its {features} units lie: give C x H x W of "
@@ -66,9 +66,10 @@ def _shape_of(features: int, asked: tuple[int, ...]) -> tuple[int, int, int]:
     told = "x".join(map(str, shape))
     if len(shape) != 3:
         raise InputError(f"shape of the prior 'spatial' must be CxHxW, three numbers, got {told}")
-    if Maps(shape) != features:
+    maps = Maps(shape)
+    if maps != features:
         raise InputError(
-            f"shape {told} of the prior 'spatial' has {int(Maps(shape))} units, and the top level "
+            f"shape {told} of the prior 'spatial' has {int(maps)} units, and the top level "
             f"has {int(features)}; both must agree"
         )
-    return shape
+    return maps.shape

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pyro_vae.errors import check_choice, check_count
+from pyro_vae.options import Setting
 from pyro_vae.programs.conditionals import FAMILIES
 
 
@@ -18,7 +19,7 @@ class StandardPrior(nn.Module):
     The Laplace has scale b = 1 (variance 2), so "standard" means scale one for both families.
     """
 
-    settings: ClassVar = {}
+    settings: ClassVar[dict[str, Setting]] = {}
 
     def __init__(self, features: int, family: str = "normal") -> None:
         super().__init__()

@@ -42,6 +42,7 @@ class Sketch(Representation):
         self.shape_out = (1, *self.shape_in[1:])
         reach = max(1, math.ceil(3 * self.sigma))
         taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / self.sigma) ** 2)
+        self.taps: Tensor
         self.register_buffer("taps", taps / taps.sum(), persistent=False)
 
     def levels(self, images: Tensor) -> Tensor:
@@ -71,6 +72,7 @@ class Edges(Representation):
         check_channels("edges", self.shape_in)
         self.shape_out = (1, *self.shape_in[1:])
         across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+        self.sobel: Tensor
         self.register_buffer("sobel", torch.stack([across, across.T])[:, None], persistent=False)
 
     def levels(self, images: Tensor) -> Tensor:

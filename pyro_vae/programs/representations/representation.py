@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_count
+from pyro_vae.options import Setting
 
 WHITE = 255.0
 TOLERANCE = 1e-4  # of a level; float32 rows hold levels / 255 to 2e-5
@@ -31,7 +32,7 @@ class Representation(nn.Module):
         InputError: no shape of three whole positive numbers, or one that the transform cannot read.
     """
 
-    settings: ClassVar = {}
+    settings: ClassVar[dict[str, Setting]] = {}
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
@@ -121,4 +122,5 @@ def _check_levels(name: str, rows: Tensor) -> None:
 def _shape(shape: Sequence[int]) -> tuple[int, int, int]:
     if shape is None or len(shape) != 3:
         raise InputError(f"images have a shape (channels, height, width), got {shape!r}")
-    return tuple(check_count("a side of an image", int(side)) for side in shape)
+    channels, height, width = (check_count("a side of an image", int(side)) for side in shape)
+    return channels, height, width

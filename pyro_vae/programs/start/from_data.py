@@ -17,6 +17,7 @@ all of it.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -185,7 +186,7 @@ class DataStart:
                 f"many as {magnitudes.shape[1]} sources show and the hidden layers of p(z1 | z2) "
                 "hold; the others start at their prior"
             )
-        if not found:
+        if factors is None or not found:
             set_heads_(conditional, level, scales=magnitudes.mean(axis=0))
             return None
         scales = scale_model(magnitudes, factors, laplace=level.laplace)
@@ -211,7 +212,7 @@ class DataStart:
         below, x = recognition(self.guide, 1), self._like(table[chosen])
         bottom_up = isinstance(self.guide, BottomUpGuide)
         inputs = below.heads(x).sample() if bottom_up else below.trunk(x)
-        whole = reached.heads.loc.parts[0]
+        whole: Any = reached.heads.loc.parts[0]
         head = nn.Linear(whole.in_features, factors.number).to(whole.weight)
         trunk = nn.Identity() if reached.trunk is None else reached.trunk
         with torch.enable_grad():
@@ -229,7 +230,7 @@ class DataStart:
         return torch.as_tensor(values).to(self.likelihood.loc.parts[0].weight)
 
 
-def _linear(likelihood: nn.Module) -> bool:
+def _linear(likelihood: Any) -> bool:
     """Whether p(x | z1) has a linear mean, pixel by pixel, and one fixed noise."""
     fixed = isinstance(likelihood, Gaussian) and likelihood.scale == "fixed"
     return fixed and isinstance(likelihood.loc, MergedLinear) and not likelihood.trunk.layers

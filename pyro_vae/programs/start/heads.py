@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyro.distributions as dist
@@ -14,7 +15,6 @@ from pyro_vae.errors import InputError
 from pyro_vae.programs.conditionals import LocScale
 from pyro_vae.programs.guides import BottomUpGuide, Guide, MeanFieldGuide, TopDownGuide
 from pyro_vae.programs.models import HierarchicalVAE
-from pyro_vae.programs.networks import MLP, MergedLinear
 
 DRAWS = 1000  # of a prior whose scale nobody tells
 
@@ -61,7 +61,7 @@ def level_of(model: HierarchicalVAE, level: int) -> Level:
 class Recognition:
     """How a guide reaches q(z_l | ...): a network of one input, and the heads that read it."""
 
-    trunk: MLP | None
+    trunk: Any  # an MLP, or None
     heads: LocScale
 
 
@@ -105,7 +105,8 @@ def set_heads_(
     Args:
         location, log_scale: (r, H); None for zero. scales: (r,); None for the prior's.
     """
-    like = conditional.loc.parts[0].weight
+    head: Any = conditional.loc
+    like = head.parts[0].weight
     logarithms = torch.full((conditional.features,), math.log(level.scale)).to(like)
     if scales is not None:
         logarithms[: len(scales)] = torch.as_tensor(np.log(scales)).to(like)
@@ -115,7 +116,7 @@ def set_heads_(
     _set_(conditional.log_scale, reads, logarithms / gain)
 
 
-def _set_(head: MergedLinear, weight: Tensor | None, bias: Tensor) -> None:
+def _set_(head: Any, weight: Tensor | None, bias: Tensor) -> None:
     for part in head.parts:
         part.weight.zero_()
     if weight is not None:
