@@ -5,7 +5,7 @@ Reads the run and its test data, and writes into DIR
 ==============  ===================================================================================
 routes.png      steps of generation, super-resolution of test images, every route, textures of one
                 image on the small version of another, a line between the top latents of two
-rates.png       bits of every route against its distortion, beside the paper's count of numbers
+rates.png       quality of every route against the paper's count of numbers, and against bits
 rates.csv       the numbers of that figure
 ==============  ===================================================================================
 """
@@ -25,7 +25,7 @@ from analysis.reporting.run_pictures import png
 from pyro_vae.cli.reconstruct import print_rates
 from pyro_vae.datasets import load_dataset
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.evaluation.route_rates import RouteRate, route_rates
+from pyro_vae.evaluation.route_rates import route_rates
 from pyro_vae.runs import load_run
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.storage import write_whole
@@ -75,25 +75,11 @@ def _draw(given: argparse.Namespace) -> None:
     rates = route_rates(model, guide, test[: given.images], seed=seed)
     print_rates(rates)
     write_whole(given.out / "routes.png", png(page))
-    write_whole(given.out / "rates.png", png(rates_figure(rates)))
-    table = pd.DataFrame([_row(rate) for rate in rates]).to_csv(index=False, float_format="%.4f")
-    write_whole(given.out / "rates.csv", table.encode())
+    table = pd.DataFrame([rate.row() for rate in rates])
+    write_whole(given.out / "rates.png", png(rates_figure({given.run.name: table})))
+    text = table.to_csv(index=False, float_format="%.4f")
+    write_whole(given.out / "rates.csv", text.encode())
     print(f"wrote routes.png, rates.png and rates.csv into {given.out}")
-
-
-def _row(rate: RouteRate) -> dict[str, object]:
-    return {
-        "route": rate.name,
-        "keep": " ".join(rate.keep),
-        "given": " ".join(rate.given),
-        "bits": rate.bits.mean,
-        "bits_error": rate.bits.standard_error,
-        "numbers": rate.numbers,
-        "share": rate.share,
-        "psnr": None if rate.psnr is None else rate.psnr.mean,
-        "nats": rate.nats.mean,
-        "lossless_bits": rate.lossless_bits,
-    }
 
 
 if __name__ == "__main__":

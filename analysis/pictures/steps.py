@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.pictures.image_grids import plot_images
 from analysis.pictures.panels import panels
-from pyro_vae.evaluation.route_rates import RouteRate
+
+AXES = {
+    "share": "share of numbers kept (the paper's count)",
+    "bits": "bits per image, bits-back",
+    "psnr": "PSNR of E[x | .], decibel",
+    "nats": "nats that still tell x exactly",
+}
 
 
 def plot_rows(ax: Axes, rows: Mapping[str, np.ndarray], title: str) -> Axes:
@@ -38,32 +45,35 @@ def routes_page(parts: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> Figure
     return figure
 
 
-def rates_figure(rates: Sequence[RouteRate]) -> Figure:
-    """Bits of every route against PSNR and against nats; beside it the paper's count of numbers."""
-    figure, axes = panels(3, (4.6, 3.8))
-    bits = [rate.bits.mean for rate in rates]
-    errors = [rate.bits.standard_error for rate in rates]
-    known = [rate for rate in rates if rate.psnr is not None]
-    _points(axes[0], [rate.bits.mean for rate in known], [r.psnr.mean for r in known], known)
-    axes[0].set_ylabel("PSNR of E[x | .], decibel")
-    _points(axes[1], bits, [rate.nats.mean for rate in rates], rates, errors)
-    axes[1].set_ylabel("nats that still tell x exactly")
-    _points(axes[2], bits, [rate.share for rate in rates], rates, errors)
-    axes[2].set_ylabel("share of numbers kept (the paper's count)")
-    for ax in axes:
-        ax.set_xlabel("bits per image, bits-back")
+def rates_figure(runs: Mapping[str, pd.DataFrame]) -> Figure:
+    """Quality of every route against what it keeps: the paper's count, and bits; a colour a run.
+
+    Left the share of numbers that is kept (Gatopoulos 2020, figure 7.7), in the middle bits by
+    bits-back coding, both against PSNR; right bits against the nats that still tell x exactly.
+
+    Args:
+        runs: name -> a row for every route (:meth:`pyro_vae.evaluation.RouteRate.row`).
+    """
+    figure, axes = panels(3, (4.8, 3.9))
+    pairs = (("share", "psnr"), ("bits", "psnr"), ("bits", "nats"))
+    for ax, (across, up) in zip(axes, pairs, strict=True):
+        for run, rates in runs.items():
+            _points(ax, rates.route, rates[across], rates[up], run)
+        ax.set_xlabel(AXES[across])
+        ax.set_ylabel(AXES[up])
+        ax.margins(0.25)
+    if len(runs) > 1:
+        axes[2].legend(fontsize="small")
     return figure
 
 
 def _points(
-    ax: Axes,
-    x: Sequence[float],
-    y: Sequence[float],
-    rates: Sequence[RouteRate],
-    errors: Sequence[float] | None = None,
+    ax: Axes, names: Iterable[str], across: Iterable[float], up: Iterable[float], run: str
 ) -> None:
-    ax.errorbar(x, y, xerr=errors, fmt="o")
-    for place, (rate, across, up) in enumerate(zip(rates, x, y, strict=True)):
+    (drawn,) = ax.plot(across, up, "o", label=run)
+    for place, (name, *at) in enumerate(zip(names, across, up, strict=True)):
+        if np.isnan(at).any():
+            continue
         offset = (-4, 7) if place % 2 else (-4, -14)  # neighbours would cover each other's names
-        ax.annotate(rate.name, (across, up), textcoords="offset points", xytext=offset)
-    ax.margins(0.25)
+        style = {"color": drawn.get_color(), "fontsize": "small"}
+        ax.annotate(name, at, textcoords="offset points", xytext=offset, **style)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_vae.evaluation.route_rates import usual_routes
-from pyro_vae.evaluation.routes import MEAN, generate, reconstruct
+from pyro_vae.evaluation.routes import MEAN, Sites, generate, reconstruct
 from pyro_vae.programs.guides import Guide
 from pyro_vae.programs.models import Generative
 from pyro_vae.torch_state import own_generators
@@ -38,30 +40,65 @@ def generated_steps(model: Generative, count: int, seed: int = 0) -> dict[str, n
 
 
 def by_every_route(
-    model: Generative, guide: Guide, x: Tensor, seed: int = 0
+    model: Generative, guide: Guide, x: Tensor, seed: int = 0, *, means: bool = False
 ) -> dict[str, np.ndarray]:
-    """x, and a draw of it by every usual route."""
+    """x, and a draw of it by every usual route; with ``means`` E[x | y1, z1] where it is known."""
     found = {"x": shown_rows(model, "x", x)}
     for name, keep, given in usual_routes(model):
         above = _above(model, given)
         with own_generators():
             torch.manual_seed(seed)
             made = reconstruct(model, guide, x, {*keep, *above}, given)
-        found[name] = shown_rows(model, "x", made["x"])
+        found[name] = shown_rows(model, "x", _image(made, means))
     return found
 
 
-def super_resolved(
-    model: Generative, guide: Guide, x: Tensor, draws: int = 3, seed: int = 0
+def represented_again(
+    model: Generative, guide: Guide, x: Tensor, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """y1 of x, draws of x given it, and x."""
+    """y1 of x, and a draw of it given all latents above it."""
+    with own_generators():
+        torch.manual_seed(seed)
+        made = reconstruct(model, guide, x, model.latent_names[1:])
+    return {
+        "y1 of x": shown_rows(model, "y1", model.represent(x)[0]),
+        "y1 drawn": shown_rows(model, "y1", made["y1"]),
+    }
+
+
+def super_resolved(
+    model: Generative,
+    guide: Guide,
+    x: Tensor,
+    draws: int = 3,
+    seed: int = 0,
+    *,
+    means: bool = False,
+) -> dict[str, np.ndarray]:
+    """y1 of x, draws of x given it (with ``means`` E[x | y1, z1] at draws of z1), and x."""
     found = {"y1 of x": shown_rows(model, "y1", model.represent(x)[0])}
     for number in range(draws):
         with own_generators():
             torch.manual_seed(seed + number)
             made = reconstruct(model, guide, x, _above(model, ("y1",)), ("y1",))
-        found[f"draw {number + 1}"] = shown_rows(model, "x", made["x"])
+        found[f"draw {number + 1}"] = shown_rows(model, "x", _image(made, means))
     return found | {"x": shown_rows(model, "x", x)}
+
+
+def varied(
+    model: Generative, guide: Guide, x: Tensor, keep: Sequence[str], draws: int = 3, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """E[x | y1, z1] of several draws that share one draw of the kept latents, and nothing else."""
+    with own_generators():
+        torch.manual_seed(seed)
+        made = reconstruct(model, guide, x, keep)
+        shared = {name: made[name] for name in keep}
+        found = {}
+        for number in range(1, draws + 1):
+            torch.manual_seed(seed + number)
+            again = generate(model, len(x), shared)
+            found[f"draw {number}"] = shown_rows(model, "x", _image(again, means=True))
+    return found
 
 
 def textured(
@@ -81,11 +118,18 @@ def textured(
 
 @torch.no_grad()
 def interpolated(
-    model: Generative, guide: Guide, pair: Tensor, count: int, seed: int = 0
+    model: Generative,
+    guide: Guide,
+    pair: Tensor,
+    count: int,
+    seed: int = 0,
+    *,
+    means: bool = False,
 ) -> dict[str, np.ndarray]:
     """y1 and x along a line between the posterior draws of the top latent of two images.
 
-    Everything below follows p(. | zL), with the same noise at every point.
+    Everything below follows p(. | zL), with the same noise at every point; ``means`` as in
+    :func:`by_every_route`.
     """
     top = model.latent_names[-1]
     with own_generators():
@@ -95,10 +139,17 @@ def interpolated(
         for share in torch.linspace(0, 1, count):
             torch.manual_seed(seed)
             made.append(generate(model, 1, {top: (1 - share) * begin + share * end}))
-    return {
-        name: shown_rows(model, name, torch.cat([one[name] for one in made]))
-        for name in (*reversed(model.representation_names), "x")
+    rows = {
+        name: torch.cat([one[name] for one in made])
+        for name in reversed(model.representation_names)
     }
+    rows["x"] = torch.cat([_image(one, means) for one in made])
+    return {name: shown_rows(model, name, one) for name, one in rows.items()}
+
+
+def _image(made: Sites, means: bool) -> Tensor:
+    """The drawn x, or E[x | .] at the same parents where it is wanted and has a closed form."""
+    return made[MEAN] if means and MEAN in made else made["x"]
 
 
 def _above(model: Generative, given: tuple[str, ...]) -> tuple[str, ...]:

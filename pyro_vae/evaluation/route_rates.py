@@ -64,14 +64,32 @@ class RouteRate:
         """The route's bits and those that then tell x exactly."""
         return self.bits.mean + self.nats.mean / math.log(2)
 
+    def row(self) -> dict[str, str | float]:
+        """Of a table: names, means and the error of the bits; ``psnr`` is NaN where it is None."""
+        return {
+            "route": self.name,
+            "keep": " ".join(self.keep),
+            "given": " ".join(self.given),
+            "bits": self.bits.mean,
+            "bits_error": self.bits.standard_error,
+            "numbers": self.numbers,
+            "share": self.share,
+            "psnr": math.nan if self.psnr is None else self.psnr.mean,
+            "nats": self.nats.mean,
+            "lossless_bits": self.lossless_bits,
+        }
+
 
 def usual_routes(model: Generative) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     """Name, keep and given of the paper's routes, for any number of levels.
 
     RS1, RS2, ... keep the highest, the two highest, ... latents; "from y_k" gives a representation
-    (super-resolution, colouring); "CR" gives y1 and keeps z1.
+    (super-resolution, colouring); "CR" gives y1 and keeps z1. Of a model without representations
+    "RS", which keeps every latent.
     """
     latents = model.latent_names[::-1]
+    if not model.representation_names:
+        return [("RS", latents, ())]
     routes: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
         (f"RS{n}", latents[:n], ()) for n in range(1, len(latents) + 1)
     ]
@@ -103,15 +121,16 @@ def route_rate(
         x: (B, D). keep: latents. given: representations. name: of the route.
 
     Raises:
-        InputError: a model without representations, a kept name that is no latent, or a given one
-            that is no representation.
+        InputError: a kept name that is no latent, a given one that is no representation, or some
+            of the latents of a model without representations.
     """
-    if not model.representation_names:
-        raise InputError(
-            "rates of routes are of models with representations, whose latents are encoded one by "
-            "one; of another one, pyro_vae.evaluate has the rate"
-        )
     check_names("kept", keep, model.latent_names, "latents")
+    if not model.representation_names and set(keep) != set(model.latent_names):
+        raise InputError(
+            "rates of some of the latents are of models with representations, whose latents are "
+            f"encoded one by one; of this one keep {', '.join(model.latent_names)}, not "
+            f"{', '.join(keep) or 'none'}"
+        )
     check_names("given", given, model.representation_names, "representations")
     lowest = min((int(one[1:]) for one in given), default=model.num_levels)
     latents = [one for one in model.latent_names if one in keep or int(one[1:]) > lowest]

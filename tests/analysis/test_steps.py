@@ -1,6 +1,7 @@
 """Pictures of a self-supervised pair: every step and route, on one scale and of one side."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -57,8 +58,11 @@ def test_every_picture_has_its_rows(pair):
 
 def test_rates_stand_in_one_figure(pair):
     torch.manual_seed(0)
-    rates = route_rates(*pair, X)
-    figure = rates_figure(rates)
-    for ax in figure.axes:
-        assert {text.get_text() for text in ax.texts} == {rate.name for rate in rates}
-        assert "bits-back" in ax.get_xlabel()
+    rates = pd.DataFrame([rate.row() for rate in route_rates(*pair, X)])
+    unknown = rates.assign(psnr=np.nan)
+    figure = rates_figure({"one": rates, "other": unknown})
+    for ax, times in zip(figure.axes, (1, 1, 2), strict=True):
+        assert sorted(text.get_text() for text in ax.texts) == sorted([*rates.route] * times)
+    assert [line.get_label() for line in figure.axes[2].lines] == ["one", "other"]
+    assert "bits-back" in figure.axes[1].get_xlabel()
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_xdata(), rates.share)

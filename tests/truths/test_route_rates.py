@@ -106,6 +106,20 @@ def test_bad_routes_are_named(pair):
         route_rate(*tiny_pair(), torch.zeros(2, 6), ("z1",))
 
 
+@pytest.mark.parametrize("guide", ["topdown", "bottomup"])
+def test_a_model_without_representations_has_the_route_of_its_elbo(guide):
+    """All latents kept: the bits and the nats that are left add up to -ELBO."""
+    pair, x = tiny_pair(guide), torch.randn(5, 6)
+    torch.manual_seed(3)
+    (found,) = route_rates(*pair, x, seed=3)
+    torch.manual_seed(3)
+    terms = pyro_vae.log_weights(*pair, x, 1)
+    assert (found.name, found.numbers, found.num_pixels) == ("RS", 7, 6)
+    nats = sum(ratio.mean().item() for ratio in terms.log_ratios.values())
+    assert found.bits.mean * math.log(2) == pytest.approx(nats, rel=1e-5)
+    assert found.nats.mean == pytest.approx(-terms.log_w.mean().item() - nats, rel=1e-5)
+
+
 def test_the_surgery_is_of_the_top_level_alone(pair):
     with pytest.raises(InputError, match=r"that of z1 does, through .* allowed: level='z3'"):
         elbo_surgery(*pair, X)
