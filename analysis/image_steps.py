@@ -1,7 +1,8 @@
-"""Figures 7.1 to 7.9 of Gatopoulos 2020: ``python -m analysis.image_steps RUN [RUN ...] --out DIR``.
+"""Images made in steps, runs side by side: ``python -m analysis.image_steps RUN [RUN ...]``.
 
-Reads runs on the same images, plain ones and self-supervised ones, and writes into DIR figure-7.1.png
-to figure-7.9.png, each of the runs that are of its kind, and of all of them
+Reads runs on the same images, plain ones and self-supervised ones, and writes into ``--out``
+figure-7.1.png to figure-7.9.png as Gatopoulos 2020 has them, each of the runs that are of its kind,
+and of all of them
 
 ====================  =============================================================================
 figure-7.7-rates.png  quality of every route against the paper's count of numbers, and against bits

@@ -13,7 +13,7 @@ from pyro_vae import PairConfig
 from pyro_vae.errors import InputError
 from pyro_vae.runs import new_config
 from tests.conftest import bare_runs, run_fit
-from tests.self_supervised import level_rows, tiny_images
+from tests.self_supervised import tiny_images
 
 SHAPE, COUNT = (3, 8, 8), 4
 TRANSFORMS = {"small": ["downscale:2"], "sketch": ["sketch"], "many": ["downscale:2"] * 2}
