@@ -19,6 +19,7 @@ def panels(
     margin: tuple[float, float] = (0.0, 0.0),
     sharey: bool = False,
     shares: Sequence[float] | None = None,
+    heights: Sequence[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of ``count`` panels row by row, and their axes.
 
@@ -27,12 +28,15 @@ def panels(
         least: width of the figure at least, inches. margin: added to its width and height.
         sharey: give the panels of a row one vertical axis.
         shares: of the columns in the whole width; by default they are equal.
+        heights: of the rows, inches, in the place of that of ``size``.
     """
     columns = min(count, per_row)
     rows = -(-count // columns)
-    whole = max(least, columns * size[0] + margin[0]), rows * size[1] + margin[1]
+    tall = rows * size[1] if heights is None else sum(heights)
+    whole = max(least, columns * size[0] + margin[0]), tall + margin[1]
     figure = Figure(figsize=whole, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey, width_ratios=shares).ravel()
+    ratios = {"width_ratios": shares, "height_ratios": heights}
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey, **ratios).ravel()
     for ax in axes[count:]:
         ax.remove()
     return figure, list(axes[:count])

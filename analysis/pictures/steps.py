@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from analysis.pictures.image_grids import plot_images
 from analysis.pictures.panels import panels
 
+PAGE_COLUMNS = 2
 AXES = {
     "share": "share of numbers kept (the paper's count)",
     "bits": "bits per image, bits-back",
@@ -38,8 +39,11 @@ def plot_rows(ax: Axes, rows: Mapping[str, np.ndarray], title: str) -> Axes:
 
 def routes_page(parts: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> Figure:
     """One page of :func:`plot_rows`, a panel for each title."""
-    tallest = max(len(rows) for _, rows in parts)
-    figure, axes = panels(len(parts), (6.5, 0.6 * tallest + 0.4), per_row=2)
+    counts = [len(rows) for _, rows in parts]
+    heights = [
+        0.6 * max(counts[n : n + PAGE_COLUMNS]) + 0.4 for n in range(0, len(counts), PAGE_COLUMNS)
+    ]
+    figure, axes = panels(len(parts), (6.5, 0.0), per_row=PAGE_COLUMNS, heights=heights)
     for ax, (title, rows) in zip(axes, parts, strict=True):
         plot_rows(ax, rows, title).set_anchor("N")
     return figure

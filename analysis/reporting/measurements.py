@@ -22,6 +22,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.filters.gabor import fit_gabors
 from pyro_vae.evaluation.posterior_moments import posterior_moments
+from pyro_vae.evaluation.route_rates import route_rates
 from pyro_vae.runs.prior_card import prior_card
 from pyro_vae.torch_state import own_generators
 
@@ -108,6 +109,14 @@ def _prior(subject: Subject) -> Named:
     return Named({name: np.asarray(value) for name, value in found.items()})
 
 
+def _route_rates(subject: Subject) -> Named:
+    """Columns of a row for every route; text as well as numbers."""
+    run, settings = subject.run, subject.settings
+    rows = first_rows(subject.natural, "test", settings.test_size)
+    rates = [rate.row() for rate in route_rates(run.model, run.guide, rows, seed=settings.seed)]
+    return Named({name: np.array([row[name] for row in rates]) for name in rates[0]})
+
+
 def _filters(subject: Subject) -> Named:
     data = subject.natural
     received = receptive_fields(
@@ -144,6 +153,7 @@ _TERMS = ("seed", "test_size", "eval_particles")
 MEASUREMENTS: dict[str, Measurement] = {
     **_MOMENTS,
     "prior": Measurement(_prior, ("seed", "test_size", "refit_steps")),
+    "route_rates": Measurement(_route_rates, ("seed", "test_size")),
     "activity": Measurement(_activity, reads=("moments_natural",)),
     "filters": Measurement(_filters, ("seed",)),
     "gabor": Measurement(_gabor, reads=("filters",)),

@@ -49,6 +49,9 @@ TITLES = {
     "sample-draws": "Samples as draws and as means",
     "interpolation": "On the way from one image to another",
     "components": "The components of the prior that are used most",
+    "route-rates": "What every route costs, and how near it comes",
+    "steps": "Images generated step by step",
+    "routes": "Test images by every route",
     "correlation-patch": "The example patch of the correlations",
     "correlation-matrices": "Posterior correlations of all pairs on one patch",
     "correlation-gabor-units": "Posterior correlations between Gabor units",
@@ -87,6 +90,12 @@ PAPERS = (
         "Cremer et al. 2017",
         "C. Cremer, Q. Morris, D. Duvenaud, Reinterpreting Importance-Weighted Autoencoders (q_EW)",
         "https://arxiv.org/abs/1704.02916",
+    ),
+    (
+        "Gatopoulos 2020",
+        "I. Gatopoulos, Self-Supervised Variational Auto-Encoders, MSc thesis, University of "
+        "Amsterdam (images in steps and their routes)",
+        "https://arxiv.org/abs/2010.02014",
     ),
     (
         "Karklin and Lewicki 2005",

@@ -28,6 +28,9 @@ def prior_card(
 ) -> dict[str, float]:
     """The rate and its two parts, what a mixture in the prior's place would gain, components used.
 
+    Of all levels, or of the top one alone where the priors of those below read the data
+    (self-supervised models).
+
     Args:
         fitted: rows (N, D) that the mixture is fitted to. judged: rows (M, D) of everything else,
             pixels that are drawn already.
@@ -44,7 +47,8 @@ def prior_card(
         InputError: a guide or rows that the surgery or the refit refuses.
     """
     torch.manual_seed(seed)
-    surgery = elbo_surgery(model, guide, judged)
+    level = model.latent_names[-1] if getattr(model, "priors_of_x", ()) else None
+    surgery = elbo_surgery(model, guide, judged, level=level)
     found = {name: getattr(surgery, name) for name in TERMS}
     found |= {f"{name}_error": surgery.standard_errors[name] for name in TERMS}
     found["log_num_data"] = surgery.log_num_data

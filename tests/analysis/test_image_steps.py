@@ -8,9 +8,15 @@ import pyro_vae
 from analysis import image_routes, image_steps
 from analysis.probes import steps
 from analysis.reporting.finished import FinishedRun
+from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.paper_pictures import FIGURES, Shown
+from analysis.reporting.sections import routes
+from analysis.reporting.store import Store
+from analysis.reporting.study import Settings, load_study
+from analysis.reporting.titles import TITLES, title_of
 from pyro_vae import PairConfig
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation import route_rates
 from pyro_vae.runs import new_config
 from tests.conftest import bare_runs, run_fit
 from tests.self_supervised import tiny_images
@@ -76,18 +82,25 @@ def test_draws_share_what_is_kept_and_nothing_else(shown):
     np.testing.assert_array_equal(top["draw 2"], again["draw 2"])
 
 
-def test_the_commands_write_pictures_and_rates(shown, tmp_path, capsys, monkeypatch):
-    bare_runs(monkeypatch)
+@pytest.fixture(scope="module")
+def trained(shown, tmp_path_factory):
+    """Directories of a plain and of a self-supervised run, trained for an epoch."""
+    folder = tmp_path_factory.mktemp("trained")
     data = ("--dataset", shown.runs[0].path.parent / "data.npz", "--valid-size", 4)
     judged = ("--test-size", 4, "--objective", "elbo", "--num-particles", 1)
-    one, many = tmp_path / "one", tmp_path / "many"
-    flags = ("--model", "image", "--preset", "conv", "--latent", 4)
-    assert run_fit(*flags, *data, *judged, "--run-dir", one) == 0
-    flags = ("--model", "ssvae", "--likelihood", "logistic", "--transforms", "downscale:2")
-    assert run_fit(*flags, *data, *judged, "--run-dir", many) == 0
-    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        bare_runs(patch)
+        flags = ("--model", "image", "--preset", "conv", "--latent", 4)
+        assert run_fit(*flags, *data, *judged, "--run-dir", folder / "one") == 0
+        flags = ("--model", "ssvae", "--likelihood", "logistic", "--transforms", "downscale:2")
+        assert run_fit(*flags, *data, *judged, "--run-dir", folder / "many") == 0
+    return folder / "one", folder / "many"
+
+
+def test_the_commands_write_pictures_and_rates(trained, tmp_path, capsys):
+    one, many = map(str, trained)
     words = ["--out", str(tmp_path / "out"), "--columns", "3", "--images", "4"]
-    assert image_steps.main([str(one), str(many), *words]) == 0
+    assert image_steps.main([one, many, *words]) == 0
     text = capsys.readouterr().out
     assert "no figure 7.4: none of the runs" in text
     drawn = {path.name for path in (tmp_path / "out").iterdir()}
@@ -99,8 +112,29 @@ def test_the_commands_write_pictures_and_rates(shown, tmp_path, capsys, monkeypa
     table = pd.read_csv(tmp_path / "out/figure-7.7-rates.csv")
     assert [*table.run] == ["one"] + ["many"] * 4
     assert [*table.route] == ["RS", "RS1", "RS2", "from y1", "CR"]
-    assert image_routes.main([str(many), *words]) == 0
+    assert image_routes.main([many, *words]) == 0
     alone = pd.read_csv(tmp_path / "out/rates.csv")
-    pd.testing.assert_frame_equal(alone, table[1:].drop(columns="run").reset_index(drop=True))
-    assert image_routes.main([str(one), *words]) == 2
+    expected = table[1:].drop(columns="run").reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, expected, check_dtype=False)
+    assert image_routes.main([one, *words]) == 2
     assert "images are made in one step" in capsys.readouterr().err
+
+
+def test_the_report_shows_steps_routes_and_rates(trained, tmp_path):
+    store = Store(tmp_path / "measured", MEASUREMENTS)
+    study = load_study(trained, Settings(test_size=5), store)
+    found = {entry.name: entry.build() for entry in routes.entries(study)}
+    assert [*found] == ["route-rates", "steps-1", "routes-1"]
+    table = found["route-rates"].table
+    assert [*table.route] == ["RS", "RS1", "RS2", "from y1", "CR"]
+    many = table[1:].reset_index(drop=True)
+    subject = study.subjects[1]
+    rates = route_rates(subject.run.model, subject.run.guide, subject.natural.test[:5])
+    by_hand = pd.DataFrame([rate.row() for rate in rates])
+    pd.testing.assert_frame_equal(many[[*by_hand]], by_hand, check_dtype=False)
+    assert all(one.figure is not None for one in found.values())
+    assert all(title_of(name) in TITLES.values() or "(1)" in title_of(name) for name in found)
+    plain = load_study(trained[:1], Settings(test_size=5), store)
+    (rates,) = routes.entries(plain)
+    with pytest.raises(InputError, match="in one step"):
+        rates.build()

@@ -12,10 +12,12 @@ from analysis.measures.by_name import Named
 from analysis.probes.prior import components, interpolate
 from analysis.reporting import prior_pictures
 from pyro_vae.errors import InputError
+from pyro_vae.evaluation import elbo_surgery
 from pyro_vae.programs import HierarchicalVAE, PairConfig
 from pyro_vae.programs.likelihoods import FixedNoiseGaussian
 from pyro_vae.programs.priors import MixturePrior, RealNVPPrior, StandardPrior
 from pyro_vae.runs.prior_card import prior_card
+from tests.self_supervised import level_rows, tiny_images
 
 UNITS, PIXELS, SHIFT = 2, 6, 1.5
 
@@ -60,6 +62,16 @@ def test_components_in_use_are_counted(rows):
     found = Named(prior_card(model_of(prior), Blind(), rows, rows[:50], steps=1))
     assert found.effective == pytest.approx(2.0, abs=0.1)
     assert found.of == 4
+
+
+def test_the_card_of_a_self_supervised_pair_is_of_its_top_level():
+    pair, x = tiny_images(), level_rows(24)
+    found = Named(prior_card(*pair, x, x[:12], steps=2))
+    torch.manual_seed(0)
+    top = elbo_surgery(*pair, x[:12], level="z2")
+    assert found.rate == pytest.approx(top.rate)
+    assert found.rate == pytest.approx(found.mutual_information + found.marginal_kl, abs=1e-6)
+    assert np.isfinite(found.gain)
 
 
 def test_components_are_shown_by_their_use(rows):

@@ -40,10 +40,11 @@ def _card(study: Study) -> Item:
     told = "; ".join(_told(one) for one in table.itertuples(index=False))
     return Item(
         "Nats per datum on test rows, errors over rows. The rate KL(q(z | x) || p(z)) of all "
-        "levels is the information of a code about its datum, at most log N, plus the marginal "
-        "KL of the aggregated posterior, which alone a better prior could lower. Where the "
-        "information is near log N the marginal KL is too large; what a mixture of Normals, "
-        "fitted to codes of the training rows with all else held fixed, gains on the test rows "
+        "levels (of the top level, where those below follow images made of x) is the information "
+        "of a code about its datum, at most log N, plus the marginal KL of the aggregated "
+        "posterior, which alone a better prior could lower. Where the information is near log N "
+        "the marginal KL is too large; what a mixture of Normals, fitted to codes of the training "
+        "rows with all else held fixed, gains on the test rows "
         f"is what is there to be had: {told}." + without(left_out),
         table=pd.DataFrame(table),
     )
