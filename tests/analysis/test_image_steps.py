@@ -10,7 +10,7 @@ from analysis.probes import steps
 from analysis.reporting.finished import FinishedRun
 from analysis.reporting.measurements import MEASUREMENTS
 from analysis.reporting.paper_pictures import FIGURES, Shown
-from analysis.reporting.sections import routes
+from analysis.reporting.sections.steps import entries
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, load_study
 from analysis.reporting.titles import TITLES, title_of
@@ -123,7 +123,7 @@ def test_the_commands_write_pictures_and_rates(trained, tmp_path, capsys):
 def test_the_report_shows_steps_routes_and_rates(trained, tmp_path):
     store = Store(tmp_path / "measured", MEASUREMENTS)
     study = load_study(trained, Settings(test_size=5), store)
-    found = {entry.name: entry.build() for entry in routes.entries(study)}
+    found = {entry.name: entry.build() for entry in entries(study)}
     assert [*found] == ["route-rates", "steps-1", "routes-1"]
     table = found["route-rates"].table
     assert [*table.route] == ["RS", "RS1", "RS2", "from y1", "CR"]
@@ -135,6 +135,6 @@ def test_the_report_shows_steps_routes_and_rates(trained, tmp_path):
     assert all(one.figure is not None for one in found.values())
     assert all(title_of(name) in TITLES.values() or "(1)" in title_of(name) for name in found)
     plain = load_study(trained[:1], Settings(test_size=5), store)
-    (rates,) = routes.entries(plain)
+    (rates,) = entries(plain)
     with pytest.raises(InputError, match="in one step"):
         rates.build()
