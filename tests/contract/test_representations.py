@@ -142,11 +142,19 @@ def test_what_is_no_representation_is_refused(message):
         check_representations([transform], rows(images()))
 
 
-def test_a_function_of_another_shape_is_refused():
+OTHER_SHAPES = {
+    r"returned \(1, 3, 8, 12\), not \(5, 3, 8, 12\)": lambda levels: levels[:1],
+    r"returned \(5, 3, 12, 8\), not": lambda levels: levels.mT,  # as many pixels
+    "returned float, not": lambda levels: 0.0,
+}
+
+
+@pytest.mark.parametrize("message", OTHER_SHAPES)
+def test_a_function_of_another_shape_is_refused(message):
     transform = FromFunction(SHAPE, lambda levels: levels[:, :1], (1, 8, 12))
     check_representations([transform], rows(images()))
-    wrong = FromFunction(SHAPE, lambda levels: levels[:1], SHAPE)
-    with pytest.raises((InputError, RuntimeError)):
+    wrong = FromFunction(SHAPE, OTHER_SHAPES[message], SHAPE)
+    with pytest.raises(InputError, match=message):
         check_representations([wrong], rows(images()))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
+from pyro_vae.errors import InputError
 from pyro_vae.programs.representations.representation import Representation, _shape
 
 
@@ -19,6 +21,9 @@ class FromFunction(Representation):
         shape: (C, H, W) of what it reads. function: see above. shape_out: (C', H', W').
         recordable: whether it is made of torch operations alone, so that a step may be recorded:
             what another function does would be taken for a constant.
+
+    Raises:
+        InputError: when it is called and the function returns images of another shape.
     """
 
     def __init__(
@@ -35,7 +40,12 @@ class FromFunction(Representation):
         self.shape_out = _shape(shape_out)
 
     def levels(self, images: Tensor) -> Tensor:
-        return self.function(images)
+        found = self.function(images)
+        wanted = (len(images), *self.shape_out)
+        if not torch.is_tensor(found) or tuple(found.shape) != wanted:
+            got = tuple(found.shape) if torch.is_tensor(found) else type(found).__name__
+            raise InputError(f"the function of {len(images)} images returned {got}, not {wanted}")
+        return found
 
     def forward(self, rows: Tensor) -> Tensor:
         found = super().forward(rows)
