@@ -37,7 +37,8 @@ from analysis.reporting.page import Page
 from analysis.reporting.store import Store
 from analysis.reporting.study import Settings, Study, Subject, load_study
 from analysis.reporting.titles import PAPERS
-from pyro_vae.errors import InputError, check_count
+from pyro_vae.cli.common import Answer, Parser, answered
+from pyro_vae.errors import check_count
 
 LARGEST = 6  # effects of a kind that the summary lists
 PROG = "python -m analysis.report"
@@ -65,14 +66,9 @@ def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
 
     With 1 there is a report, of all that could be shown.
     """
-    try:
-        return _main(arguments, prog)
-    except (InputError, OSError) as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("report: interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    words = sys.argv[1:] if arguments is None else arguments
+    command = f"{prog} {' '.join(map(str, words))}"
+    return answered(_parser(prog), arguments, lambda flags: _answer(flags, command), "report")
 
 
 def build_report(
@@ -192,27 +188,24 @@ def _describe(subject: Subject) -> dict[str, object]:
     }
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = vars(_parser(prog).parse_args(arguments))
-    quiet, jobs = flags.pop("quiet"), check_count("--jobs", flags.pop("jobs"))
-    runs, out = flags.pop("runs"), flags.pop("out")
-    words = sys.argv[1:] if arguments is None else arguments
-    path, wrong = build_report(
-        runs,
-        out,
-        Settings(**flags),
-        jobs=jobs,
-        command=f"{prog} {' '.join(map(str, words))}",
-        say=(lambda line: None) if quiet else (lambda line: print(line, flush=True)),
-    )
+def _answer(flags: argparse.Namespace, command: str) -> Answer:
+    settings = {one.name: getattr(flags, one.name) for one in dataclasses.fields(Settings)}
+    say = (lambda line: None) if flags.quiet else (lambda line: print(line, flush=True))
+    jobs = check_count("--jobs", flags.jobs)
+    try:
+        path, wrong = build_report(
+            flags.runs, flags.out, Settings(**settings), jobs=jobs, command=command, say=say
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on") from None
     print(f"wrote {path}")
     for line in wrong:
         print(f"report: {line}", file=sys.stderr)
-    return 1 if wrong else 0
+    return Answer({"wrong": wrong, "files": [str(path)]}, 1 if wrong else 0)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog=prog, description=__doc__.split("\n")[0])
+def _parser(prog: str) -> Parser:
+    p = Parser(prog=prog, description=__doc__.split("\n")[0])
     p.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     p.add_argument(
         "--out", type=Path, default=Path("report"), metavar="DIR", help="default: report"

@@ -31,7 +31,7 @@ if __name__ == "__main__":
 import torch
 from tqdm import tqdm
 
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.datasets import load_dataset
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation import Bracket, Evaluation, ais, bidirectional, evaluate
@@ -76,7 +76,7 @@ class Kind:
         return {name: row.as_dict() for name, row in self.rows.items()}
 
 
-def parser(prog: str = PROG) -> argparse.ArgumentParser:
+def parser(prog: str = PROG) -> Parser:
     """The command line."""
     p = Parser(
         prog=prog,
@@ -110,13 +110,13 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(parser(prog), arguments, _answer)
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace) -> Answer:
     check_count("--num-data", flags.num_data)
     started = time.monotonic()
+    settings = {name: value for name, value in vars(flags).items() if name != "json"}
     found = _bracketed(flags)
     summary = {
         **{name: kind.entries() for name, kind in found.items()},
@@ -125,14 +125,14 @@ def _main(arguments: list[str] | None, prog: str) -> int:
             for name, kind in found.items()
         },
         "acceptance": {name: kind.accepted for name, kind in found.items()},
-        "settings": vars(flags) | {"minutes": (time.monotonic() - started) / 60},
+        "settings": settings | {"minutes": (time.monotonic() - started) / 60},
         "version": __version__,
     }
     path = Path(flags.run) / "bracket.json"
     RunDirectory.write_json(path, summary)
     _print(found, flags)
     print(f"wrote {path}")
-    return 0
+    return Answer(summary | {"files": [str(path)]})
 
 
 def _bracketed(flags: argparse.Namespace) -> dict[str, Kind]:

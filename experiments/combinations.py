@@ -31,7 +31,7 @@ from tqdm import tqdm
 from experiments.combining.combination import AXES, Combination, Outcome, attempt
 from experiments.combining.combinations_page import page
 from experiments.combining.pairwise import Values, cause_of, cover, values_of
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.version import __version__
 
 PROG = "combinations.py"
@@ -57,7 +57,7 @@ def causes_of(outcomes: Mapping[Combination, Outcome]) -> dict[Values, str]:
     return found
 
 
-def parser(prog: str = PROG) -> argparse.ArgumentParser:
+def parser(prog: str = PROG) -> Parser:
     """The command line."""
     p = Parser(prog=prog, description=__doc__.splitlines()[0])
     p.add_argument("--page", type=Path, metavar="FILE", help="write the tables to this file")
@@ -68,11 +68,10 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code, 1 where a step failed."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(parser(prog), arguments, lambda flags: _answer(flags, prog))
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace, prog: str) -> Answer:
     torch.set_num_threads(1)  # for tensors of a few numbers
     started = time.monotonic()
     if flags.pairs:
@@ -102,7 +101,13 @@ def _main(arguments: list[str] | None, prog: str) -> int:
         )
         flags.page.write_text(page(products, causes, command, made), encoding="utf-8")
         print(f"wrote {flags.page}")
-    return 1 if failed else 0
+    content = {
+        "combinations": len(outcomes),
+        "refused": refused,
+        "causes": len(causes),
+        "failed": {str(one): reason for one, reason in failed.items()},
+    }
+    return Answer(content, 1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from experiments.late.arms import ARMS, BASE, Arm
 from experiments.late.late_estimates import Judge
 from experiments.late.late_runs import Protocol, Workshop
 from experiments.late.late_table import write_late
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.datasets import load_dataset
 from pyro_vae.errors import check_choice, check_count
 from pyro_vae.version import __version__
@@ -46,7 +46,7 @@ PROG = "late_prior.py"
 NAMES = {arm.name: arm for arm in ARMS}
 
 
-def parser(prog: str = PROG) -> argparse.ArgumentParser:
+def parser(prog: str = PROG) -> Parser:
     """The command line."""
     p = Parser(
         prog=prog,
@@ -110,12 +110,13 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(
+        parser(prog), arguments, lambda flags: _answer(flags, Call.of(prog, arguments, flags.quiet))
+    )
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
-    call, started = Call.of(prog, arguments, flags.quiet), time.monotonic()
+def _answer(flags: argparse.Namespace, call: Call) -> Answer:
+    started = time.monotonic()
     for name in ("seeds", "epochs", "later_epochs", "refit_steps", "test_size", "eval_particles"):
         check_count(f"--{name.replace('_', '-')}", getattr(flags, name))
     arms = with_starts([NAMES[check_choice("--arms", name, NAMES)] for name in flags.arms])
@@ -136,8 +137,8 @@ def _main(arguments: list[str] | None, prog: str) -> int:
         directory = arm.directory(workshop.folder, seed)
         call.say(f"{number} of {len(tasks)}: {directory.path.name} ({arm.label})")
         if workshop.make(arm, seed) == "stopped":
-            print(f"{prog}: stopped; the same command goes on", file=sys.stderr)
-            return 130
+            print(f"{call.prog}: stopped; the same command goes on", file=sys.stderr)
+            return Answer({"files": []}, 130)
         judge.estimate(directory)
         if not flags.no_fid:
             judge.distance(directory)
@@ -151,7 +152,7 @@ def _main(arguments: list[str] | None, prog: str) -> int:
     markdown, comma = write_late(folder, protocol, range(flags.seeds), facts)
     print(f"\n{markdown.read_text(encoding='utf-8')}")
     print(f"wrote {markdown} and {comma}")
-    return 0
+    return Answer({"files": [str(markdown), str(comma)]})
 
 
 def with_starts(arms: list[Arm]) -> list[Arm]:

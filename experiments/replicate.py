@@ -27,13 +27,13 @@ from experiments.campaign.command import Call, add_flags, carry_out
 from experiments.campaign.runner import ending
 from experiments.replication.table_campaign import TableCampaign
 from experiments.replication.tables import TABLES
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.weights.diagnostics import MIN_PARTICLES_FOR_KHAT
 
 PROG = "replicate.py"
 
 
-def parser(prog: str = PROG) -> argparse.ArgumentParser:
+def parser(prog: str = PROG) -> Parser:
     """The command line; flags left out are None, so that a resume can tell."""
     p = Parser(
         prog=prog,
@@ -74,14 +74,11 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
 
-    return exit_code(prog, lambda: _main(arguments, prog))
+    def answer(flags: argparse.Namespace) -> Answer:
+        done = carry_out(TableCampaign(), flags, Call.of(prog, arguments, flags.quiet), seeds=1)
+        return done.answer(ending(prog, done.cut_off, done.failed))
 
-
-def _main(arguments: list[str] | None, prog: str) -> int:
-
-    flags = parser(prog).parse_args(arguments)
-    done = carry_out(TableCampaign(), flags, Call.of(prog, arguments, flags.quiet), seeds=1)
-    return ending(prog, done.cut_off, done.failed)
+    return answered(parser(prog), arguments, answer)
 
 
 if __name__ == "__main__":

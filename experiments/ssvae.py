@@ -31,7 +31,7 @@ if __name__ == "__main__":
     prepare_process()  # before torch starts its threads
 
 from pyro_vae.cli import fid
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.runs import Hooks, RunDirectory, new_config, train
 from pyro_vae.runs.summary import Summary
@@ -80,11 +80,10 @@ def parser(prog: str = PROG) -> Parser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(parser(prog), arguments, _answer)
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace) -> Answer:
     for name in ("epochs", "seeds", "test_size"):
         check_count(f"--{name.replace('_', '-')}", getattr(flags, name))
     folder = Path(flags.run_dir)
@@ -94,7 +93,7 @@ def _main(arguments: list[str] | None, prog: str) -> int:
         _train(folder / _folder(name, seed), {**MODELS, **TRIALS}[name], flags, seed)
         _write_table(folder, cells)
     print(f"wrote {folder / 'table.csv'}")
-    return 0
+    return Answer({"files": [str(folder / "table.csv")]})
 
 
 def _folder(name: str, seed: int) -> str:

@@ -28,12 +28,12 @@ from experiments.campaign.command import Call, Done, add_flags, carry_out
 from experiments.campaign.runner import ending, waiting_for
 from experiments.study.study_campaign import StudyCampaign
 from experiments.study.study_models import MODELS, SEEDS, SWEPT
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 
 PROG = "td_iwae.py"
 
 
-def parser(prog: str = PROG) -> argparse.ArgumentParser:
+def parser(prog: str = PROG) -> Parser:
     """The command line; flags left out are None, so that a resume can tell."""
     p = Parser(
         prog=prog,
@@ -110,13 +110,13 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
 
-    return exit_code(prog, lambda: _main(arguments, prog))
+    def answer(flags: argparse.Namespace) -> Answer:
+        return _answer(flags, Call.of(prog, arguments, flags.quiet))
+
+    return answered(parser(prog), arguments, answer)
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-
-    flags = parser(prog).parse_args(arguments)
-    call = Call.of(prog, arguments, flags.quiet)
+def _answer(flags: argparse.Namespace, call: Call) -> Answer:
     done = carry_out(StudyCampaign(), flags, call, seeds=SEEDS)
     failed = done.failed
     if done.cut_off is None and not flags.no_report:
@@ -124,8 +124,8 @@ def _main(arguments: list[str] | None, prog: str) -> int:
         extra = ["--jobs", str(done.jobs)]
         extra += [] if data_dir is None else ["--data-dir", data_dir]
         extra += ["--quiet"] if flags.quiet else []
-        failed |= not _report(prog, done, extra, call.say)
-    return ending(prog, done.cut_off, failed)
+        failed |= not _report(call.prog, done, extra, call.say)
+    return done.answer(ending(call.prog, done.cut_off, failed))
 
 
 def _report(prog: str, done: Done, extra: list[str], say: Callable[[str], None]) -> bool:

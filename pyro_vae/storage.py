@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,21 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) as a whole file."""
     write_whole(path, text.encode("utf-8"))
+
+
+def json_text(content: Mapping[str, Any], indent: int | None = None) -> str:
+    """JSON of a table; numbers that are not finite become null, which every parser reads."""
+    return json.dumps(_without_nan(content), indent=indent)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from experiments.campaign.budget import planned
@@ -18,6 +19,7 @@ from experiments.campaign.campaign import Campaign
 from experiments.campaign.cell import Place
 from experiments.campaign.plan import Plan
 from experiments.campaign.runner import Work, train_all, waiting_for, workers
+from pyro_vae.cli.common import Answer
 from pyro_vae.errors import InputError
 from pyro_vae.runs.job import device_named
 from pyro_vae.version import __version__
@@ -54,6 +56,7 @@ class Done:
     Attributes:
         places: of all trainings. jobs: how many at a time.
         cut_off: what cut it off, or None. failed: whether a cell failed.
+        files: of the table, Markdown and CSV.
     """
 
     plan: Plan
@@ -62,6 +65,19 @@ class Done:
     jobs: int
     cut_off: str | None
     failed: bool
+    files: tuple[Path, Path]
+
+    def answer(self, code: int) -> Answer:
+        """For the command that carried it out, which ends with ``code``."""
+        rows = pd.read_csv(self.files[1]).to_dict("records")
+        content = {
+            "run_dir": str(self.folder),
+            "cells": {place.name: place.status for place in self.places},
+            "cut_off": self.cut_off,
+            "rows": rows,
+            "files": [str(path) for path in self.files],
+        }
+        return Answer(content, code)
 
 
 def add_flags(parser: argparse.ArgumentParser, noun: str) -> None:
@@ -108,7 +124,7 @@ def carry_out(campaign: Campaign, flags: argparse.Namespace, call: Call, seeds: 
         markdown, comma = campaign.write(folder, plan, facts)
     print(f"\n{markdown.read_text(encoding='utf-8')}")
     print(f"wrote {markdown} and {comma}")
-    return Done(plan, folder, places, jobs, cut_off, failed)
+    return Done(plan, folder, places, jobs, cut_off, failed, (markdown, comma))
 
 
 def _budget(plan: Plan) -> str:

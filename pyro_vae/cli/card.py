@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.export.model_card import model_card
 from pyro_vae.runs import load_run
 from pyro_vae.storage import write_text
@@ -29,15 +29,14 @@ def parser(prog: str = PROG) -> Parser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(parser(prog), arguments, _answer)
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace) -> Answer:
     card = model_card(load_run(flags.run))
     if flags.out is None:
         print(card)
-        return 0
+        return Answer({"card": card, "files": []})
     write_text(Path(flags.out), card)
     print(f"wrote {flags.out}")
-    return 0
+    return Answer({"card": card, "files": [flags.out]})

@@ -1,23 +1,85 @@
-"""What the commands share: their parser, and exit codes with one line of reason."""
+"""What the commands share: their parser, exit codes with one line of reason, and JSON answers."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import warnings
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 
 from pyro_vae.errors import InputError, TrainingDiverged
+from pyro_vae.runs import RunDirectory
+from pyro_vae.storage import json_text
 
 
 class Parser(argparse.ArgumentParser):
-    """Bad flags are bad input like any other: one line, and exit code 2."""
+    """Bad flags are bad input like any other: one line, and exit code 2. Every command answers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_argument(
+            "--json",
+            action="store_true",
+            help="print the results as one JSON object, and all else on stderr (docs/json.md)",
+        )
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see --help")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found: the content of its JSON object, and its exit code.
+
+    Attributes:
+        content: None where the process has nothing to say, as all but the first of several.
+    """
+
+    content: Mapping[str, Any] | None
+    code: int = 0
+
+
+def answered(
+    parser: Parser,
+    arguments: list[str] | None,
+    run: Callable[[argparse.Namespace], Answer],
+    name: str | None = None,
+) -> int:
+    """Run a command and return its exit code; with ``--json`` its answer alone is on stdout.
+
+    What the command prints meanwhile goes to stderr then. A command that fails prints no object: it
+    has its line on stderr and its exit code, as without the flag.
+
+    Args:
+        name: of the command in front of such lines, where it is not the parser's.
+    """
+
+    def body() -> int:
+        flags = parser.parse_args(arguments)
+        if not getattr(flags, "json", False):  # absent where flags left out are
+            return run(flags).code
+        with contextlib.redirect_stdout(sys.stderr):
+            answer = run(flags)
+        if answer.content is not None:
+            print(json_text(answer.content), flush=True)
+        return answer.code
+
+    return exit_code(name or parser.prog, body)
+
+
+def write_out(path: str | None, content: dict[str, Any]) -> list[str]:
+    """Write the file of ``--out``, where there is one, and say so; the files written."""
+    if path is None:
+        return []
+    RunDirectory.write_json(Path(path), content)
+    print(f"wrote {path}")
+    return [path]
 
 
 def exit_code(name: str, run: Callable[[], int]) -> int:
@@ -44,6 +106,6 @@ def exit_code(name: str, run: Callable[[], int]) -> int:
         reason = (str(error).splitlines() or [""])[0]
         say(f"out of memory; use fewer particles or smaller batches ({reason})")
         return 2
-    except KeyboardInterrupt:
-        say("interrupted")
+    except KeyboardInterrupt as error:
+        say("; ".join(["interrupted", *map(str, error.args)]))
         return 130

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered, write_out
 from pyro_vae.cli.images import add_run, read_images
 from pyro_vae.datasets import load_dataset
 from pyro_vae.datasets.factors import KINDS, Factor
@@ -19,7 +18,7 @@ from pyro_vae.evaluation import code_disentanglement, disentanglement
 from pyro_vae.evaluation.disentanglement.code_arrays import check_factors
 from pyro_vae.evaluation.disentanglement.linear_codes import reference_codes
 from pyro_vae.evaluation.disentanglement.pair_accuracy import BATCH
-from pyro_vae.runs import Run, RunDirectory, load_run
+from pyro_vae.runs import Run, load_run
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.job import device_named
 
@@ -103,11 +102,10 @@ def parser(prog: str = PROG) -> Parser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(parser(prog), arguments, _answer)
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace) -> Answer:
     check_count("--batch", flags.batch)
     run = load_run(flags.run, device_named(flags.device))
     known = _known(run, flags).first(flags.size)
@@ -133,14 +131,11 @@ def _main(arguments: list[str] | None, prog: str) -> int:
     for one in (*found, *others):
         for line in one.lines():
             print(line)
-    if flags.out is not None:
-        content = {
-            "levels": {one.level: one.entries() for one in found},
-            "references": {one.level: one.entries() for one in others},
-        }
-        RunDirectory.write_json(Path(flags.out), content)
-        print(f"wrote {flags.out}")
-    return 0
+    content = {
+        "levels": {one.level: one.entries() for one in found},
+        "references": {one.level: one.entries() for one in others},
+    }
+    return Answer(content | {"files": write_out(flags.out, content)})
 
 
 def _known(run: Run, flags: argparse.Namespace) -> Known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.cli.images import add_run, read_images
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.encoding import SUFFIXES
@@ -55,11 +55,10 @@ def parser(prog: str = PROG) -> Parser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(parser(prog), arguments, _answer)
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace) -> Answer:
     if not flags.out.endswith(SUFFIXES):
         raise InputError(f"--out {flags.out}: allowed are {', '.join(SUFFIXES)}")
     run = load_run(flags.run, device_named(flags.device))
@@ -71,8 +70,9 @@ def _main(arguments: list[str] | None, prog: str) -> int:
         seed=flags.seed,
     )
     codes.save(flags.out)
-    for level in codes.levels:
-        number, units = codes.means[level].shape
-        print(f"{level}: {number} images, {units} units")
+    units = {level: codes.means[level].shape[1] for level in codes.levels}
+    number = len(codes.means[codes.levels[0]])
+    for level, width in units.items():
+        print(f"{level}: {number} images, {width} units")
     print(f"wrote {flags.out}")
-    return 0
+    return Answer({"images": number, "units": units, "files": [flags.out]})

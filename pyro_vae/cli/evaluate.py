@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered, write_out
 from pyro_vae.cli.images import add_run, read_images
 from pyro_vae.cli.table import print_estimates
 from pyro_vae.datasets import load_dataset
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation import evaluate, generation_cost
-from pyro_vae.runs import RunDirectory, load_run
+from pyro_vae.runs import load_run
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.job import device_named
 
@@ -54,11 +53,10 @@ def parser(prog: str = PROG) -> Parser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(parser(prog), arguments, _answer)
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace) -> Answer:
     check_count("--eval-particles", flags.eval_particles)
     run = load_run(flags.run, device_named(flags.device))
     if flags.images is None:
@@ -89,13 +87,16 @@ def _main(arguments: list[str] | None, prog: str) -> int:
     cost = generation_cost(run.model, run.guide)
     for line in cost.lines():
         print(line)
-    if flags.out is not None:
-        content = {
-            "test": found.summary(),
-            "warning": found.warning,
-            "images": len(rows),
-            "generation": dataclasses.asdict(cost),
-        }
-        RunDirectory.write_json(Path(flags.out), content)
-        print(f"wrote {flags.out}")
-    return 0
+    content = {
+        "test": found.summary(),
+        "warning": found.warning,
+        "images": len(rows),
+        "generation": dataclasses.asdict(cost),
+    }
+    written = write_out(flags.out, content)
+    judged = {
+        "particles": flags.eval_particles,
+        "bound_particles": bound_particles,
+        "bound_of": run.model.bound_of,
+    }
+    return Answer(content | judged | {"files": written})

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from tqdm import tqdm
 
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered, write_out
 from pyro_vae.cli.images import add_run
 from pyro_vae.datasets import load_dataset
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation.fid import features_of, fid
 from pyro_vae.evaluation.fid.of_data import MOST_IMAGES, default_num_images
-from pyro_vae.runs import RunDirectory, load_run
+from pyro_vae.runs import load_run
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.job import device_named
 
@@ -60,11 +59,10 @@ def parser(prog: str = PROG) -> Parser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(parser(prog), arguments, _answer)
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace) -> Answer:
     check_count("--num-seeds", flags.num_seeds)
     run = load_run(flags.run, device_named(flags.device))
     changes = {} if flags.data_dir is None else {"data_dir": flags.data_dir}
@@ -85,7 +83,5 @@ def _main(arguments: list[str] | None, prog: str) -> int:
         )
     for line in found.lines():
         print(line)
-    if flags.out is not None:
-        RunDirectory.write_json(Path(flags.out), found.entries() | {"mean_images": flags.mean})
-        print(f"wrote {flags.out}")
-    return 0
+    content = found.entries() | {"mean_images": flags.mean}
+    return Answer(content | {"files": write_out(flags.out, content)})

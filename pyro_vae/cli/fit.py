@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_vae.cli import pictures
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.cli.flags import add_settings
 from pyro_vae.cli.table import print_table
 from pyro_vae.errors import InputError
@@ -29,7 +29,7 @@ from pyro_vae.runs.job import with_command
 from pyro_vae.training.parallel import Processes, joined_processes
 
 PROG = "pyro-vae fit"
-NO_SETTINGS = ("run_dir", "resume", "quiet", "config")
+NO_SETTINGS = ("run_dir", "resume", "quiet", "config", "json")
 
 
 def parser(prog: str = PROG) -> Parser:
@@ -60,18 +60,17 @@ def parser(prog: str = PROG) -> Parser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: run(arguments, prog))
-
-
-def run(arguments: list[str] | None = None, prog: str = PROG) -> int:
-    """As :func:`main`, with errors raised, for callers that tell of them themselves."""
-    given = vars(parser(prog).parse_args(arguments))
     words = sys.argv[1:] if arguments is None else [str(word) for word in arguments]
-    with joined_processes(given.get("device", "auto")) as processes:
-        return _run(given, [*prog.split(), *words], processes)
+
+    def answer(flags: argparse.Namespace) -> Answer:
+        given = vars(flags)
+        with joined_processes(given.get("device", "auto")) as processes:
+            return _answer(given, [*prog.split(), *words], processes)
+
+    return answered(parser(prog), arguments, answer)
 
 
-def _run(given: dict[str, Any], command: list[str], processes: Processes) -> int:
+def _answer(given: dict[str, Any], command: list[str], processes: Processes) -> Answer:
     quiet = given.get("quiet", False) or not processes.first
     settings = {name: value for name, value in given.items() if name not in NO_SETTINGS}
     resume = given.get("resume", False)
@@ -91,18 +90,19 @@ def _run(given: dict[str, Any], command: list[str], processes: Processes) -> int
     hooks = Hooks(say=say, on_finish=lambda found: pictures.draw(found, say), progress=not quiet)
     outcome = train(config, directory, hooks, resume=resume)
     signal = outcome.fitted.signal
-    if signal is not None and processes.first:
+    if not processes.first:
+        return Answer(None, 0 if signal is None else 128 + signal)
+    found = {"run_dir": str(directory.path), "stopped": outcome.fitted.stopped}
+    if signal is not None:
         print(
             f"{_name(command)}: stopped; continue with: {_again(command)} --resume "
             f"--run-dir {directory.path}",
             file=sys.stderr,
         )
-    if signal is not None:
-        return 128 + signal
-    if processes.first:
-        print_table(outcome.summary)
-        print(f"run directory: {directory.path}")
-    return 0
+        return Answer(found | {"summary": None}, 128 + signal)
+    print_table(outcome.summary)
+    print(f"run directory: {directory.path}")
+    return Answer(found | {"summary": outcome.summary.entries()})
 
 
 def _name(command: list[str]) -> str:

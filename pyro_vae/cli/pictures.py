@@ -6,6 +6,7 @@ import importlib
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,8 +42,12 @@ def check_file(name: str) -> Path:
     return path
 
 
-def save(path: Path, images: np.ndarray, preprocessing: Preprocessing) -> None:
-    """Write images in the units of a run's images, and say so: arrays, or one picture."""
+def save(path: Path, images: np.ndarray, preprocessing: Preprocessing) -> dict[str, Any]:
+    """Write images in the units of a run's images, and say so: arrays, or one picture.
+
+    Returns:
+        the same for a command's answer.
+    """
     stream = io.BytesIO()
     if path.suffix == ".png":
         stream.write(grid(images, preprocessing))
@@ -52,6 +57,7 @@ def save(path: Path, images: np.ndarray, preprocessing: Preprocessing) -> None:
         np.savez_compressed(stream, images=images)
     write_whole(path, stream.getbuffer())
     print(f"{len(images)} images of shape {images.shape[1:]}; wrote {path}")
+    return {"images": len(images), "shape": images.shape[1:], "files": [str(path)]}
 
 
 def grid(images: np.ndarray, preprocessing: Preprocessing) -> memoryview:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pyro_vae.cli import pictures
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.cli.images import add_route, add_run, read_images
 from pyro_vae.errors import check_count
 from pyro_vae.evaluation.route_rates import RouteRate, route_rates
@@ -56,11 +56,10 @@ def parser(prog: str = PROG) -> Parser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(parser(prog), arguments, _answer)
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace) -> Answer:
     path = pictures.check_file(flags.out)
     check_count("--samples", flags.samples)
     run = load_run(flags.run, device_named(flags.device))
@@ -73,10 +72,12 @@ def _main(arguments: list[str] | None, prog: str) -> int:
         num_samples=flags.samples,
         seed=flags.seed,
     )
+    rates = []
     if flags.rates:
-        print_rates(route_rates(run.model, run.guide, run.rows(images), seed=flags.seed))
-    pictures.save(path, made, run.preprocessing)
-    return 0
+        rates = route_rates(run.model, run.guide, run.rows(images), seed=flags.seed)
+        print_rates(rates)
+    written = pictures.save(path, made, run.preprocessing)
+    return Answer(written | {"rates": [rate.entries() for rate in rates]})
 
 
 def print_rates(rates: list[RouteRate]) -> None:

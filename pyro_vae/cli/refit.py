@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.cli.images import add_run
 from pyro_vae.cli.table import print_table
 from pyro_vae.errors import check_count, check_positive
@@ -60,11 +60,11 @@ def parser(prog: str = PROG) -> Parser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    words = sys.argv[1:] if arguments is None else arguments
+    return answered(parser(prog), arguments, lambda flags: _answer(flags, [*prog.split(), *words]))
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace, command: list[str]) -> Answer:
     check_count("--steps", flags.steps)
     if flags.lr is not None:
         check_positive("--lr", flags.lr)
@@ -72,7 +72,6 @@ def _main(arguments: list[str] | None, prog: str) -> int:
     if flags.eval_particles is not None:
         check_count("--eval-particles", flags.eval_particles)
     directory = RunDirectory(flags.run_dir or default_run_dir(flags.run, flags.prior))
-    words = sys.argv[1:] if arguments is None else arguments
     found = refit_run(
         flags.run,
         directory,
@@ -80,13 +79,13 @@ def _main(arguments: list[str] | None, prog: str) -> int:
             flags.prior, flags.steps, flags.lr, flags.seed, flags.eval_particles, flags.data_dir
         ),
         device=device_named(flags.device),
-        command=shlex.join([*prog.split(), *words]),
+        command=shlex.join(command),
         hooks=Hooks(say=(lambda line: None) if flags.quiet else print, progress=not flags.quiet),
     )
     print_table(found.summary)
     print_refit(found)
     print(f"run directory: {directory.path}")
-    return 0
+    return Answer({"run_dir": str(directory.path), "summary": found.summary.entries()})
 
 
 def default_run_dir(run: str, prior: str) -> str:

@@ -7,7 +7,7 @@ import argparse
 import torch
 
 from pyro_vae.cli import pictures
-from pyro_vae.cli.common import Parser, exit_code
+from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.cli.images import add_route, add_run, read_images
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.runs import load_run
@@ -50,11 +50,10 @@ def parser(prog: str = PROG) -> Parser:
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command; returns its exit code."""
-    return exit_code(prog, lambda: _main(arguments, prog))
+    return answered(parser(prog), arguments, _answer)
 
 
-def _main(arguments: list[str] | None, prog: str) -> int:
-    flags = parser(prog).parse_args(arguments)
+def _answer(flags: argparse.Namespace) -> Answer:
     path = pictures.check_file(flags.out)
     check_count("--num", flags.num)
     run = load_run(flags.run, device_named(flags.device))
@@ -68,5 +67,4 @@ def _main(arguments: list[str] | None, prog: str) -> int:
         keep = flags.keep or ()
         drawn = run.route_rows(rows, keep, flags.given, seed=flags.seed, mean=flags.mean)
         images = run.preprocessing.images(drawn)
-    pictures.save(path, images, run.preprocessing)
-    return 0
+    return Answer(pictures.save(path, images, run.preprocessing))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +59,12 @@ class RouteRate:
     def share(self) -> float:
         """The paper's measure: numbers that are kept per number of the image."""
         return self.numbers / self.num_pixels
+
+    def entries(self) -> dict[str, Any]:
+        """As JSON has them."""
+        means = {name: getattr(self, name) for name in ("bits", "nats", "psnr")}
+        told = {name: None if one is None else one.as_dict() for name, one in means.items()}
+        return vars(self) | {"share": self.share, "lossless_bits": self.lossless_bits} | told
 
     @property
     def lossless_bits(self) -> float:

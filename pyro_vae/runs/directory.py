@@ -20,7 +20,6 @@ import contextlib
 import csv
 import io
 import json
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +34,7 @@ from pyro_vae.errors import InputError, InUse
 from pyro_vae.export import netcdf_bytes
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.migrations import check_whole, read_config
-from pyro_vae.storage import write_text, write_whole
+from pyro_vae.storage import json_text, write_text, write_whole
 from pyro_vae.training.progress import Row
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class RunDirectory:
     @staticmethod
     def write_json(path: Path, content: dict[str, Any]) -> None:
         """Write JSON; numbers that are not finite become null, which every parser reads."""
-        write_text(path, json.dumps(_without_nan(content), indent=2) + "\n")
+        write_text(path, json_text(content, indent=2) + "\n")
 
     def check_config(self) -> None:
         """InputError where ``config.json`` lacks what a run needs to go on."""
@@ -134,13 +133,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it holds no table of settings")
     return content
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

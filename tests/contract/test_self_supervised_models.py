@@ -205,6 +205,11 @@ def test_a_run_by_command(tmp_path, capsys):
     assert code == 0
     assert all(f"\n{name} " in text for name in ("RS1", "RS2", "from y1", "CR"))
     assert np.load(tmp_path / "out.npz")["images"].shape == (60, 8, 8)
+    code, text = command("reconstruct", images, "--rates", "--json")
+    (line,) = (line for line in text.splitlines() if line.startswith("{"))
+    routes = {rate["name"]: rate for rate in json.loads(line)["rates"]}
+    assert (routes["RS1"]["keep"], routes["CR"]["given"]) == (["z2"], ["y1"])
+    assert routes["RS1"]["bits"]["mean"] < routes["RS2"]["bits"]["mean"]
     others = ["--given", "y1", "--given-of", tmp_path / "other.npy"]
     assert command("reconstruct", images, "--keep", "z1", *others)[0] == 0
     assert command("sample", "--num", 5, "--of", images, "--given", "y1")[0] == 0
