@@ -192,7 +192,6 @@ def _hooks(work: Work, place: Place, config: RunConfig, data: Dataset) -> Hooks:
     lines = EpochLines(place.name, place.cell.epochs(work.plan.epochs), work.quiet)
 
     def on_epoch(history: list[Row]) -> None:
-        given.on_epoch(history)
         lines.say(history[-1])
         stop_without(work.parent)
 
@@ -200,7 +199,7 @@ def _hooks(work: Work, place: Place, config: RunConfig, data: Dataset) -> Hooks:
         if place.start is not None:
             take_over(place.start, model, guide, config, data)
 
-    return dataclasses.replace(given, on_epoch=on_epoch, initialise=initialise)
+    return given.also(on_epoch=on_epoch, initialise=initialise)
 
 
 def check_run(name: str, planned: RunConfig, stored: RunConfig) -> None:

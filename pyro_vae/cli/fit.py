@@ -26,10 +26,11 @@ from pyro_vae.runs import (
     train,
 )
 from pyro_vae.runs.job import with_command
+from pyro_vae.runs.tensorboard import FOLDER, TensorBoard
 from pyro_vae.training.parallel import Processes, joined_processes
 
 PROG = "pyro-vae fit"
-NO_SETTINGS = ("run_dir", "resume", "quiet", "config", "json")
+NO_SETTINGS = ("run_dir", "resume", "quiet", "config", "json", "tensorboard")
 
 
 def parser(prog: str = PROG) -> Parser:
@@ -53,6 +54,11 @@ def parser(prog: str = PROG) -> Parser:
     run.add_argument("--resume", action="store_true", help="continue the run in --run-dir exactly")
     run.add_argument(
         "--config", metavar="FILE", help="settings of this config.json, which flags here change"
+    )
+    run.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write curves for `tensorboard --logdir RUN_DIR` too; a resume goes on with them",
     )
     run.add_argument("--quiet", action="store_true", help="print the final table only")
     return p
@@ -88,6 +94,8 @@ def _answer(given: dict[str, Any], command: list[str], processes: Processes) -> 
         directory = RunDirectory(processes.from_first(run_dir))
     say = (lambda line: None) if quiet else print
     hooks = Hooks(say=say, on_finish=lambda found: pictures.draw(found, say), progress=not quiet)
+    if given.get("tensorboard", False) or (resume and (directory.path / FOLDER).is_dir()):
+        hooks = TensorBoard(directory.path / FOLDER).added_to(hooks)
     outcome = train(config, directory, hooks, resume=resume)
     signal = outcome.fitted.signal
     if not processes.first:

@@ -11,6 +11,7 @@ summary.json        estimates on the test data after training
 posterior.nc        ArviZ data
 preprocessing.npz   what turned images into rows, for new images
 figures/            pictures
+tensorboard/        curves, where --tensorboard asks for them
 ==================  ===============================================================================
 """
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -53,12 +54,15 @@ class Finished(Trained):
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the caller wants to hear of, and to add or replace.
+    """What the caller wants to hear of, and to add or replace (docs/callbacks.md).
+
+    Of several processes the first one alone calls them, ``initialise`` apart.
 
     Attributes:
         say: lines of progress.
         initialise: called with the pair before its first step, not on a resume: it may load the
             weights of another run.
+        on_start: called with the pair before the first step of a call, on a resume too.
         on_epoch: called with the history after every epoch, once the files are written.
         judge: what is found out once training has ended, in place of the estimates, active units
             and posterior draws of :mod:`pyro_vae.runs.judging`; None for those.
@@ -68,10 +72,25 @@ class Hooks:
 
     say: Callable[[str], None] = lambda line: None
     initialise: Callable[[Generative, Guide], None] = lambda model, guide: None
+    on_start: Callable[[Generative, Guide], None] = lambda model, guide: None
     on_epoch: Callable[[list[Row]], None] = lambda history: None
     judge: Callable[[Trained], Summary] | None = None
     on_finish: Callable[[Finished], None] = lambda finished: None
     progress: bool = False
+
+    def also(self, **callbacks: Callable[..., None]) -> Hooks:
+        """The same with further callbacks, each called after the one that is there."""
+        return dataclasses.replace(
+            self, **{name: _both(getattr(self, name), call) for name, call in callbacks.items()}
+        )
+
+
+def _both(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:
+    def call(*args: Any) -> None:
+        first(*args)
+        second(*args)
+
+    return call
 
 
 @dataclass(frozen=True)

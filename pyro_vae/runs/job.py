@@ -86,6 +86,7 @@ def train(
             if processes.first:
                 directory.write_config(config)
                 data.preprocessing.save(directory.preprocessing)
+                hooks.on_start(model, guide)
 
         def on_epoch(history: list[Row]) -> None:
             directory.write_metrics(history)

@@ -211,7 +211,7 @@ CASES = {
     "--run-dir": Case(["--run-dir", "{elsewhere}"], lambda run: run.path.name, IMAGES, "elsewhere"),
 }
 # Flags whose effect is not a different file; each has a test of its own below.
-APART = {"--resume", "--quiet", "--help", "--config", "--prior", "--json"}
+APART = {"--resume", "--quiet", "--help", "--config", "--prior", "--json", "--tensorboard"}
 
 
 def flags_of_the_parser():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pyro_vae import cli
+from tests.commands.answers import answer
 from tests.conftest import run_fit, write_images
 
 
@@ -25,6 +26,13 @@ def labelled_run(tmp_path_factory):
     flags = ["--model", "planar", "--guide", "bottomup", "--dataset", folder / "data.npz"]
     assert run_fit(*flags, "--run-dir", path) == 0
     return path
+
+
+def test_the_answer_is_the_content_of_the_file(labelled_run, tmp_path, capsys):
+    flags = ["--features", "random", "--num", 80, "--num-seeds", 1]
+    found = answer(capsys, "fid", labelled_run, *flags, "--out", tmp_path / "found.json")
+    written = json.loads((tmp_path / "found.json").read_text())
+    assert found == written | {"files": [str(tmp_path / "found.json")]}
 
 
 @pytest.mark.parametrize("features", ["labels", "random"])

@@ -12,32 +12,18 @@ from analysis import report
 from experiments import replicate, td_iwae
 from experiments.campaign.command import Done
 from pyro_vae import cli
+from tests.commands.answers import PAGE, answer
 from tests.conftest import QUICK, bare_runs
 
-PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
 FEW = ["--num-data", "3", "--temperatures", "3", "--chains", "2", "--eval-particles", "30"]
-
-
-def documented(name):
-    """The entries that the page lists for a command."""
-    section = re.search(rf"^## {name}$(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
-    return re.findall(r"^\| `(\w+)` \|", section.group(1), re.M)
-
-
-def answer(capsys, *words, code=0):
-    assert cli.main([*map(str, words), "--json"]) == code
-    (line,) = capsys.readouterr().out.splitlines()
-    found = json.loads(line)
-    assert sorted(found) == sorted(documented(words[0]))
-    return found
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("json")
     rng = np.random.default_rng(0)
-    np.save(folder / "new.npy", rng.random((6, 4, 4)).astype(np.float32))
-    np.save(folder / "factors.npy", np.arange(6)[:, None] % 2)
+    np.save(folder / "new.npy", rng.random((60, 4, 4)).astype(np.float32))
+    np.save(folder / "factors.npy", np.arange(60)[:, None] % 2)
     return folder
 
 
@@ -51,8 +37,11 @@ def test_the_page_has_every_command():
         ("sample", ["--num", 3, "--out", "{0}/s.npz"], {"images": 3, "shape": [4, 4]}),
         ("encode", ["{0}/new.npy", "--out", "{0}/c.npz"], {"units": {"z1": 12, "z2": 4}}),
         ("reconstruct", ["{0}/new.npy", "--out", "{0}/r.npz"], {"images": 6}),
-        ("evaluate", ["{0}/new.npy", "--eval-particles", 30], {"particles": 30, "files": []}),
-        ("fid", ["--features", "random", "--num", 5, "--num-seeds", 1], {"seeds": [0]}),
+        (
+            "evaluate",
+            ["{0}/new.npy", "--eval-particles", 30, "--size", 9],
+            {"images": 9, "files": []},
+        ),
         ("card", [], {"files": []}),
         ("bracket", FEW, {}),
     ],
