@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     command = f"{prog} {' '.join(map(str, words))}"
-    return answered(_parser(prog), arguments, lambda flags: _answer(flags, command), "report")
+    return answered(parser(prog), arguments, lambda flags: _answer(flags, command), "report")
 
 
 def build_report(
@@ -204,7 +204,7 @@ def _answer(flags: argparse.Namespace, command: str) -> Answer:
     return Answer({"wrong": wrong, "files": [str(path)]}, 1 if wrong else 0)
 
 
-def _parser(prog: str) -> Parser:
+def parser(prog: str) -> Parser:
     p = Parser(prog=prog, description=__doc__.split("\n")[0])
     p.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     p.add_argument(

@@ -27,6 +27,7 @@ COMMANDS = {
     ),
     "refit": ("pyro_vae.cli.refit", "another prior for a trained run, and what it is worth"),
     "card": ("pyro_vae.cli.card", "a model card of a run, as Markdown"),
+    "completion": ("pyro_vae.cli.completion", "a script that lets bash or zsh complete all this"),
     "report": ("analysis.report", "representations of runs, side by side, as one HTML page"),
     "replicate": ("experiments.replicate", "rebuild a published table"),
     "study": ("experiments.td_iwae", "train and report the models of the TD-IWAE study"),
@@ -71,7 +72,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def usage() -> str:
     """The help of ``pyro-vae`` itself."""
-    commands = "\n".join(f"  {name:11} {line}" for name, (_, line) in COMMANDS.items())
     commands = "\n".join(f"  {name:12}{line}" for name, (_, line) in COMMANDS.items())
     return _USAGE.format(commands=commands)
 
