@@ -23,7 +23,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("json")
     rng = np.random.default_rng(0)
     np.save(folder / "new.npy", rng.random((60, 4, 4)).astype(np.float32))
-    np.save(folder / "factors.npy", np.arange(60)[:, None] % 2)
+    np.save(folder / "factors.npy", np.arange(60)[:, None] // [1, 2] % 2)
     return folder
 
 
@@ -36,7 +36,7 @@ def test_the_page_has_every_command():
     [
         ("sample", ["--num", 3, "--out", "{0}/s.npz"], {"images": 3, "shape": [4, 4]}),
         ("encode", ["{0}/new.npy", "--out", "{0}/c.npz"], {"units": {"z1": 12, "z2": 4}}),
-        ("reconstruct", ["{0}/new.npy", "--out", "{0}/r.npz"], {"images": 6}),
+        ("reconstruct", ["{0}/new.npy", "--out", "{0}/r.npz"], {"images": 60, "rates": []}),
         (
             "evaluate",
             ["{0}/new.npy", "--eval-particles", 30, "--size", 9],
