@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.drawing_cost import num_parameters
 from pyro_vae.evaluation.statistics import Mean
+from pyro_vae.export.card_uses import not_for
 from pyro_vae.objectives.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ class _Estimates:
     active_units: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
+    elbo_gain: Mean | None = None
 
 
 def model_card(run: TrainedRun) -> str:
-    """What model this is, how it was trained, what it reaches, and what that does not show.
+    """What model this is, how it was trained, what it reaches, and what it is not good for.
 
     Args:
         run: of :func:`pyro_vae.load_run`. A run without ``summary.json`` has a card that says that
@@ -75,6 +77,7 @@ def model_card(run: TrainedRun) -> str:
         *_section("Training", _training(run.config, found)),
         *_section("Estimates on the test data", _results(found)),
         *_section("What these numbers do not show", _limits(run.config, found)),
+        *_section("What not to use it for", _uses(run.config, found)),
         *_section("How to load it", _loading(run)),
     ]
     return "\n".join(parts) + "\n"
@@ -91,6 +94,8 @@ def _estimates(path: Path | None) -> _Estimates:
         content = json.loads(file.read_text(encoding="utf-8"))
         known = {name: content[name] for name in vars(_Estimates()) if name in content}
         test = {name: Mean(**values) for name, values in content.get("test", {}).items()}
+        if known.get("elbo_gain") is not None:
+            known["elbo_gain"] = Mean(**known["elbo_gain"])
         return _Estimates(**known | {"test": test})
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is damaged: {error}") from error
@@ -153,9 +158,12 @@ def _training(config: Any, found: _Estimates) -> list[str]:
             "particles per datum": objective.num_particles,
             "settings of the objective": _listed(settings),
             "gradient estimator": objective.estimator,
+            "trained before by": "; ".join(map(_listed, config.facts.earlier_objectives)),
+            "prior fitted afterwards": _listed(config.facts.refit),
             "epochs": _ended(training.epochs, found),
             "patience, epochs": training.patience,
             "batch size": training.batch_size,
+            "starts from": config.pair.init,
             "optimiser": training.optimiser_name,
             "learning rate": _listed(training.lr_stages) or training.lr,
             "its course": training.lr_shape,
@@ -203,7 +211,17 @@ def _results(found: _Estimates) -> list[str]:
         "",
         *([f"**Warning:** {found.warning}", ""] if found.warning else []),
         *_points({f"active units of {level}": text for level, text in units.items()}),
+        *_points({"training added to the ELBO of the start": _gain(found.elbo_gain)}),
     ]
+
+
+def _gain(gain: Mean | None) -> str | None:
+    return gain and f"{_number(gain.mean)} ± {_number(gain.standard_error)} nats"
+
+
+def _uses(config: Any, found: _Estimates) -> list[str]:
+    data = found.settings.get("test_data")
+    return [f"- {line}" for line in not_for(config, found.test, data)]
 
 
 def _meaning(name: str) -> str:

@@ -8,6 +8,7 @@ metrics.csv         one row per epoch, row 0 before training; nats per datum on 
 checkpoint.pt       parameters, optimiser, position and generators: what a resume needs; the best
                     weights too, where --patience keeps them
 summary.json        estimates on the test data after training
+model_card.md       all that told to people, and what the run should not be used for
 posterior.nc        ArviZ data
 preprocessing.npz   what turned images into rows, for new images
 figures/            pictures
@@ -51,6 +52,7 @@ class RunDirectory:
         self.metrics = self.path / "metrics.csv"
         self.checkpoint = self.path / "checkpoint.pt"
         self.summary = self.path / "summary.json"
+        self.card = self.path / "model_card.md"
         self.posterior = self.path / "posterior.nc"
         self.preprocessing = self.path / "preprocessing.npz"
         self.figures = self.path / "figures"

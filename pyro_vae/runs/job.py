@@ -14,6 +14,7 @@ import torch
 
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.errors import InputError, check_choice
+from pyro_vae.export import model_card
 from pyro_vae.objectives import check_objective_fits
 from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
@@ -21,10 +22,11 @@ from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import check_same_data, with_facts
 from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
 from pyro_vae.runs.judging import judge
-from pyro_vae.runs.loading import load_run
+from pyro_vae.runs.loading import Run, load_run
 from pyro_vae.runs.resolving import resumed_config
 from pyro_vae.runs.starting import judge_start, lines_of
 from pyro_vae.runs.summary import RunSummary, Start, Summary
+from pyro_vae.storage import write_text
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training import FitResult, fit
 from pyro_vae.training.parallel import Processes
@@ -116,6 +118,8 @@ def train(
         else:
             summary = dataclasses.replace(hooks.judge(trained), start=start)
         directory.write_summary(summary.entries())
+        if hooks.judge is None:
+            write_text(directory.card, model_card(Run(model, guide, config, directory.path)))
     return Outcome(fitted, summary)
 
 

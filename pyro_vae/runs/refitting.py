@@ -16,6 +16,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.likelihood_change import LikelihoodChange
 from pyro_vae.evaluation.statistics import Mean
+from pyro_vae.export import model_card
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import check_same_data
@@ -23,7 +24,7 @@ from pyro_vae.runs.hooks import Hooks
 from pyro_vae.runs.judging import Judgement, judge
 from pyro_vae.runs.loading import Run, load_run
 from pyro_vae.runs.summary import Start, Summary
-from pyro_vae.storage import load_checkpoint, save_checkpoint, write_whole
+from pyro_vae.storage import load_checkpoint, save_checkpoint, write_text, write_whole
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training import GradientStep
 from pyro_vae.training.prior_refit import STEPS, Refit, refit_prior
@@ -213,6 +214,8 @@ def _write(
         save_checkpoint(directory.checkpoint, _checkpoint(old, run, refit, config))
         directory.write_posterior(judged.posterior)
         directory.write_summary(summary.entries())
+        new = Run(refit.model, run.guide, config, directory.path)
+        write_text(directory.card, model_card(new))
 
 
 def _checkpoint(old: RunDirectory, run: Run, refit: Refit, config: RunConfig) -> Mapping[str, Any]:

@@ -37,6 +37,7 @@ def test_the_card_has_its_sections_in_order(card):
         "## Training",
         "## Estimates on the test data",
         "## What these numbers do not show",
+        "## What not to use it for",
         "## How to load it",
     ]
     assert "None" not in card
@@ -77,6 +78,34 @@ def test_every_estimate_is_in_the_table_with_its_error(run, card):
         assert f"active units of {level}: {counts['active']} of {counts['units']}" in card
 
 
+def test_a_finished_run_has_its_card_beside_its_files(run, card):
+    assert (run.path / "model_card.md").read_text(encoding="utf-8") == card
+
+
+def test_what_the_run_is_not_for_follows_from_its_numbers(run, copied):
+    file = copied / "summary.json"
+    content = json.loads(file.read_text())
+    content["elbo_gain"] = {"mean": 1.5, "standard_error": 0.25}
+
+    def told(share, test_data):
+        content["test"]["khat_above_0.7"]["mean"] = share
+        content["settings"]["test_data"] = test_data
+        file.write_text(json.dumps(content))
+        return model_card(pyro_vae.load_run(copied))
+
+    sure, unsure = told(0.1, 500), told(0.9, 10)
+    for text, seen in (
+        ("for 90% of the test data k-hat", unsure),
+        ("10 test data are few", unsure),
+    ):
+        assert text in seen
+        assert text not in sure
+    for card in (sure, unsure):
+        assert "https://arxiv.org/abs/1810.09136" in card
+        assert "training added to the ELBO of the start: 1.500 ± 0.250 nats" in card
+        assert "Grey images" not in card  # of Gaussian pixels
+
+
 def test_numbers_that_are_not_finite_and_warnings_are_shown(copied):
     file = copied / "summary.json"
     content = json.loads(file.read_text())
@@ -92,6 +121,7 @@ def test_a_run_that_was_not_evaluated_says_so(copied):
     (copied / "summary.json").unlink()
     card = model_card(pyro_vae.load_run(copied))
     assert "The run was not evaluated." in card
+    assert "Anything that rests on a number" in card
     assert "epochs: 2 planned" in card
 
 
