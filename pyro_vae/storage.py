@@ -94,6 +94,39 @@ def load_checkpoint(
     return content
 
 
+def save_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Write parameters and buffers as ``NAME.parameter`` of a safetensors file: it holds no code.
+
+    Tensors that share memory are written once for each of their names.
+    """
+    from safetensors.torch import save
+
+    tensors = {
+        f"{name}.{key}": value.detach().cpu().contiguous().clone()
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
+    write_whole(path, save(tensors, metadata={"format": "pt"}))
+
+
+def read_weights(path: Path, names: Sequence[str]) -> dict[str, dict[str, torch.Tensor]]:
+    """State dicts by name from a file of :func:`save_weights`; InputError where it is damaged."""
+    from safetensors.torch import load
+
+    try:
+        tensors = load(path.read_bytes())
+    except Exception as error:  # whatever a broken or hostile file provokes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path} is no safetensors file that can be read: {reason}") from error
+    found: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
+    for key, value in tensors.items():
+        name, _, rest = key.partition(".")
+        if name not in found:
+            raise InputError(f"{path} holds {key!r}, which is of none of {', '.join(names)}")
+        found[name][rest] = value
+    return found
+
+
 def load_weights(module: nn.Module, state: dict[str, Any], what: str, path: Path) -> None:
     """Load a state dict; InputError names the first parameter that does not fit."""
     own = module.state_dict()

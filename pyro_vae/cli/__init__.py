@@ -27,6 +27,7 @@ COMMANDS = {
     ),
     "refit": ("pyro_vae.cli.refit", "another prior for a trained run, and what it is worth"),
     "card": ("pyro_vae.cli.card", "a model card of a run, as Markdown"),
+    "pack": ("pyro_vae.cli.pack", "a folder to be given away: safetensors, config, card"),
     "completion": ("pyro_vae.cli.completion", "a script that lets bash or zsh complete all this"),
     "report": ("analysis.report", "representations of runs, side by side, as one HTML page"),
     "replicate": ("experiments.replicate", "rebuild a published table"),

@@ -12,6 +12,8 @@ model_card.md       all that told to people, and what the run should not be used
 posterior.nc        ArviZ data
 preprocessing.npz   what turned images into rows, for new images
 figures/            pictures
+model.safetensors   parameters and buffers alone, in a folder of ``pyro-vae pack`` instead of the
+                    checkpoint
 tensorboard/        curves, where --tensorboard asks for them
 ==================  ===============================================================================
 """
@@ -52,6 +54,7 @@ class RunDirectory:
         self.metrics = self.path / "metrics.csv"
         self.checkpoint = self.path / "checkpoint.pt"
         self.summary = self.path / "summary.json"
+        self.weights = self.path / "model.safetensors"
         self.card = self.path / "model_card.md"
         self.posterior = self.path / "posterior.nc"
         self.preprocessing = self.path / "preprocessing.npz"

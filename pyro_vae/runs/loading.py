@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from pyro_vae.evaluation.routes import MEAN, check_names, reconstruct
 from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
-from pyro_vae.storage import load_checkpoint, load_weights
+from pyro_vae.storage import load_checkpoint, load_weights, read_weights
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights.resampling import sir
 
@@ -179,6 +179,8 @@ class Run:
 def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
     """Rebuild the trained pair of a run directory, of this version or an earlier one.
 
+    A folder of ``pyro-vae pack`` is read as well.
+
     Where early stopping kept the best weights these are the pair's, not the last ones.
 
     Returns:
@@ -191,8 +193,15 @@ def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
     directory = RunDirectory(run_dir)
     config = directory.read_config()
     model, guide = config.pair.build(config.facts.num_pixels, config.facts.channels_first)
-    content = load_checkpoint(directory.checkpoint, parts=("model", "guide"))
-    weights = content.get("best") or content
-    load_weights(model, weights["model"], "model", directory.checkpoint)
-    load_weights(guide, weights["guide"], "guide", directory.checkpoint)
+    weights, source = _weights(directory)
+    load_weights(model, weights["model"], "model", source)
+    load_weights(guide, weights["guide"], "guide", source)
     return Run(model.to(device).eval(), guide.to(device).eval(), config, directory.path)
+
+
+def _weights(directory: RunDirectory) -> tuple[Mapping[str, Any], Path]:
+    """State dicts of model and guide, and the file that they are from."""
+    if directory.weights.is_file() and not directory.checkpoint.is_file():
+        return read_weights(directory.weights, ("model", "guide")), directory.weights
+    content = load_checkpoint(directory.checkpoint, parts=("model", "guide"))
+    return content.get("best") or content, directory.checkpoint
