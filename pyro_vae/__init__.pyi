@@ -37,7 +37,7 @@ from .programs import (
 )
 from .programs.likelihoods import Bernoulli, FixedNoiseGaussian, Gaussian
 from .programs.priors import StandardPrior
-from .runs import Run, RunConfig, load_run, new_config, train
+from .runs import Run, RunConfig, load_run, new_config, save_run, train
 from .training import FitResult, OptimiserSettings, annealing, fit
 from .training.prior_refit import Refit, refit_prior
 from .training.schedules import LinearWarmUp

@@ -52,7 +52,7 @@ def not_for(config: Any, test: Mapping[str, Mean], test_data: int | None) -> Ite
         )
     if test_data is not None and test_data < FEW_TEST_DATA:
         yield f"Small differences: {test_data} test data are few, also for their standard errors."
-    if config.pair.architecture.pixels.drawn:
+    if config.pixels.drawn:
         yield (
             "Grey images: the pixels that the model knows are 0 or 1, drawn with the grey level as "
             "probability, and its nats are of those."

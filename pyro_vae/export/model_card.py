@@ -111,9 +111,14 @@ def _points(facts: Mapping[str, object]) -> list[str]:
 
 
 def _model(run: TrainedRun) -> list[str]:
+    counts = {"model": num_parameters(run.model), "guide": num_parameters(run.guide)}
+    parameters = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    if run.config.facts.own_pixels is not None:
+        pair = run.config.pair
+        programs = f"`{pair.model}` and `{pair.guide}`, which this library did not write"
+        return _points({"programs": programs, "parameters": parameters})
     sizes = run.config.pair.architecture
     levels = zip(sizes.units, sizes.families, strict=True)
-    sizes_of = {"model": num_parameters(run.model), "guide": num_parameters(run.guide)}
     return _points(
         {
             "latent levels, from the data up": ", ".join(
@@ -125,7 +130,7 @@ def _model(run: TrainedRun) -> list[str]:
             "likelihood": sizes.likelihood or f"that of {sizes.pixels} pixels",
             "the decoder reads": "all levels" if sizes.decoder_reads == "all" else None,
             "preset": run.config.pair.preset,
-            "parameters": ", ".join(f"{name} {count:,}" for name, count in sizes_of.items()),
+            "parameters": parameters,
         }
     )
 
@@ -139,7 +144,7 @@ def _data(config: Any) -> list[str]:
             "caveat": data.get("caveat"),
             "rows": _listed(data.get("counts", {})),
             "pixels in a row": facts.num_pixels,
-            "pixel space": config.pair.architecture.pixels,
+            "pixel space": config.pixels,
             "settings": _listed(data.get("settings", {})),
             "checksum": f"`{facts.data_checksum}`" if facts.data_checksum else "not recorded",
         }
@@ -178,11 +183,12 @@ def _training(config: Any, found: _Estimates) -> list[str]:
 
 def _ended(planned: int, found: _Estimates) -> str:
     if not found.run:
-        return f"{planned} planned"
+        return "not known" if planned is None else f"{planned} planned"
     ended = {"epochs": None, "steps": None, "stopped": None, "best_epoch": None, **found.run}
     best = ended["best_epoch"]
     kept = "" if best is None else f"; the weights are those of epoch {best}, the best"
-    return f"{ended['epochs']} of {planned}, {ended['steps']} steps ({ended['stopped']}){kept}"
+    of = "" if planned is None else f" of {planned}"
+    return f"{ended['epochs']}{of}, {ended['steps']} steps ({ended['stopped']}){kept}"
 
 
 def _results(found: _Estimates) -> list[str]:
@@ -230,7 +236,7 @@ def _meaning(name: str) -> str:
 
 
 def _limits(config: Any, found: _Estimates) -> list[str]:
-    pixels = config.pair.architecture.pixels
+    pixels = config.pixels
     log_likelihood = found.test.get("log_likelihood")
     lines = [
         "The standard errors are over the test data of this one run: another seed of the training "
@@ -259,11 +265,13 @@ def _limits(config: Any, found: _Estimates) -> list[str]:
 
 def _loading(run: TrainedRun) -> list[str]:
     assert run.path is not None  # a run that lies nowhere has no card
+    own = run.config.facts.own_pixels is not None
+    programs = ", programs=(model, guide)" if own else ""
     return [
         "```python",
         "import pyro_vae",
         "",
-        f'run = pyro_vae.load_run("{Path(run.path).name}")',
+        f'run = pyro_vae.load_run("{Path(run.path).name}"{programs})',
         "model, guide, config = run",
         "codes = run.encode(images)  # posterior means and scales of new images",
         "```",

@@ -6,6 +6,7 @@ from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
 from pyro_vae.runs.job import resume_config, train
 from pyro_vae.runs.loading import Run, load_run
 from pyro_vae.runs.resolving import new_config
+from pyro_vae.runs.saving import save_run
 from pyro_vae.runs.summary import Summary
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "load_run",
     "new_config",
     "resume_config",
+    "save_run",
     "train",
 ]

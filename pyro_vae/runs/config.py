@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyro_vae.datasets.pixel_space import PixelSpace
+from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
 from pyro_vae.objectives import SETTINGS
 from pyro_vae.options import Named, option, options_of
 from pyro_vae.programs import PairConfig
@@ -42,6 +42,8 @@ class Facts:
         command: the command line that began it; None where it was begun from Python.
         start: the figures of the pair before its first step, see ``pyro_vae.runs.summary.Start``;
             they are copied to ``summary.json`` when the run ends.
+        own_pixels: the pixel space of the rows of a pair of the user's own programs, which ``pair``
+            names and cannot rebuild (``save_run``); None where the pair is one of this library.
         earlier_objectives: until which epoch another objective trained.
         refit: the run that this one is with another prior, and how that was fitted.
         other: entries of the file that this version does not know.
@@ -56,6 +58,7 @@ class Facts:
     platform: str | None = None
     command: str | None = None
     start: Mapping[str, Any] = field(default_factory=dict)
+    own_pixels: str | None = None
     earlier_objectives: tuple[Mapping[str, Any], ...] = ()
     refit: Mapping[str, Any] = field(default_factory=dict)
     other: Mapping[str, Any] = field(default_factory=dict)
@@ -85,7 +88,13 @@ class RunConfig:
     @property
     def data_arguments(self) -> dict[str, Any]:
         """What :func:`pyro_vae.load_dataset` is called with to load the run's data."""
-        return self.data.arguments(self.pair.architecture.pixels, self.seed)
+        return self.data.arguments(self.pixels, self.seed)
+
+    @property
+    def pixels(self) -> PixelSpace:
+        """What the numbers of the run's rows mean."""
+        own = self.facts.own_pixels
+        return self.pair.architecture.pixels if own is None else pixel_space(own)
 
     def binarisation(self, pixels: PixelSpace) -> str | None:
         """How 0/1 pixels are drawn from training rows; None where they are what they are."""
@@ -126,7 +135,7 @@ class RunConfig:
         settings = self.settings
         facts = {one.name: getattr(self.facts, one.name) for one in dataclasses.fields(Facts)}
         other = facts.pop("other")
-        for name in ("earlier_objectives", "refit"):
+        for name in ("earlier_objectives", "refit", "own_pixels"):
             if not facts[name]:
                 del facts[name]
         loaded = {"data_settings": self.data_arguments}

@@ -54,7 +54,12 @@ def with_facts(config: RunConfig, data: Dataset) -> RunConfig:
         data_checksum=found.checksum,
         data_sketch=found.sketch,
     )
-    if config.facts.versions:  # of the call that began the run
+    return with_versions(config)
+
+
+def with_versions(config: RunConfig) -> RunConfig:
+    """The configuration with the versions and the platform of the call that began the run."""
+    if config.facts.versions:
         return config
     versions = {
         "pyro_vae": __version__,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vae.datasets import load_dataset
 from pyro_vae.datasets.preprocessing import Preprocessing
@@ -19,6 +19,7 @@ from pyro_vae.evaluation import simulate
 from pyro_vae.evaluation.encoding import Encoding, encode
 from pyro_vae.evaluation.routes import MEAN, check_names, reconstruct
 from pyro_vae.programs import Generative, Guide
+from pyro_vae.rows import as_data
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.storage import load_checkpoint, load_weights, read_weights
@@ -60,8 +61,11 @@ class Run:
         """New images as rows (N, D) on the pair's device, see ``Preprocessing.rows``.
 
         Runs on photographs filtered before they were cut (``whiten="radial"``) take photographs,
-        and give a row for each patch of them, see ``RadialPreprocessing.rows``.
+        and give a row for each patch of them, see ``RadialPreprocessing.rows``. Runs saved without
+        a data set (:func:`save_run`) take rows.
         """
+        if self.config.facts.own_pixels and not RunDirectory(self.path).preprocessing.is_file():
+            return as_data(images, self.model, self.guide, what="images")
         return self.preprocessing.rows(images).to(self.device)
 
     def encode(
@@ -176,12 +180,22 @@ class Run:
             return self.model.mean_of(latents) if mean else rows
 
 
-def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
+def load_run(
+    run_dir: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    programs: tuple[nn.Module, nn.Module] | None = None,
+) -> Run:
     """Rebuild the trained pair of a run directory, of this version or an earlier one.
 
     A folder of ``pyro-vae pack`` is read as well.
 
     Where early stopping kept the best weights these are the pair's, not the last ones.
+
+    Args:
+        programs: model and guide of a run of the user's own programs (:func:`save_run`), made as
+            they were before training: the weights are loaded into them. Such a run encodes;
+            samples and reconstructions are of this library's models.
 
     Returns:
         :class:`Run`; ``model, guide, config = load_run(run_dir)`` works too.
@@ -192,11 +206,29 @@ def load_run(run_dir: str | Path, device: str | torch.device = "cpu") -> Run:
     """
     directory = RunDirectory(run_dir)
     config = directory.read_config()
-    model, guide = config.pair.build(config.facts.num_pixels, config.facts.channels_first)
+    model, guide = _programs(config, directory, programs)
     weights, source = _weights(directory)
     load_weights(model, weights["model"], "model", source)
     load_weights(guide, weights["guide"], "guide", source)
     return Run(model.to(device).eval(), guide.to(device).eval(), config, directory.path)
+
+
+def _programs(
+    config: RunConfig, directory: RunDirectory, programs: tuple[nn.Module, nn.Module] | None
+) -> tuple[nn.Module, nn.Module]:
+    """The pair whose weights are loaded."""
+    own = config.facts.own_pixels is not None
+    if own == (programs is None):
+        how = (
+            f"holds the weights of {config.pair.model} and {config.pair.guide}, programs of its "
+            "user's own: give them, as load_run(run_dir, programs=(model, guide))"
+            if own
+            else "is rebuilt from its config.json; leave programs out"
+        )
+        raise InputError(f"{directory.path} {how}")
+    if programs is not None:
+        return programs
+    return config.pair.build(config.facts.num_pixels, config.facts.channels_first)
 
 
 def _weights(directory: RunDirectory) -> tuple[Mapping[str, Any], Path]:

@@ -85,7 +85,8 @@ def read_config(content: Mapping[str, Any], source: object) -> RunConfig:
         if facts.get("channels_first") is not None:
             facts["channels_first"] = tuple(facts["channels_first"])
         config = RunConfig.from_settings(entries, Facts(**facts))
-        _ = config.pair.architecture  # names a part that is not there
+        if config.facts.own_pixels is None:
+            _ = config.pair.architecture  # names a part that is not there
     except TypeError as error:
         raise InputError(f"{source} is damaged: {error}") from error
     settings = {named.name for named in OPTIONS} | config.settings.keys()
