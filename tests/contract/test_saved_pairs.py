@@ -1,4 +1,4 @@
-"""Pairs that were trained in Python, saved as runs and loaded again: of the library, and foreign."""
+"""Pairs trained in Python, of this library and foreign: saved as runs and loaded again."""
 
 import json
 
