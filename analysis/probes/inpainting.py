@@ -153,10 +153,10 @@ def inpaint(
             f"inpainting wants at least 2 test and 2 validation patches, got {len(x)} and "
             f"{len(valid)}"
         )
-    train, rows = data.train.numpy(), x.numpy()
+    train, rows = data.train_in_memory.numpy(), x.numpy()
     mask, truth = torch.as_tensor(hidden), rows[:, hidden]
-    average = data.train.mean(0)
-    limit = float(data.train.abs().max())
+    average = data.train_in_memory.mean(0)
+    limit = float(data.train_in_memory.abs().max())
 
     def swept(k: int, most: int) -> tuple[Tensor, NDArray, int]:
         """Fillings of the first test patches, their course, and when validation says stop."""

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from pyro_vae.datasets.dataset import SPLITS, Dataset
 from pyro_vae.datasets.factors import Factors
-from pyro_vae.datasets.moments import mean_and_scale
+from pyro_vae.datasets.far_rows import FileRows, Part
+from pyro_vae.datasets.moments import low_and_high, mean_and_scale
 from pyro_vae.datasets.pixel_space import STANDARDISED, PixelSpace
 from pyro_vae.datasets.preprocessing import ArrayPreprocessing
-from pyro_vae.datasets.raw_arrays import MIN_HELD_OUT, RawArrays
+from pyro_vae.datasets.raw_arrays import MIN_HELD_OUT, MOST_HELD_OUT, RawArrays
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.datasets.shapes import channels_first, image_shape, picture_shape
 from pyro_vae.datasets.sizing import Sizing
@@ -28,6 +29,7 @@ class SplitArrays:
     """Rows (N, ...) and, where given, labels (N,) of each split.
 
     Attributes:
+        images: by split; training rows that stay in their file are a :class:`Part` of it.
         colour_first: whether colour images are known to be (N, 3, H, W).
         caveat: a sentence, why numbers on these rows may not be compared with others.
         sizing: what brought the images to one size.
@@ -35,7 +37,7 @@ class SplitArrays:
     """
 
     origin: str
-    images: dict[str, np.ndarray]
+    images: dict[str, np.ndarray | Part]
     labels: dict[str, Tensor] | None
     label_names: tuple[str, ...]
     colour_first: bool = False
@@ -44,7 +46,7 @@ class SplitArrays:
     factors: Factors | None = None
 
     @property
-    def train(self) -> np.ndarray:
+    def train(self) -> np.ndarray | Part:
         """Rows of the training split, (N, ...)."""
         return self.images["train"]
 
@@ -52,7 +54,10 @@ class SplitArrays:
         """The same with colour images as (N, 3, H, W)."""
         if self.colour_first:
             return self
-        images = {split: channels_first(images) for split, images in self.images.items()}
+        images = {
+            split: one.seen_as(channels_first) if isinstance(one, Part) else channels_first(one)
+            for split, one in self.images.items()
+        }
         return replace(self, images=images, colour_first=True)
 
     def sized(self, sizing: Sizing) -> SplitArrays:
@@ -63,6 +68,11 @@ class SplitArrays:
         """
         if not sizing.wanted:
             return self
+        if isinstance(self.train, Part):
+            raise InputError(
+                f"{self.origin} is read in place, and its images are taken as they are: cut and "
+                "reduce them beforehand"
+            )
         first = self.channels_first()
         shape = image_shape(first.train.shape[1:])
         if first.train.dtype != np.uint8 or picture_shape(shape) is None:
@@ -85,12 +95,12 @@ def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None
     """
     held_out = valid if test is None else np.concatenate([valid, test])
     train = np.setdiff1d(np.arange(len(raw.train)), held_out)
-    rows = raw.train[train]
-    images = {"train": rows, "valid": raw.train[valid]}
-    images["test"] = raw.test if test is None else raw.train[test]
-    if rows.min() == rows.max():
-        value = rows.flat[0]
-        raise InputError(f"{raw.origin}: all training values are {value}: zero variance")
+    rows = Part(raw.train, train) if raw.in_file else raw.train[train]
+    images = {"train": rows, "valid": np.asarray(raw.train[valid])}
+    images["test"] = raw.test if test is None else np.asarray(raw.train[test])
+    low, high = low_and_high([rows])
+    if low == high:
+        raise InputError(f"{raw.origin}: all training values are {low}: zero variance")
     if raw.train_labels is None or (test is None and raw.test_labels is None):
         return SplitArrays(raw.origin, images, None, ())
     given = [raw.train_labels] + ([raw.test_labels] if test is None else [])
@@ -102,9 +112,14 @@ def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None
 
 
 def split_at_random(raw: RawArrays, seed: int) -> SplitArrays:
-    """Hold out a seeded tenth as valid and, where the file has no test set, another as test."""
+    """Hold out a seeded tenth as valid and, where the file has no test set, another as test.
+
+    At most ``MOST_HELD_OUT`` rows each of an array that stays in its file.
+    """
     order = numpy_generator(seed, "split").permutation(len(raw.train))
     tenth = max(MIN_HELD_OUT, len(raw.train) // 10)
+    if raw.in_file:
+        tenth = min(tenth, MOST_HELD_OUT)
     test = order[tenth : 2 * tenth] if raw.test is None else None
     return split_rows(raw, order[:tenth], test)
 
@@ -151,9 +166,13 @@ def _assemble(
     drawn: Sequence[str] = (),
 ) -> Dataset:
     rows = {
-        split: preprocessing.scaled(images, f"{arrays.origin} ({split})")
+        split: FileRows(images, preprocessing.scaled)
+        if isinstance(images, Part)
+        else preprocessing.scaled(images, f"{arrays.origin} ({split})")
         for split, images in arrays.images.items()
     }
+    if isinstance(arrays.train, Part) and "train" in drawn:
+        raise InputError(f"{arrays.origin} is read in place: its pixels are drawn per access only")
     for split in drawn:
         rows[split] = preprocessing.draw(rows[split], split)
     info = {
@@ -209,7 +228,7 @@ def _flat_labels(origin: str, labels: np.ndarray, rows: int) -> np.ndarray:
 
 def _white(tables: list[np.ndarray]) -> float | None:
     """The value of white where the numbers are bytes or fractions; None where they are others."""
-    low, high = min(t.min() for t in tables), max(t.max() for t in tables)
+    low, high = low_and_high(tables)
     if low >= 0 and high <= 1:
         return 1.0
     return 255.0 if tables[0].dtype.kind in "ui" and low >= 0 and high <= 255 else None

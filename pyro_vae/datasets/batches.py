@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_vae.datasets.ahead import ahead, spare_core
 from pyro_vae.datasets.augment import Augmentation
+from pyro_vae.datasets.far_rows import FarRows
 from pyro_vae.datasets.seeding import numpy_generator, torch_generator
 from pyro_vae.errors import InputError, check_choice, check_count
 
@@ -40,7 +41,8 @@ class Batches:
     exactly the tail of ``epoch(e)``, which is what makes a resumed run equal an unbroken one.
 
     Args:
-        data: (N, D) rows; probabilities in [0, 1] where ``binarise`` draws from them.
+        data: (N, D) rows; probabilities in [0, 1] where ``binarise`` draws from them. Of rows that
+            are not in memory each batch is read when it is wanted.
         batch_size: rows in a batch; the last one of an epoch may be smaller and is kept.
         seed: whole number, not negative.
         binarise: ``"access"`` draws 0/1 pixels anew for each batch (Burda et al.), ``"epoch"``
@@ -56,7 +58,7 @@ class Batches:
 
     def __init__(
         self,
-        data: Tensor,
+        data: Tensor | FarRows,
         batch_size: int,
         *,
         seed: int,
@@ -71,12 +73,10 @@ class Batches:
         if binarise is not None:
             check_choice("binarise", binarise, BINARISE)
         self.binarise = None if binarise == "static" else binarise
-        if self.binarise is not None:
-            low, high = data.min().item(), data.max().item()
-            if not (low >= 0 and high <= 1):
-                raise InputError(
-                    f"binarise={binarise!r} needs pixels in [0, 1], got {low:g} to {high:g}"
-                )
+        if self.binarise == "epoch" and isinstance(data, FarRows):
+            raise InputError("binarise='epoch' draws all rows at once; of rows in a file: 'access'")
+        if self.binarise is not None and not isinstance(data, FarRows):
+            self._check_probabilities(data)
 
         self.augment = augment
         if augment is not None and (
@@ -114,6 +114,13 @@ class Batches:
         if self.binarise == "epoch":
             data = draw_binary(data, numpy_generator(self.seed, "binarise", epoch))
         indices = range(start, len(self))
+        if isinstance(data, FarRows):
+            numbers = [order[self._rows(index)].numpy() for index in indices]
+            for index, batch in zip(indices, data.batches(numbers), strict=True):
+                if self.binarise is not None:
+                    self._check_probabilities(batch)
+                yield self._changed_(batch, epoch, index)
+            return
         on_host = data.device.type == "cpu" and self.augment is None
         if self.binarise == "access" and on_host and spare_core():
             make = partial(self._drawn, data.numpy(), order.numpy(), epoch)
@@ -121,11 +128,22 @@ class Batches:
             return
         for index in indices:
             batch = data.index_select(0, order[self._rows(index)])  # a fifth of the time of data[]
-            if self.augment is not None:
-                batch = self.augment(batch, numpy_generator(self.seed, "augment", epoch, index))
-            if self.binarise == "access":
-                batch = _drawn_(batch, numpy_generator(self.seed, "binarise", epoch, index))
-            yield batch
+            yield self._changed_(batch, epoch, index)
+
+    def _changed_(self, batch: Tensor, epoch: int, index: int) -> Tensor:
+        """A batch augmented and drawn, as far as that is asked for; its memory may be reused."""
+        if self.augment is not None:
+            batch = self.augment(batch, numpy_generator(self.seed, "augment", epoch, index))
+        if self.binarise == "access":
+            batch = _drawn_(batch, numpy_generator(self.seed, "binarise", epoch, index))
+        return batch
+
+    def _check_probabilities(self, rows: Tensor) -> None:
+        low, high = rows.min().item(), rows.max().item()
+        if not (low >= 0 and high <= 1):
+            raise InputError(
+                f"binarise={self.binarise!r} needs pixels in [0, 1], got {low:g} to {high:g}"
+            )
 
     def _rows(self, index: int) -> slice:
         return slice(index * self.batch_size, (index + 1) * self.batch_size)

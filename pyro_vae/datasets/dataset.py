@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 
 from pyro_vae.datasets.factors import Factors
+from pyro_vae.datasets.far_rows import FarRows
 from pyro_vae.datasets.identity import Fingerprint, fingerprint
 from pyro_vae.datasets.patch_preprocessing import PatchPreprocessing
 from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
@@ -24,7 +25,8 @@ class Dataset:
 
     Attributes:
         name: the name or path given to ``load_dataset``.
-        train: (N, D) float32, what the model is fitted to.
+        train: (N, D) float32, what the model is fitted to; rows that stay in a file larger than
+            memory are :class:`pyro_vae.datasets.far_rows.FarRows`.
         valid: held-out rows, watched during training.
         test: held-out rows, read at the end only.
         image_shape: (H, W) of grey images, (H, W, 3) or (3, H, W) of colour images in the order in
@@ -42,7 +44,7 @@ class Dataset:
     """
 
     name: str
-    train: torch.Tensor
+    train: torch.Tensor | FarRows
     valid: torch.Tensor
     test: torch.Tensor
     image_shape: tuple[int, ...]
@@ -75,6 +77,11 @@ class Dataset:
         )
         caveat = self.info.get("caveat")
         return rows if caveat is None else f"{rows}\nnote: {caveat}"
+
+    @property
+    def train_in_memory(self) -> torch.Tensor:
+        """The training rows, or some of those that stay in their file, evenly spaced."""
+        return self.train.some() if isinstance(self.train, FarRows) else self.train
 
     @property
     def picture_shape(self) -> tuple[int, ...] | None:

@@ -14,6 +14,7 @@ from pyro_vae.datasets.raw_arrays import RawArrays, raw_from_named
 from pyro_vae.datasets.reading import printable, readable
 from pyro_vae.errors import InputError
 
+IN_PLACE_FROM = 1 << 30
 IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -45,9 +46,13 @@ def read_arrays(path: Path, array: str | None = None) -> RawArrays:
 
 
 def read_npy(path: Path) -> RawArrays:
-    """Read the one array of an .npy file."""
-    with readable(path, ".npy file"), open(path, "rb") as file:
-        loaded = np.load(file, allow_pickle=False)
+    """Read the one array of an .npy file; one of ``IN_PLACE_FROM`` bytes or more stays in it."""
+    with readable(path, ".npy file"):
+        if path.stat().st_size >= IN_PLACE_FROM:
+            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            with open(path, "rb") as file:
+                loaded = np.load(file, allow_pickle=False)
     if not isinstance(loaded, np.ndarray):
         raise InputError(f"{printable(path)} is an .npz archive under the name of an .npy file")
     return RawArrays(printable(path), loaded)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.datasets.far_rows import FarRows
 from pyro_vae.datasets.moments import CHUNK
 from pyro_vae.datasets.seeding import numpy_generator
 
@@ -44,13 +45,15 @@ class Fingerprint:
         return bool((np.abs(ours - theirs) <= ROUNDING * np.maximum(ours, theirs)[:, :1]).all())
 
 
-def fingerprint(splits: Mapping[str, Tensor]) -> Fingerprint:
+def fingerprint(splits: Mapping[str, Tensor | FarRows]) -> Fingerprint:
     """The fingerprint of rows (N, D) by split."""
     digest = hashlib.sha256()
     sketch: list[float] = []
     for name, rows in splits.items():
-        rows = rows.detach().cpu().contiguous()
-        digest.update(f"{name} {rows.dtype} {tuple(rows.shape)} ".encode())
+        shape = tuple(rows.shape)
+        # Of rows that stay in their file as many as a chunk has, from all over it.
+        rows = rows.some(CHUNK) if isinstance(rows, FarRows) else rows.detach().cpu().contiguous()
+        digest.update(f"{name} {rows.dtype} {shape} ".encode())
         digest.update(rows.numpy().data)
         sketch += _sketch(rows)
     return Fingerprint(digest.hexdigest(), tuple(sketch))

@@ -1,22 +1,34 @@
 """Means and covariances of large float32 or uint8 tables, accumulated in float64 by chunks.
 
-Chunks keep the memory small (640,000 patches in float64 are 2 GB) and the order of summation
-fixed, so that the scale of a dataset does not depend on the number of threads.
+Chunks keep the memory small (640,000 patches in float64 are 2 GB; rows may stay in their file, see
+``far_rows.Part``) and the order of summation fixed, so that the scale of a dataset does not depend
+on the number of threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 CHUNK = 8192
 
 
-def chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield ``rows`` in float64, at most ``CHUNK`` at a time."""
+def pieces(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield ``rows``, at most ``CHUNK`` at a time."""
     for start in range(0, len(rows), CHUNK):
-        yield rows[start : start + CHUNK].astype(np.float64)
+        yield rows[start : start + CHUNK]
+
+
+def chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """The same in float64."""
+    return (piece.astype(np.float64) for piece in pieces(rows))
+
+
+def low_and_high(tables: Iterable[np.ndarray]) -> tuple[np.generic, np.generic]:
+    """The least and the largest number of tables of rows (N, ...)."""
+    ends = [(part.min(), part.max()) for rows in tables for part in pieces(rows)]
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def mean_and_scale(rows: np.ndarray) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pyro_vae.datasets.moments import low_and_high
 from pyro_vae.errors import InputError, check_choice
 
 # How far from a whole level a number may lie, in levels: k / 255 in float32 is off by 1e-5.
@@ -86,7 +87,7 @@ class PixelSpace(str):
         Raises:
             InputError: numbers below 0 or above white, named by ``origin``.
         """
-        low, high = min(t.min() for t in tables), max(t.max() for t in tables)
+        low, high = low_and_high(tables)
         largest = self.levels - 1 if self.whole else 255
         fits = 0 <= low <= high <= largest if self.whole else tables[0].dtype == np.uint8
         if high > 1 and fits:

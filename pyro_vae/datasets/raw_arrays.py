@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyro_vae.datasets.moments import CHUNK, chunks
+from pyro_vae.datasets.moments import CHUNK, chunks, pieces
 from pyro_vae.datasets.pixel_space import PixelSpace
 from pyro_vae.datasets.reading import printable
 from pyro_vae.datasets.shapes import image_shape
@@ -18,6 +18,8 @@ from pyro_vae.errors import InputError, check_count
 # A standard error wants two values: held-out splits of fewer rows end without one.
 MIN_HELD_OUT = 2
 MIN_ROWS = 10
+# Of arrays that stay in their file; more would be much memory and is never judged.
+MOST_HELD_OUT = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,11 @@ class RawArrays:
     test: np.ndarray | None = None
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
+
+    @property
+    def in_file(self) -> bool:
+        """Whether the rows stay in their file, see ``files.read_npy``."""
+        return isinstance(self.train, np.memmap)
 
     def check_numbers(self) -> RawArrays:
         """Return self if all arrays are finite numbers of matching shapes.
@@ -142,10 +149,11 @@ def _check_rows(origin: str, rows: np.ndarray) -> None:
     if rows.size == 0:
         raise InputError(f"{origin}: empty, shape {rows.shape}")
     if rows.dtype.kind == "f":
+        bad = 0
         with np.errstate(over="ignore"):
-            finite = np.isfinite(rows.astype(np.float32, copy=False))
-        if not finite.all():
-            bad = rows.size - int(finite.sum())
+            for part in pieces(rows):
+                bad += int((~np.isfinite(part.astype(np.float32, copy=False))).sum())
+        if bad:
             raise InputError(
                 f"{origin}: {bad} of {rows.size} values are NaN, infinite or beyond float32"
             )

@@ -165,7 +165,7 @@ def build(
         InputError: the objective has no right gradient for the guide, or is of single units where
             a level has none, or the rows are none that the configuration's start can use.
     """
-    rows, shape = data.train if start else None, data.channels_first
+    rows, shape = data.train_in_memory if start else None, data.channels_first
     model, guide = config.pair.build(
         data.train.shape[1], shape, rows=rows, seed=config.seed, say=say
     )

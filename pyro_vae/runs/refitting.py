@@ -102,8 +102,9 @@ def refit_run(
     moved = {} if settings.data_dir is None else {"data_dir": settings.data_dir}
     data = load_dataset(**run.config.data_arguments | moved)
     check_same_data(run.config, data, run_dir)
+    count = len(data.train_in_memory)
     hooks.say(
-        f"fitting the prior {settings.prior} to {len(data.train)} training rows of {data.name}, "
+        f"fitting the prior {settings.prior} to {count} training rows of {data.name}, "
         f"{settings.steps} steps; judged on {len(data.test)} test rows"
     )
     refit = _refitted(run, data, settings, hooks.progress)
@@ -137,7 +138,7 @@ def _refitted(run: Run, data: Dataset, settings: RefitSettings, progress: bool) 
         return refit_prior(
             run.model,
             run.guide,
-            data.train.to(run.device),
+            data.train_in_memory.to(run.device),
             settings.prior,
             held_out=data.test.to(run.device),
             steps=settings.steps,

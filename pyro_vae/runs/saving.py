@@ -96,6 +96,8 @@ def _config(
 ) -> RunConfig:
     """The settings that are known, and the facts."""
     names = {named.name for named in OPTIONS}
+    if isinstance(data, Dataset):
+        settings.setdefault("dataset", data.name)
     if "model" in settings:
         config = new_config(settings)
     else:
@@ -107,9 +109,6 @@ def _config(
         config = config.with_facts(own_pixels=pixels)
     if not isinstance(data, Dataset):
         return with_versions(config.with_facts(num_pixels=num_pixels))
-    if "dataset" not in settings:
-        named = dataclasses.replace(config.data, dataset=data.name)
-        config = dataclasses.replace(config, data=named)
     return with_facts(config, data)
 
 

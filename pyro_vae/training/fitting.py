@@ -8,8 +8,10 @@ from typing import Any
 
 import pyro.infer
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from pyro_vae.datasets import Augmentation, Batches
+from pyro_vae.datasets.far_rows import FarRows, rows_of_loader
 from pyro_vae.errors import InputError, check_count, check_positive
 from pyro_vae.objectives import IWAE, make_objective
 from pyro_vae.programs import check_same_levels
@@ -34,7 +36,7 @@ CPU_CHUNK = 5_000
 def fit(
     model: Callable,
     guide: Callable,
-    train: Tensor,
+    train: Tensor | FarRows | DataLoader,
     *,
     valid: Tensor | None = None,
     objective: pyro.infer.ELBO | str | tuple[str, Mapping[str, Any]] | None = None,
@@ -64,7 +66,10 @@ def fit(
             modules, or functions, of which the parameters in Pyro's store are trained; they stay on
             their device.
         train, valid: data (N, D): anything that :func:`pyro_vae.rows.as_data` takes, but for
-            tuples. With ``valid`` each epoch, and the start, is judged on it.
+            tuples. With ``valid`` each epoch, and the start, is judged on it. ``train`` may be a
+            ``DataLoader`` of torch, whose data set, collate function and workers load the batches;
+            ``seed`` says which rows make one. Or rows that stay in their file, see
+            :mod:`pyro_vae.datasets.far_rows`.
         objective: a ``pyro.infer.ELBO``, a name of :func:`pyro_vae.make_objective` ("iwae"), or a
             name with its settings (("renyi", {"alpha": 0.5, "num_particles": 10})); default
             ``IWAE(num_particles=50)``.
@@ -116,7 +121,7 @@ def fit(
         TrainingDiverged: a loss that is not finite, or nothing but skipped steps.
     """
     objective = _objective(objective)
-    train = _rows(train, model, guide, "train")
+    train = _training_rows(train, model, guide, batch_size)
     valid = None if valid is None else _rows(valid, model, guide, "valid")
     check_count("epochs", epochs)
     if max_minutes is not None:
@@ -137,9 +142,13 @@ def fit(
     if chunk_size is None:
         chunk_size = default_chunk_size(pair[0])
     gradient_step = GradientStep(pair, optimiser or OptimiserSettings(), lr_schedule)
-    # The data stay on the device: batches are cut there, and nothing is copied per step.
+    # Data in memory stay on the device: batches are cut there, and nothing is copied per step.
     batches = Batches(
-        train.to(gradient_step.device), batch_size, seed=seed, binarise=binarise, augment=augment
+        train if isinstance(train, FarRows) else train.to(gradient_step.device),
+        batch_size,
+        seed=seed,
+        binarise=binarise,
+        augment=augment,
     )
     run = Run(
         gradients=Gradients(objective, *pair, chunk_size, precision),
@@ -179,6 +188,25 @@ def _objective(
         "objective must be a pyro.infer.ELBO such as pyro_vae.IWAE(50), a name such as 'iwae', or "
         f"a name with its settings such as ('renyi', {{'alpha': 0.5}}), got {objective!r}{hint}"
     )
+
+
+def _training_rows(
+    x: Tensor | FarRows | DataLoader, model: Callable, guide: Callable, batch_size: int
+) -> Tensor | FarRows:
+    """The data in memory as one tensor, others as they are read."""
+
+    def rows(batch: Tensor) -> Tensor:
+        flat = isinstance(model, Generative) and isinstance(batch, Tensor) and batch.ndim > 2
+        return _rows(batch.flatten(1) if flat else batch, model, guide, "train")
+
+    if isinstance(x, DataLoader):
+        return rows_of_loader(x, batch_size, rows)
+    if isinstance(x, FarRows):
+        wanted = _rows(x[:1], model, guide, "train").dtype
+        if x[:1].dtype != wanted:
+            raise InputError(f"rows in a file are {x[:1].dtype}, and the programs read {wanted}")
+        return x
+    return _rows(x, model, guide, "train")
 
 
 def _rows(x: Tensor, model: Callable, guide: Callable, what: str) -> Tensor:

@@ -52,5 +52,5 @@ def features_of(
 def _drawn(data: Dataset, seed: int) -> Tensor:
     """Training rows as the test rows are: 0/1 where pixels are drawn."""
     if not data.pixels.drawn:
-        return data.train
-    return draw_binary(data.train, numpy_generator(seed, "fid", "pixels"))
+        return data.train_in_memory
+    return draw_binary(data.train_in_memory, numpy_generator(seed, "fid", "pixels"))
