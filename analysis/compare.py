@@ -23,6 +23,7 @@ from analysis.reporting.finished import add_image_shape, check_comparable, read_
 from analysis.reporting.run_pictures import png
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.storage import write_whole
+from pyro_vae.ticking import ticking
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
                 run.load_data()
         comparison = Comparison(runs, data, check_count("seed", given.seed, minimum=0))
         for picture in PICTURES:
-            figure = getattr(comparison, picture)()
+            with ticking(f"drawing {picture}"):
+                figure = getattr(comparison, picture)()
             if figure is not None:
                 write_whole(given.out / f"{picture}.png", png(figure))
                 print(f"wrote {given.out / picture}.png")

@@ -19,6 +19,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import posterior_means
 from pyro_vae.runs import RunDirectory, load_run
 from pyro_vae.runs.judging import filters_of
+from pyro_vae.ticking import ticking
 from pyro_vae.torch_state import own_generators
 
 ACTIVITY_DATA = 1_000
@@ -47,11 +48,13 @@ def _redraw(directory: RunDirectory, shape: Sequence[int] | None) -> None:
     if not directory.posterior.is_file():
         raise unfinished(directory.path, directory.posterior)
     idata = arviz.from_netcdf(directory.posterior)
-    with own_generators():
-        torch.manual_seed(config.seed)
-        means = posterior_means(guide, data.test[:ACTIVITY_DATA])
-    filters = filters_of(model, data, means, seed=config.seed)
-    for reason in write_figures(Shown(directory, model, data, idata, means, filters)):
+    with ticking(f"drawing {directory.path}"):
+        with own_generators():
+            torch.manual_seed(config.seed)
+            means = posterior_means(guide, data.test[:ACTIVITY_DATA])
+        filters = filters_of(model, data, means, seed=config.seed)
+        reasons = write_figures(Shown(directory, model, data, idata, means, filters))
+    for reason in reasons:
         print(reason)
     print(f"wrote {directory.figures}")
 

@@ -39,6 +39,7 @@ from analysis.reporting.study import Settings, Study, Subject, load_study
 from analysis.reporting.titles import PAPERS
 from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.errors import check_count
+from pyro_vae.ticking import waited_for
 
 LARGEST = 6  # effects of a kind that the summary lists
 PROG = "python -m analysis.report"
@@ -109,7 +110,8 @@ def build_report(
     failures = _summary(page, study)
     _front(page, study, command)
     say("drawing")
-    for title, failed in draw_sections(page, study, source, jobs):
+    sections = draw_sections(page, study, source, jobs)
+    for title, failed in waited_for(sections, "drawing the next section"):
         say(f"drawn: {title}")
         failures += failed
     page.section("Papers")

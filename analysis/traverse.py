@@ -23,6 +23,7 @@ from analysis.reporting.run_pictures import png
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.storage import write_whole
+from pyro_vae.ticking import ticking
 from pyro_vae.torch_state import own_generators
 
 KL_DATA = 1_000
@@ -51,10 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
         runs = [read_run(path) for path in given.run]
         check_comparable(runs)
         data = runs[0].load_data()
-        *_, last = _traversals([runs[-1]], data, given.level, given.image, None)
-        units = last.units[: given.num_units]
-        found = _traversals(runs, data, given.level, given.image, units)
-        write_whole(given.out, png(_figure(runs, found, data)))
+        with ticking("drawing"):
+            *_, last = _traversals([runs[-1]], data, given.level, given.image, None)
+            units = last.units[: given.num_units]
+            found = _traversals(runs, data, given.level, given.image, units)
+            write_whole(given.out, png(_figure(runs, found, data)))
         print(f"wrote {given.out}")
     except (InputError, OSError) as error:
         print(f"analysis.traverse: {error}", file=sys.stderr)

@@ -40,6 +40,7 @@ from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.runs import RunDirectory, load_run
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.job import device_named
+from pyro_vae.ticking import ticking
 from pyro_vae.version import __version__
 
 PROG = "bracket.py"
@@ -154,10 +155,11 @@ def _bracketed(flags: argparse.Namespace) -> dict[str, Kind]:
             model, guide, num_data=flags.num_data, on_progress=bar.update, **annealing
         )
         below = ais(model, guide, test, on_progress=bar.update, **annealing)
-    simulated, tested = (
-        evaluate(model, guide, x, num_particles=flags.eval_particles, bound_particles=1, khat=False)
-        for x in (bracket.x, test)
-    )
+    particles = {"num_particles": flags.eval_particles, "bound_particles": 1}
+    with ticking("importance sampling of the same data", not flags.quiet):
+        simulated, tested = (
+            evaluate(model, guide, x, khat=False, **particles) for x in (bracket.x, test)
+        )
     rows = {
         "AIS, lower": mean_and_error(below.lower),
         "L_K": mean_and_error(tested.log_likelihood),

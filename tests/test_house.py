@@ -31,7 +31,7 @@ ORDER = (
     "cli",
 )
 # The ground floor and the data sets stand beside: all rooms may use them, they use no room.
-GROUND = ("errors", "options", "rows", "storage", "torch_state", "version")
+GROUND = ("errors", "options", "rows", "storage", "ticking", "torch_state", "version")
 BESIDE = "datasets"
 DOORS = ("__init__", "__main__")  # which give everything out
 

@@ -12,6 +12,7 @@ from joblib import Parallel, delayed
 from analysis.reporting.elsewhere import Source, study_of
 from analysis.reporting.study import Study, Subject
 from pyro_vae.errors import InputError
+from pyro_vae.ticking import waited_for
 
 
 def measure(study: Study, source: Source, jobs: int, say: Callable[[str], None]) -> None:
@@ -26,7 +27,8 @@ def measure(study: Study, source: Source, jobs: int, say: Callable[[str], None])
         return
     jobs = min(jobs, len(waiting))
     say(f"measuring {len(waiting)} runs, {jobs} at a time")
-    for done, name in enumerate(_measured(study, source, waiting, jobs), start=1):
+    names = _measured(study, source, waiting, jobs)
+    for done, name in enumerate(waited_for(names, "measuring the next run"), start=1):
         minutes = (time.monotonic() - started) / 60
         say(f"measured {name} ({done} of {len(waiting)}, {minutes:.1f} min)")
 

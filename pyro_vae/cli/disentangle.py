@@ -21,6 +21,7 @@ from pyro_vae.evaluation.disentanglement.pair_accuracy import BATCH
 from pyro_vae.runs import Run, load_run
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.job import device_named
+from pyro_vae.ticking import ticking
 
 PROG = "pyro-vae disentangle"
 
@@ -110,24 +111,26 @@ def _answer(flags: argparse.Namespace) -> Answer:
     run = load_run(flags.run, device_named(flags.device))
     known = _known(run, flags).first(flags.size)
     settings = {"batch": flags.batch, "seed": flags.seed}
-    found = disentanglement(
-        run.model, run.guide, known.rows, known.factors, known.described, **settings
-    )
+    with ticking("scores of the run's codes"):
+        found = disentanglement(
+            run.model, run.guide, known.rows, known.factors, known.described, **settings
+        )
     others = ()
     if flags.references:
-        codes = reference_codes(
-            _array(known.train),
-            _array(known.rows),
-            known.factors,
-            num_units=found[0].num_units,
-            seed=flags.seed,
-        )
-        others = tuple(
-            code_disentanglement(
-                code, code[None], known.factors, known.described, level=name, **settings
+        with ticking("scores of factors, pixels and components"):
+            codes = reference_codes(
+                _array(known.train),
+                _array(known.rows),
+                known.factors,
+                num_units=found[0].num_units,
+                seed=flags.seed,
             )
-            for name, code in codes.items()
-        )
+            others = tuple(
+                code_disentanglement(
+                    code, code[None], known.factors, known.described, level=name, **settings
+                )
+                for name, code in codes.items()
+            )
     for one in (*found, *others):
         for line in one.lines():
             print(line)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from tqdm import tqdm
+
 from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.cli.images import add_run, read_images
 from pyro_vae.errors import InputError
-from pyro_vae.evaluation.encoding import SUFFIXES
+from pyro_vae.evaluation.encoding import SUFFIXES, encode
 from pyro_vae.runs import load_run
 from pyro_vae.runs.job import device_named
 
@@ -62,13 +64,18 @@ def _answer(flags: argparse.Namespace) -> Answer:
     if not flags.out.endswith(SUFFIXES):
         raise InputError(f"--out {flags.out}: allowed are {', '.join(SUFFIXES)}")
     run = load_run(flags.run, device_named(flags.device))
-    codes = run.encode(
-        read_images(flags.images),
-        num_samples=flags.samples,
-        num_draws=flags.draws,
-        num_particles=flags.num_particles,
-        seed=flags.seed,
-    )
+    rows = run.rows(read_images(flags.images))
+    with tqdm(total=len(rows), desc="images", leave=False) as bar:
+        codes = encode(
+            run.model,
+            run.guide,
+            rows,
+            num_samples=flags.samples,
+            num_draws=flags.draws,
+            num_particles=flags.num_particles,
+            seed=flags.seed,
+            on_progress=bar.update,
+        )
     codes.save(flags.out)
     units = {level: codes.means[level].shape[1] for level in codes.levels}
     number = len(codes.means[codes.levels[0]])

@@ -17,6 +17,7 @@ from pyro_vae.evaluation import evaluate, generation_cost
 from pyro_vae.runs import load_run
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.job import device_named
+from pyro_vae.ticking import ticking
 
 PROG = "pyro-vae evaluate"
 
@@ -61,7 +62,8 @@ def _answer(flags: argparse.Namespace) -> Answer:
     run = load_run(flags.run, device_named(flags.device))
     if flags.images is None:
         changes = {} if flags.data_dir is None else {"data_dir": flags.data_dir}
-        data = load_dataset(**run.config.data_arguments | changes)
+        with ticking("reading the data", not flags.quiet):
+            data = load_dataset(**run.config.data_arguments | changes)
         check_same_data(run.config, data, flags.run)
         rows, size = data.test.to(run.device), flags.size or 200
     else:
@@ -84,7 +86,8 @@ def _answer(flags: argparse.Namespace) -> Answer:
     )
     if found.warning:
         print(f"warning: {found.warning}")
-    cost = generation_cost(run.model, run.guide)
+    with ticking("timing the drawing of images", not flags.quiet):
+        cost = generation_cost(run.model, run.guide)
     for line in cost.lines():
         print(line)
     content = {

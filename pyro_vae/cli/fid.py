@@ -15,6 +15,7 @@ from pyro_vae.evaluation.fid.of_data import MOST_IMAGES, default_num_images
 from pyro_vae.runs import load_run
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.job import device_named
+from pyro_vae.ticking import ticking
 
 PROG = "pyro-vae fid"
 
@@ -66,12 +67,14 @@ def _answer(flags: argparse.Namespace) -> Answer:
     check_count("--num-seeds", flags.num_seeds)
     run = load_run(flags.run, device_named(flags.device))
     changes = {} if flags.data_dir is None else {"data_dir": flags.data_dir}
-    data = load_dataset(**run.config.data_arguments | changes)
+    with ticking("reading the data", not flags.quiet):
+        data = load_dataset(**run.config.data_arguments | changes)
     check_same_data(run.config, data, flags.run)
     features = features_of(data, flags.features, device=run.device)
     real = data.test.to(run.device)
     num = default_num_images(data) if flags.num is None else flags.num
-    images = run.sample_rows(check_count("--num", num), seed=flags.seed, mean=flags.mean)
+    with ticking(f"drawing {num} images", not flags.quiet):
+        images = run.sample_rows(check_count("--num", num), seed=flags.seed, mean=flags.mean)
     seeds = range(flags.seed, flags.seed + flags.num_seeds)
     with tqdm(total=len(seeds), unit="seed", disable=flags.quiet, leave=False) as bar:
         found = fid(

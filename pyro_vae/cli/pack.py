@@ -6,6 +6,7 @@ import argparse
 
 from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.runs.packing import pack_run
+from pyro_vae.ticking import ticking
 
 PROG = "pyro-vae pack"
 
@@ -33,7 +34,8 @@ def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
 
 
 def _answer(flags: argparse.Namespace) -> Answer:
-    folder = pack_run(flags.run, flags.out)
+    with ticking("packing"):
+        folder = pack_run(flags.run, flags.out)
     files = sorted(str(path) for path in folder.iterdir())
     print(f"wrote {', '.join(files)}")
     return Answer({"folder": str(folder), "files": files})

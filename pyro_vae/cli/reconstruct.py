@@ -11,6 +11,7 @@ from pyro_vae.errors import check_count
 from pyro_vae.evaluation.route_rates import RouteRate, route_rates
 from pyro_vae.runs import load_run
 from pyro_vae.runs.job import device_named
+from pyro_vae.ticking import ticking
 
 PROG = "pyro-vae reconstruct"
 
@@ -64,17 +65,20 @@ def _answer(flags: argparse.Namespace) -> Answer:
     check_count("--samples", flags.samples)
     run = load_run(flags.run, device_named(flags.device))
     images = read_images(flags.images)
-    made = run.reconstruct(
-        images,
-        keep=flags.keep,
-        given=flags.given,
-        given_of=None if flags.given_of is None else read_images(flags.given_of),
-        num_samples=flags.samples,
-        seed=flags.seed,
-    )
+    others = None if flags.given_of is None else read_images(flags.given_of)
+    with ticking(f"reconstructing {len(images)} images"):
+        made = run.reconstruct(
+            images,
+            keep=flags.keep,
+            given=flags.given,
+            given_of=others,
+            num_samples=flags.samples,
+            seed=flags.seed,
+        )
     rates = []
     if flags.rates:
-        rates = route_rates(run.model, run.guide, run.rows(images), seed=flags.seed)
+        with ticking("rates of the usual routes"):
+            rates = route_rates(run.model, run.guide, run.rows(images), seed=flags.seed)
         print_rates(rates)
     written = pictures.save(path, made, run.preprocessing)
     return Answer(written | {"rates": [rate.entries() for rate in rates]})

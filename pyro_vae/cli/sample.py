@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
 import torch
 
 from pyro_vae.cli import pictures
 from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.cli.images import add_route, add_run, read_images
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.runs import load_run
+from pyro_vae.runs import Run, load_run
 from pyro_vae.runs.job import device_named
+from pyro_vae.ticking import ticking
 
 PROG = "pyro-vae sample"
 
@@ -56,15 +58,19 @@ def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
 def _answer(flags: argparse.Namespace) -> Answer:
     path = pictures.check_file(flags.out)
     check_count("--num", flags.num)
+    if flags.of is None and (flags.keep or flags.given):
+        raise InputError("--keep and --given want images that they are taken of: --of IMAGES")
     run = load_run(flags.run, device_named(flags.device))
-    if flags.of is None:
-        if flags.keep or flags.given:
-            raise InputError("--keep and --given want images that they are taken of: --of IMAGES")
-        images = run.sample(flags.num, seed=flags.seed, mean=flags.mean)
-    else:
-        rows = run.rows(read_images(flags.of))
-        rows = rows[torch.arange(flags.num, device=rows.device) % len(rows)]
-        keep = flags.keep or ()
-        drawn = run.route_rows(rows, keep, flags.given, seed=flags.seed, mean=flags.mean)
-        images = run.preprocessing.images(drawn)
+    with ticking(f"drawing {flags.num} images"):
+        images = _images(run, flags)
     return Answer(pictures.save(path, images, run.preprocessing))
+
+
+def _images(run: Run, flags: argparse.Namespace) -> np.ndarray:
+    if flags.of is None:
+        return run.sample(flags.num, seed=flags.seed, mean=flags.mean)
+    rows = run.rows(read_images(flags.of))
+    rows = rows[torch.arange(flags.num, device=rows.device) % len(rows)]
+    keep = flags.keep or ()
+    drawn = run.route_rows(rows, keep, flags.given, seed=flags.seed, mean=flags.mean)
+    return run.preprocessing.images(drawn)

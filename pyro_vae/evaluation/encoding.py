@@ -109,6 +109,7 @@ def encode(
     num_draws: int = 0,
     num_particles: int = 1,
     seed: int = 0,
+    on_progress: Callable[[int], object] = lambda num_data: None,
 ) -> Encoding:
     """Posterior means, standard deviations and draws of rows x (N, D).
 
@@ -119,10 +120,13 @@ def encode(
         num_draws: draws per datum that are kept.
         num_particles: 1 for the guide, k > 1 for q_EW (Vas 2024, Algorithm 2).
         seed: of the draws; the global generators are put back.
+        on_progress: called with the number of data whose moments were found since the last call.
     """
     check_count("num_draws", num_draws, minimum=0)
     x = as_data(x, model, guide)
-    moments = posterior_moments(model, guide, x, num_particles, num_samples, seed=seed)
+    moments = posterior_moments(
+        model, guide, x, num_particles, num_samples, seed=seed, on_progress=on_progress
+    )
     levels = [name.removesuffix("_mean") for name in moments if name.endswith("_mean")]
     draws = {}
     if num_draws:

@@ -57,6 +57,7 @@ def posterior_moments(
     *,
     seed: int = 0,
     chunk_size: int = 10_000,
+    on_progress: Callable[[int], object] = lambda num_data: None,
 ) -> dict[str, np.ndarray]:
     """Mean and standard deviation of every unit of every level, for each datum.
 
@@ -75,6 +76,7 @@ def posterior_moments(
         num_samples: R per datum: draws from q, or groups of k proposals.
         seed: of the draws; the global generators are put back.
         chunk_size: particles times data run at once (memory).
+        on_progress: called with the number of data that were done since the last call.
 
     Returns:
         for every latent site, in the units of the latent:
@@ -114,6 +116,7 @@ def posterior_moments(
                 for column, values in found.items():
                     columns.setdefault(f"{name}_{column}", []).append(values.cpu())
                 noise[name] = noise.get(name, 0.0) + between.double().sum(0).cpu()
+            on_progress(next(iter(levels.values())).mean.shape[1])
     table = {name: torch.cat(values).numpy() for name, values in columns.items()}
     for name, moments in table.items():
         if not np.isfinite(moments).all():

@@ -27,6 +27,7 @@ from pyro_vae.runs.resolving import resumed_config
 from pyro_vae.runs.starting import judge_start, lines_of
 from pyro_vae.runs.summary import RunSummary, Start, Summary
 from pyro_vae.storage import write_text
+from pyro_vae.ticking import ticking
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training import FitResult, fit
 from pyro_vae.training.parallel import Processes
@@ -63,7 +64,9 @@ def train(
             "--run-dir"
         )
     device = device_named(config.speed.device)
-    data = load_dataset(**config.data_arguments) if data is None else data
+    if data is None:
+        with ticking("reading the data", hooks.progress):
+            data = load_dataset(**config.data_arguments)
     if resume:
         check_same_data(config, data, directory.path)
     config.data.augmentation(data)  # refused before anything is started
@@ -72,13 +75,15 @@ def train(
     starting, notices = not resume and processes.first, []
     if starting and config.pair.init != "random":
         hooks.say(f"starting from the {config.pair.init}: {len(data.train)} rows")
-    model, guide = build(config, data, start=starting, say=notices.append)
+    with ticking("starting the pair", hooks.progress):
+        model, guide = build(config, data, start=starting, say=notices.append)
     if not resume:
         hooks.initialise(model, guide)
     hooks.say(_describe(config, data, directory, device))
     model, guide = model.to(device), guide.to(device)
     if starting:
-        start = judge_start(model, guide, data, config, notices, figures=hooks.judge is None)
+        with ticking("judging the start", hooks.progress):
+            start = judge_start(model, guide, data, config, notices, figures=hooks.judge is None)
         config = config.with_facts(start=dataclasses.asdict(start))
         for line in lines_of(start):
             hooks.say(line)
@@ -135,15 +140,15 @@ def _judged(trained: Trained, start: Start | None, hooks: Hooks) -> Summary:
     )
     trained.directory.write_posterior(judged.posterior)
     summary = judged.summary(RunSummary.of(trained.fitted), start)
-    hooks.on_finish(
-        Finished(
-            **vars(trained),
-            posterior=judged.posterior,
-            means=judged.means,
-            filters=judged.filters,
-            summary=summary,
-        )
+    finished = Finished(
+        **vars(trained),
+        posterior=judged.posterior,
+        means=judged.means,
+        filters=judged.filters,
+        summary=summary,
     )
+    with ticking("drawing pictures", hooks.progress):
+        hooks.on_finish(finished)
     return summary
 
 

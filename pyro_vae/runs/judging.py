@@ -28,6 +28,7 @@ from pyro_vae.objectives import num_proposals
 from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.summary import Judged, LevelActivity, RunSummary, Start, Summary
+from pyro_vae.ticking import ticking
 from pyro_vae.torch_state import own_generators
 
 if TYPE_CHECKING:
@@ -136,23 +137,24 @@ def judge(
                 bound_particles=num_particles,
                 on_progress=bar.update,
             )
-        means = posterior_means(guide, test[:ACTIVITY_DATA], num_samples=ACTIVITY_SAMPLES)
-        objective = config.objective
-        posterior = to_inference_data(
-            model,
-            guide,
-            judged[: wanted.posterior_data],
-            num_particles=num_proposals(objective.name, num_particles, objective.settings),
-            num_draws=wanted.posterior_draws,
-            diagnostics=estimates.first(wanted.posterior_data),
-            attributes={
-                "model": config.pair.model,
-                "guide": config.pair.guide,
-                "objective": config.objective.name,
-                "dataset": data.name,
-                "seed": config.seed,
-            },
-        )
+        with ticking("posterior draws and active units", progress):
+            means = posterior_means(guide, test[:ACTIVITY_DATA], num_samples=ACTIVITY_SAMPLES)
+            objective = config.objective
+            posterior = to_inference_data(
+                model,
+                guide,
+                judged[: wanted.posterior_data],
+                num_particles=num_proposals(objective.name, num_particles, objective.settings),
+                num_draws=wanted.posterior_draws,
+                diagnostics=estimates.first(wanted.posterior_data),
+                attributes={
+                    "model": config.pair.model,
+                    "guide": config.pair.guide,
+                    "objective": config.objective.name,
+                    "dataset": data.name,
+                    "seed": config.seed,
+                },
+            )
     settings = Judged(
         test_data=len(judged),
         particles=wanted.eval_particles,
@@ -162,6 +164,7 @@ def judge(
         activity_samples=ACTIVITY_SAMPLES,
         bound_of=model.bound_of,
     )
-    filters = filters_of(model, data, means, seed=config.seed)
-    shares = consistency(model, DRAWS, seed=config.seed)
+    with ticking("filters of the decoder", progress):
+        filters = filters_of(model, data, means, seed=config.seed)
+        shares = consistency(model, DRAWS, seed=config.seed)
     return Judgement(estimates, means, posterior, settings, filters, shares)

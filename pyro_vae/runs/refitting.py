@@ -25,6 +25,7 @@ from pyro_vae.runs.judging import Judgement, judge
 from pyro_vae.runs.loading import Run, load_run
 from pyro_vae.runs.summary import Start, Summary
 from pyro_vae.storage import load_checkpoint, save_checkpoint, write_text, write_whole
+from pyro_vae.ticking import ticking
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training import GradientStep
 from pyro_vae.training.prior_refit import STEPS, Refit, refit_prior
@@ -100,7 +101,8 @@ def refit_run(
     finished = Summary.of(RunDirectory(run_dir).read_summary(), RunDirectory(run_dir).summary)
     config = _with_prior(run.config, settings)
     moved = {} if settings.data_dir is None else {"data_dir": settings.data_dir}
-    data = load_dataset(**run.config.data_arguments | moved)
+    with ticking("reading the data", hooks.progress):
+        data = load_dataset(**run.config.data_arguments | moved)
     check_same_data(run.config, data, run_dir)
     count = len(data.train_in_memory)
     hooks.say(

@@ -15,6 +15,8 @@ from pyro_vae.datasets import Batches, arrays, files, load_dataset
 from pyro_vae.datasets.far_rows import FileRows, rows_of_loader
 from pyro_vae.errors import InputError
 from tests.conftest import tiny_pair
+from tests.test_docs import DOCS
+from tests.test_docs import run as run_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -191,3 +193,8 @@ class Stream(IterableDataset):
 def test_loaders_that_cannot_be_gone_through_again_are_refused(loader, match):
     with pytest.raises(InputError, match=match):
         pyro_vae.fit(*tiny_pair(levels=1), loader, batch_size=10, progress=False)
+
+
+def test_the_page_on_data_runs(capsys):
+    run_page(DOCS / "data.md")
+    assert capsys.readouterr().out.strip().endswith("6")
