@@ -2,6 +2,7 @@
 
 import io
 import time
+from contextlib import redirect_stderr
 
 import numpy as np
 import pytest
@@ -14,14 +15,10 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """A terminal on stderr, and clocks that run faster."""
-    shown = Terminal()
-    monkeypatch.setattr("sys.stderr", shown)
+@pytest.fixture(autouse=True)
+def faster_clocks(monkeypatch):
     monkeypatch.setattr(ticking, "AFTER_SECONDS", 0.0)
     monkeypatch.setattr(ticking, "EVERY_SECONDS", 0.01)
-    return shown
 
 
 def until(shown, text):
@@ -31,54 +28,58 @@ def until(shown, text):
         time.sleep(0.01)
 
 
-def test_long_work_is_told_with_its_time_and_taken_away(terminal):
-    with ticking.ticking("thinking"):
-        until(terminal, "thinking: 00:0")
-    assert terminal.getvalue().endswith("\r")
+def test_long_work_is_told_with_its_time_and_taken_away():
+    with redirect_stderr(Terminal()) as shown, ticking.ticking("thinking"):
+        until(shown, "thinking: 00:0")
+    assert shown.getvalue().endswith("\r")
 
 
-def test_short_work_shows_nothing(terminal, monkeypatch):
+def test_short_work_shows_nothing(monkeypatch):
     monkeypatch.setattr(ticking, "AFTER_SECONDS", 60.0)
-    with ticking.ticking("thinking"):
+    with redirect_stderr(Terminal()) as shown, ticking.ticking("thinking"):
         pass
-    assert terminal.getvalue() == ""
+    assert shown.getvalue() == ""
 
 
-def test_nothing_shows_in_a_file_or_where_it_is_not_wanted(terminal, monkeypatch):
-    with ticking.ticking("thinking", show=False):
+@pytest.mark.parametrize(("stream", "show"), [(Terminal, False), (io.StringIO, True)])
+def test_nothing_shows_in_a_file_or_where_it_is_not_wanted(stream, show):
+    with redirect_stderr(stream()) as shown, ticking.ticking("thinking", show=show):
         time.sleep(0.05)
-    assert terminal.getvalue() == ""
-    monkeypatch.setattr("sys.stderr", io.StringIO())
-    with ticking.ticking("thinking"):
-        time.sleep(0.05)
+    assert shown.getvalue() == ""
 
 
-def test_an_error_ends_the_line(terminal):
+def test_an_error_ends_the_line():
+    shown = Terminal()
+
     def fail():
-        with ticking.ticking("thinking"):
-            until(terminal, "thinking")
+        with redirect_stderr(shown), ticking.ticking("thinking"):
+            until(shown, "thinking")
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    before = terminal.getvalue()
+    before = shown.getvalue()
     time.sleep(0.05)
-    assert terminal.getvalue() == before
+    assert shown.getvalue() == before
 
 
-def test_items_are_waited_for_one_by_one(terminal):
+def test_items_are_waited_for_one_by_one():
+    shown = Terminal()
+
     def slow():
         for number in range(2):
-            terminal.truncate(0)
-            until(terminal, "the next one")
+            shown.truncate(0)
+            until(shown, "the next one")
             yield number
 
-    assert list(ticking.waited_for(slow(), "the next one")) == [0, 1]
+    with redirect_stderr(shown):
+        assert list(ticking.waited_for(slow(), "the next one")) == [0, 1]
 
 
-def test_encoding_counts_its_images(finished_run, tmp_path, terminal):
+def test_encoding_counts_its_images(finished_run, tmp_path):
     np.save(tmp_path / "new.npy", np.random.default_rng(0).random((9, 4, 4)))
     words = ["encode", finished_run, tmp_path / "new.npy", "--out", tmp_path / "codes.npz"]
-    assert cli.main([*map(str, words)]) == 0
-    assert "images:" in terminal.getvalue()
-    assert "0/9" in terminal.getvalue()
+    with redirect_stderr(Terminal()) as shown:
+        assert cli.main([*map(str, words)]) == 0
+    assert "images:" in shown.getvalue()
+    assert "0/9" in shown.getvalue()
