@@ -19,7 +19,6 @@ from pyro_vae.evaluation import simulate
 from pyro_vae.evaluation.encoding import Encoding, encode
 from pyro_vae.evaluation.routes import MEAN, check_names, reconstruct
 from pyro_vae.programs import Generative, Guide
-from pyro_vae.rows import as_data
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.storage import load_checkpoint, load_weights, read_weights
@@ -61,11 +60,8 @@ class Run:
         """New images as rows (N, D) on the pair's device, see ``Preprocessing.rows``.
 
         Runs on photographs filtered before they were cut (``whiten="radial"``) take photographs,
-        and give a row for each patch of them, see ``RadialPreprocessing.rows``. Runs saved without
-        a data set (:func:`save_run`) take rows.
+        and give a row for each patch of them, see ``RadialPreprocessing.rows``.
         """
-        if self.config.facts.own_pixels and not RunDirectory(self.path).preprocessing.is_file():
-            return as_data(images, self.model, self.guide, what="images")
         return self.preprocessing.rows(images).to(self.device)
 
     def encode(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.datasets import Dataset
+from pyro_vae.datasets.preprocessing import ArrayPreprocessing
 from pyro_vae.errors import InputError, check_choice
 from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD, posterior_means
@@ -43,8 +44,8 @@ def save_run(
     """Judge a trained pair and write it down as a run, for :func:`load_run`.
 
     Writes ``config.json``, ``checkpoint.pt`` (weights alone: training does not go on from it),
-    ``summary.json`` and ``model_card.md``; ``metrics.csv`` with ``fitted``, and
-    ``preprocessing.npz`` with a :class:`Dataset`, by which new images become rows.
+    ``summary.json``, ``model_card.md`` and ``preprocessing.npz``, by which new images become rows;
+    ``metrics.csv`` with ``fitted``.
 
     Args:
         directory: holds no run. model, guide: modules. data: the :class:`Dataset`, whose test rows
@@ -79,8 +80,9 @@ def save_run(
     summary = _judged(config, model, guide, rows, fitted)
     with directory.locked():
         directory.write_config(config)
-        if isinstance(data, Dataset):
-            data.preprocessing.save(directory.preprocessing)
+        as_it_is = ArrayPreprocessing(config.pixels, (rows.shape[1],), 0.0, 1.0)
+        preprocessing = data.preprocessing if isinstance(data, Dataset) else as_it_is
+        preprocessing.save(directory.preprocessing)
         if fitted is not None:
             directory.write_metrics(fitted.history)
         pair = {"model": model.state_dict(), "guide": guide.state_dict()}
