@@ -12,7 +12,7 @@ from torch import Tensor
 from pyro_vae.datasets.dataset import SPLITS, Dataset
 from pyro_vae.datasets.factors import Factors
 from pyro_vae.datasets.far_rows import FileRows, Part
-from pyro_vae.datasets.moments import low_and_high, mean_and_scale
+from pyro_vae.datasets.moments import low_and_high, mean_and_scale, only_value
 from pyro_vae.datasets.pixel_space import STANDARDISED, PixelSpace
 from pyro_vae.datasets.preprocessing import ArrayPreprocessing
 from pyro_vae.datasets.raw_arrays import MIN_HELD_OUT, MOST_HELD_OUT, RawArrays
@@ -98,9 +98,9 @@ def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None
     rows = Part(raw.train, train) if raw.in_file else raw.train[train]
     images = {"train": rows, "valid": np.asarray(raw.train[valid])}
     images["test"] = raw.test if test is None else np.asarray(raw.train[test])
-    low, high = low_and_high([rows])
-    if low == high:
-        raise InputError(f"{raw.origin}: all training values are {low}: zero variance")
+    value = only_value(rows)
+    if value is not None:
+        raise InputError(f"{raw.origin}: all training values are {value}: zero variance")
     if raw.train_labels is None or (test is None and raw.test_labels is None):
         return SplitArrays(raw.origin, images, None, ())
     given = [raw.train_labels] + ([raw.test_labels] if test is None else [])

@@ -31,6 +31,12 @@ def low_and_high(tables: Iterable[np.ndarray]) -> tuple[np.generic, np.generic]:
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
+def only_value(rows: np.ndarray) -> np.generic | None:
+    """The value that all numbers of the rows (N, ...) have, or None; reads up to another one."""
+    first = rows[:1].flat[0]
+    return first if all((part == first).all() for part in pieces(rows)) else None
+
+
 def mean_and_scale(rows: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation over all entries of ``rows`` (N, ...): one number each."""
     mean = sum(chunk.sum() for chunk in chunks(rows)) / rows.size
