@@ -43,6 +43,7 @@ def parser(prog: str = PROG) -> Parser:
         epilog=f"""examples:
   {prog} --table burda-mnist --budget 60 --levels 1 --num-particles 1 5
   {prog} --table ciwae --recipe mlmi4 --epochs 40 --seeds 3
+  {prog} --table multilevel --recipe srvae --dataset celeba --crop 40 15 148 148 --epochs 20
   {prog} --run-dir runs/burda-mnist-burda --resume""",
     )
     p.add_argument("--table", metavar="NAME", help=", ".join(TABLES))
@@ -52,6 +53,19 @@ def parser(prog: str = PROG) -> Parser:
         help="how cells train; of the tables of Burda et al. 2016 and Arnal et al. 2021: burda "
         "(batch 20, learning rates from 1e-3) or mlmi4 (batch 100, from 1e-4); of others: minutes "
         "on a CPU, or the published one (default: the table's first)",
+    )
+    p.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="other data than the table's: a name or a path as pyro-vae fit takes them, such as a "
+        "folder of images",
+    )
+    p.add_argument(
+        "--crop",
+        type=int,
+        nargs=4,
+        metavar=("TOP", "LEFT", "HEIGHT", "WIDTH"),
+        help="what is cut out of each image of a folder first, in pixels",
     )
     p.add_argument("--levels", type=int, nargs="+", metavar="L", help="rows with 1 or 2 levels")
     p.add_argument("--num-particles", type=int, nargs="+", metavar="K", help="rows with these k")

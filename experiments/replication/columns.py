@@ -54,11 +54,37 @@ def printed(head: str, name: str, digits: int = 2, meaning: str = "") -> Column:
     return Column(head, text, meaning, known=True)
 
 
+def printed_each(head: str, prefix: str, digits: int = 2, meaning: str = "") -> Column:
+    """What the paper prints under all names that begin so, in its order."""
+
+    def text(rebuilt: Rebuilt, row: Row) -> str:
+        published = row.published.get(rebuilt.recipe_name)
+        names = [name for name in getattr(published, "_fields", ()) if name.startswith(prefix)]
+        values = [getattr(published, name) for name in names]
+        return ", ".join(_written(value, digits) for value in values if value is not None)
+
+    return Column(head, text, meaning, known=True)
+
+
 def found(head: str, name: str, digits: int = 2, meaning: str = "") -> Column:
     """A number of ours, mean and standard deviation over seeds."""
 
     def text(rebuilt: Rebuilt, row: Row) -> str:
         return _spread(_values(rebuilt.finished(row.cell), name), digits)
+
+    return Column(head, text, meaning)
+
+
+def found_each(head: str, prefix: str, digits: int = 2, meaning: str = "") -> Column:
+    """The numbers of ours whose names begin so, by name: means and standard deviations over seeds.
+
+    Args:
+        prefix: of all levels, sites or seeds of one kind.
+    """
+
+    def text(rebuilt: Rebuilt, row: Row) -> str:
+        found_of = [result.by_level(prefix) for result in rebuilt.finished(row.cell)]
+        return ", ".join(_spread(values, digits) for values in zip(*found_of, strict=True))
 
     return Column(head, text, meaning)
 

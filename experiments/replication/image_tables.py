@@ -17,29 +17,17 @@ from experiments.replication.columns import (
     paired,
     printed,
     told,
-    with_error,
 )
-from experiments.replication.measures import DATA_SEED, drawing, parameters
+from experiments.replication.image_columns import RECIPES, SHARED, in_bits
+from experiments.replication.measures import drawing, parameters
 from experiments.replication.published_priors import PIXELVAE, PRIORS_OF_IMAGES
 from experiments.replication.published_table import Regime, Row, Table
 from experiments.replication.remarks import khat_remark
 
-# As in the tables of priors: one precision for all, which cells would choose by the clock.
-_SHARED: Mapping[str, Any] = {
-    "model": "image",
-    "guide": "topdown",
-    "dataset": "cifar10",
-    "data_seed": DATA_SEED,
-    "precision": "float32",
-}
+_SHARED: Mapping[str, Any] = {**SHARED, "dataset": "cifar10"}
 _SMALL: Mapping[str, Any] = {"preset": "conv-small", "image_size": 16}
-_REGIMES = ("minutes-images", "srvae")
 _PRIORS = {"standard": "standard", "mixture": "mixture:components=1000", "realnvp": "spatial"}
 _LATE_SHARE, _LATE_RATE = 1 / 3, 1e-3
-_BITS = (
-    "Bits: per dimension, -ELBO / (D ln 2) of test images, +- its standard error over them; K "
-    "particles: the same of L_K, K = {particles}, which is never above it on average."
-)
 
 
 def _cell(name: str, label: str, prior: str, start: Cell | None = None) -> Cell:
@@ -89,14 +77,6 @@ _DECODERS = (
 )
 
 
-def _in_bits() -> tuple[Column, ...]:
-    """Columns of both tables."""
-    return (
-        with_error("bits", "bits_per_dim", 3, _BITS),
-        with_error("bits, K particles", "iw_bits_per_dim", 3),
-    )
-
-
 def _of_terms() -> tuple[Column, ...]:
     return (
         found("-E log p(x given z)", "distortion", 1),
@@ -110,7 +90,7 @@ IMAGE_TABLES: dict[str, Table] = {
         settings=_SHARED,
         rows=(
             *(
-                Row(cell, dict.fromkeys(_REGIMES, PRIORS_OF_IMAGES[name]))
+                Row(cell, dict.fromkeys(RECIPES, PRIORS_OF_IMAGES[name]))
                 for name, cell in _FROM_START.items()
             ),
             *(Row(cell) for cell in _LATE),
@@ -124,7 +104,7 @@ IMAGE_TABLES: dict[str, Table] = {
         columns=(
             told("prior", lambda cell: cell.label),
             printed("bits published", "bits_per_dim"),
-            *_in_bits(),
+            *in_bits(),
             paired(
                 "bits less standard's",
                 _like,
@@ -168,7 +148,7 @@ IMAGE_TABLES: dict[str, Table] = {
         "Autoregressive decoders, bits per dimension (Isachenko 2019, from Gulrajani et al. 2017)",
         settings=_SHARED,
         rows=tuple(
-            Row(cell, dict.fromkeys(_REGIMES, PIXELVAE) if cell is WHOLE else {})
+            Row(cell, dict.fromkeys(RECIPES, PIXELVAE) if cell is WHOLE else {})
             for cell in _DECODERS
         ),
         regimes={
@@ -178,7 +158,7 @@ IMAGE_TABLES: dict[str, Table] = {
         columns=(
             told("a pixel sees, beside z", lambda cell: cell.label),
             printed("bits published", "bits_per_dim"),
-            *_in_bits(),
+            *in_bits(),
             paired(
                 "bits less independent's",
                 lambda row: INDEPENDENT,

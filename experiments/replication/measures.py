@@ -17,8 +17,13 @@ from pyro_vae.datasets import Batches
 from pyro_vae.evaluation import activity, ais, pruned_log_likelihood
 from pyro_vae.evaluation.activity import PosteriorMeans
 from pyro_vae.evaluation.component_use import component_use
+from pyro_vae.evaluation.draw_consistency import AT_ONCE, consistency
 from pyro_vae.evaluation.drawing_cost import drawing_seconds, num_parameters
 from pyro_vae.evaluation.estimates import Evaluation
+from pyro_vae.evaluation.fid import features_of, fid
+from pyro_vae.evaluation.fid.features import NUM_FEATURES
+from pyro_vae.evaluation.fid.of_data import default_num_images
+from pyro_vae.evaluation.routes import generate
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.evaluation.surgery import elbo_surgery
 from pyro_vae.runs import Trained
@@ -26,6 +31,7 @@ from pyro_vae.training.prior_refit import refit_prior
 
 PRUNING_IMAGES, PRUNING_PARTICLES = 100, 1_000
 SURGERY_ROWS = 5_000
+AGREEMENT_DRAWS = 100
 ANNEALED_IMAGES, TEMPERATURES = 20, 250
 DATA_SEED = 0  # all cells and seeds share their data, test images included
 
@@ -92,6 +98,42 @@ def drawing(*images: int) -> Measure:
         return {f"seconds_{number}": seconds for number, seconds in found.items()}
 
     return measure
+
+
+def terms(judging: Judging) -> Mapping[str, float]:
+    """-E log p of every observed site, nats: the image, and its representations where it has any.
+
+    Their sum is ``distortion``.
+    """
+    found = judging.estimates
+    sites = found.reconstructions or {"x": found.reconstruction}
+    return {f"distortion_{site}": -float(values.mean()) for site, values in sites.items()}
+
+
+def agreement(judging: Judging) -> Mapping[str, float]:
+    """Share of the numbers of drawn representations that the drawn image below agrees with."""
+    shares = consistency(judging.trained.model, AGREEMENT_DRAWS)
+    return {f"agree_{name}": share.mean for name, share in shares.items()}
+
+
+def frechet(judging: Judging) -> Mapping[str, float]:
+    """Frechet distances of drawn images from test images, and their null, per seed of the features.
+
+    None where the test images are too few for the features; see :func:`pyro_vae.evaluation.fid`.
+    """
+    trained = judging.trained
+    number = default_num_images(trained.data)
+    if number <= NUM_FEATURES:
+        return {}
+    parts = torch.arange(number).split(AT_ONCE)
+    drawn = torch.cat([generate(trained.model, len(part))["x"] for part in parts])
+    features = features_of(trained.data, device=trained.device)
+    found = fid(trained.data.test.to(trained.device), drawn, features)
+    seeds = zip(found.seeds, found.values, found.nulls, strict=True)
+    entries = {}
+    for seed, distance, null in seeds:
+        entries |= {f"fid_{seed}": float(distance), f"null_fid_{seed}": float(null)}
+    return entries
 
 
 def surgery(judging: Judging) -> Mapping[str, float]:

@@ -35,10 +35,12 @@ class Regime:
     Attributes:
         source: whose numbers stand in the published columns then.
         settings: of all cells, by the names of :func:`pyro_vae.runs.new_config`.
+        data: what images a call must bring, where nobody may hand out the published ones.
     """
 
     source: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    data: str | None = None
 
 
 @dataclass(frozen=True)

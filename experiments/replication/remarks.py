@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from experiments.replication.rebuilt import Rebuilt
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
 
@@ -21,4 +23,19 @@ def error_remark(rebuilt: Rebuilt) -> str:
     return (
         f"standard error of an NLL over test images: {max(errors):.2f} nats at most (it is "
         "common to all rows: compare the paired differences)"
+    )
+
+
+def lower_latents_remark(rebuilt: Rebuilt) -> str:
+    """What the latents below the top carry, where there are any."""
+    told = []
+    for row in rebuilt.rows:
+        results = rebuilt.finished(row.cell)
+        for name in [f"z{level}" for level in range(1, row.cell.levels)] if results else ():
+            mean = fmean(result.value(f"kl_{name}") for result in results)
+            told.append(f"{row.cell.label}: {name} {mean:.1f}")
+    return (
+        f"KL of the latents below the top, nats: {'; '.join(told) or 'no such row yet'} (where one "
+        "carries next to nothing, the image is drawn from its representation alone, and routes "
+        "that keep it are those that do not)"
     )

@@ -89,7 +89,7 @@ class TableCampaign(Campaign):
 
     noun = "table"
     room = "cells"
-    shared = ("recipe", "test_size", "eval_particles")
+    shared = ("recipe", "dataset", "crop", "test_size", "eval_particles")
     selection = Rows
     draws = False
     fewer = "rows with --levels and --num-particles"
@@ -123,6 +123,12 @@ class TableCampaign(Campaign):
             "--eval-particles", shared.get("eval_particles"), minimum=MIN_PARTICLES_FOR_KHAT
         )
         plan = dataclasses.replace(plan, shared=shared)
+        wants = _data_to_bring(plan)
+        if wants is not None and shared.get("dataset") is None:
+            raise InputError(
+                f"the data of {plan.selection.table} under recipe {recipe_of(plan)} must be "
+                f"brought with --dataset FOLDER: {wants}"
+            )
         wanted = shared.get("test_size")
         if wanted is not None or plan.budget_minutes is None:
             config = self.config(plan, plan.cells[0], 0)
@@ -162,7 +168,12 @@ class TableCampaign(Campaign):
     def facts(self, plan: Plan, places: Sequence[Place]) -> list[str]:
         results = filter(None, map(read_result, places))
         spent = sum(result.minutes for result in results)
-        return [f"{spent:.1f} minutes of all cells; seeds 0 to {plan.seeds - 1}"]
+        lines = [f"{spent:.1f} minutes of all cells; seeds 0 to {plan.seeds - 1}"]
+        given = plan.shared.get("dataset")
+        if given is not None:
+            brought = _data_to_bring(plan) is not None
+            lines.append(f"data: {given}{'' if brought else ', not those of the table'}")
+        return lines
 
     def write(self, folder: Path, plan: Plan, facts: Sequence[str]) -> tuple[Path, Path]:
         return write_table(folder, folder / self.room, plan, facts)
@@ -171,3 +182,9 @@ class TableCampaign(Campaign):
 def recipe_of(plan: Plan) -> str:
     """The recipe of all cells of a table."""
     return plan.shared.get("recipe") or plan.selection.of.recipe
+
+
+def _data_to_bring(plan: Plan) -> str | None:
+    """Which data a call must give, in words; None where the table has its own."""
+    regime = plan.selection.of.regimes.get(recipe_of(plan))
+    return None if regime is None else regime.data

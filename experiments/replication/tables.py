@@ -7,9 +7,16 @@ from experiments.replication.burda_tables import BURDA_TABLES
 from experiments.replication.image_tables import IMAGE_TABLES
 from experiments.replication.prior_tables import PRIOR_TABLES
 from experiments.replication.published_table import Table
+from experiments.replication.steps_tables import STEPS_TABLES
 from pyro_vae.errors import check_choice
 
-TABLES: dict[str, Table] = {**BURDA_TABLES, **PRIOR_TABLES, **IMAGE_TABLES, **BETA_TABLES}
+TABLES: dict[str, Table] = {
+    **BURDA_TABLES,
+    **PRIOR_TABLES,
+    **IMAGE_TABLES,
+    **STEPS_TABLES,
+    **BETA_TABLES,
+}
 
 
 def table_named(name: str) -> Table:

@@ -1,6 +1,8 @@
 """Tiny digits, and replicate.py with small settings, for the tests of tables."""
 
+import csv
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,3 +62,20 @@ def run(digits, tmp_path, capsys, monkeypatch):
 
     call.settings = settings
     return call
+
+
+@pytest.fixture
+def images_table(run, tmp_path, monkeypatch):
+    """Rebuild a table on other images; its rows of ``table.csv`` by cell, and what was printed."""
+    small = {"image_size": None, "hidden": None, "valid_size": 10}
+    settings = TableCampaign.settings  # of the fixture ``run``, without the compiler
+    monkeypatch.setattr(TableCampaign, "settings", lambda *given: {**settings(*given), **small})
+
+    def rebuild(name: str, images: Path, *flags) -> tuple[dict[str, dict[str, str]], str]:
+        words = ("--table", name, "--dataset", images, *flags)
+        code, out, err = run(*words, "--test-size", 6, "--quiet")
+        assert code == 0, err
+        with (tmp_path / "results" / "table.csv").open() as stream:
+            return {row["cell"]: row for row in csv.DictReader(stream)}, out
+
+    return rebuild

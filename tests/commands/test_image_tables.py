@@ -1,13 +1,11 @@
 """Tables in bits on tiny colours: every row trains, late priors too, and bits are those of nats."""
 
-import csv
 import functools
 
 import numpy as np
 import pytest
 
 from experiments.campaign import taking_over
-from experiments.replication.table_campaign import TableCampaign
 from pyro_vae.training.prior_refit import refit_prior
 
 
@@ -21,21 +19,11 @@ def colours(tmp_path_factory):
 
 
 @pytest.fixture
-def rows_of(run, colours, tmp_path, monkeypatch):
-    """Rebuild a table on those images; its rows of ``table.csv`` by cell, and what was printed."""
-    small = {"dataset": str(colours), "image_size": None, "hidden": None, "valid_size": 10}
-    settings = TableCampaign.settings  # of the fixture ``run``, without the compiler
-    monkeypatch.setattr(TableCampaign, "settings", lambda *given: {**settings(*given), **small})
+def rows_of(images_table, colours, monkeypatch):
+    """Rebuild a table on those images; late priors are fitted in three steps."""
     quick = functools.partial(refit_prior, steps=3)
     monkeypatch.setattr(taking_over, "refit_prior", quick)
-
-    def rebuild(name: str) -> tuple[dict[str, dict[str, str]], str]:
-        code, out, err = run("--table", name, "--epochs", 3, "--test-size", 6, "--quiet")
-        assert code == 0, err
-        with (tmp_path / "results" / "table.csv").open() as stream:
-            return {row["cell"]: row for row in csv.DictReader(stream)}, out
-
-    return rebuild
+    return lambda name: images_table(name, colours, "--epochs", 3)
 
 
 def nats(row: dict[str, str]) -> float:
