@@ -23,11 +23,11 @@ from pyro_vae.evaluation.estimates import Evaluation
 from pyro_vae.evaluation.fid import features_of, fid
 from pyro_vae.evaluation.fid.features import NUM_FEATURES
 from pyro_vae.evaluation.fid.of_data import default_num_images
-from pyro_vae.evaluation.routes import generate
 from pyro_vae.evaluation.statistics import Mean, mean_and_error
 from pyro_vae.evaluation.surgery import elbo_surgery
 from pyro_vae.runs import Trained
 from pyro_vae.training.prior_refit import refit_prior
+from pyro_vae.weights.simulation import simulate
 
 PRUNING_IMAGES, PRUNING_PARTICLES = 100, 1_000
 SURGERY_ROWS = 5_000
@@ -126,7 +126,7 @@ def frechet(judging: Judging) -> Mapping[str, float]:
     if number <= NUM_FEATURES:
         return {}
     parts = torch.arange(number).split(AT_ONCE)
-    drawn = torch.cat([generate(trained.model, len(part))["x"] for part in parts])
+    drawn = torch.cat([simulate(trained.model, len(part))[0] for part in parts])
     features = features_of(trained.data, device=trained.device)
     found = fid(trained.data.test.to(trained.device), drawn, features)
     seeds = zip(found.seeds, found.values, found.nulls, strict=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from pyro_vae.errors import check_count
-from pyro_vae.evaluation.routes import generate
 from pyro_vae.programs.models import Generative
 from pyro_vae.torch_state import own_generators
+from pyro_vae.weights.simulation import simulate
 
 IMAGES = (1, 100)  # that are drawn together, as Gatopoulos 2020 (table 7.1) has them
 REPEATS = 5
@@ -72,12 +72,13 @@ def drawing_seconds(
 ) -> dict[int, float]:
     """Number of images -> seconds that drawing them together takes, median of ``repeats``.
 
-    Draws are of every site (:func:`pyro_vae.evaluation.generate`) and wait for the device; one that
-    is not timed comes first, since the first call also prepares. Generators are put back after.
+    Draws are those of :func:`pyro_vae.weights.simulation.simulate`, without E[x | z], and wait for
+    the device; one that is not timed comes first, since the first call also prepares. Generators
+    are put back after.
     """
     check_count("repeats", repeats)
     with own_generators():
-        generate(model, 1)
+        simulate(model, 1)
         return {
             number: statistics.median(_seconds(model, number) for _ in range(repeats))
             for number in images
@@ -86,7 +87,7 @@ def drawing_seconds(
 
 def _seconds(model: Generative, number: int) -> float:
     started = time.perf_counter()
-    generate(model, number)["x"].cpu()  # waits for a GPU
+    simulate(model, number)[0].cpu()  # waits for a GPU
     return time.perf_counter() - started
 
 

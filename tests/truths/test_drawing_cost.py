@@ -22,9 +22,9 @@ def test_seconds_are_the_median_of_draws_of_so_many_images(monkeypatch):
         drawn.append(number)
         now[0] += number * (10 if drawn.count(number) == 3 else 1)
         torch.rand(1)
-        return {"x": torch.zeros(number, 2)}
+        return torch.zeros(number, 2), {}
 
-    monkeypatch.setattr(drawing_cost, "generate", slow)
+    monkeypatch.setattr(drawing_cost, "simulate", slow)
     monkeypatch.setattr(drawing_cost.time, "perf_counter", lambda: now[0])
     state = torch.get_rng_state()
     assert drawing_seconds(None, (3, 7), repeats=5) == {3: 3.0, 7: 7.0}
