@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ class Campaign(ABC):
     Attributes:
         noun: what a folder of results holds.
         room: the folder of its run directories.
-        shared: settings that all cells have and that flags may give.
+        shared: settings that all cells have and that flags may give. later: those of them that
+            plans of earlier versions lack, which left them open.
         selection: the class of its choice of cells.
         draws: whether its runs keep posterior draws.
         fewer: what a call may do where the budget is too small.
@@ -29,6 +31,7 @@ class Campaign(ABC):
     noun: ClassVar[str]
     room: ClassVar[str]
     shared: ClassVar[Sequence[str]]
+    later: ClassVar[Sequence[str]] = ()
     selection: ClassVar[type]
     draws: ClassVar[bool]
     fewer: ClassVar[str]
@@ -104,6 +107,7 @@ class Campaign(ABC):
     def read_plan(self, path: Path) -> Plan:
         """The plan of an earlier call; InputError where it is damaged or cannot go on."""
         plan = read_plan(path, self.selection)
+        plan = dataclasses.replace(plan, shared=dict.fromkeys(self.later) | dict(plan.shared))
         missing = [name for name in self.shared if name not in plan.shared]
         if missing:
             raise InputError(f"{path} is damaged: it lacks {', '.join(missing)}")

@@ -140,14 +140,11 @@ def read_plan(path: Path, selection: type) -> Plan:
 
 
 def _of_0_4(content: dict[str, Any]) -> dict[str, Any]:
-    """With what earlier plans lack: up to 0.4 tables had shared settings beside the others, studies
-    one start and one rate."""
+    """Up to 0.4 tables had shared settings beside the others, studies one start and one rate."""
     if "table" in content and "shared" not in content:
         names = {"recipe": "recipe", "test_size": "test_size", "particles": "eval_particles"}
         content |= {"shared": {new: content.pop(old) for old, new in names.items()}}
         content |= {"data_dir": None}
-    if "table" in content:  # which had their own data only
-        content["shared"] = {"dataset": None, "crop": None} | content["shared"]
     if "models" in content:
         content = {"from_random": False, "rates": ()} | content
         first = {"init": "random", "recipe": None, "hidden": None}

@@ -90,6 +90,7 @@ class TableCampaign(Campaign):
     noun = "table"
     room = "cells"
     shared = ("recipe", "dataset", "crop", "test_size", "eval_particles")
+    later = ("dataset", "crop")
     selection = Rows
     draws = False
     fewer = "rows with --levels and --num-particles"

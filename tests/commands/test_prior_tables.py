@@ -17,10 +17,11 @@ from experiments.replication.image_tables import IMAGE_TABLES
 from experiments.replication.prior_tables import PRIOR_TABLES, prior_cell
 from experiments.replication.published_priors import PRIORS_OF_IMAGES, SURGERY
 from experiments.replication.published_table import cells_of
+from experiments.replication.steps_tables import STEPS_TABLES
 from experiments.replication.table_campaign import Rows, TableCampaign
 from pyro_vae.runs import load_run
 
-TABLES = {**PRIOR_TABLES, **IMAGE_TABLES}
+TABLES = {**PRIOR_TABLES, **IMAGE_TABLES, **STEPS_TABLES}
 
 
 def planned(name: str, recipe: str, epochs: int = 6) -> Plan:
