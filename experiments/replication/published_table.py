@@ -35,7 +35,7 @@ class Regime:
     Attributes:
         source: whose numbers stand in the published columns then.
         settings: of all cells, by the names of :func:`pyro_vae.runs.new_config`.
-        data: what images a call must bring, where nobody may hand out the published ones.
+        data: what images a call must bring, where the published ones do not come with the library.
     """
 
     source: str

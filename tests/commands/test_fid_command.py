@@ -73,7 +73,7 @@ def test_the_default_is_half_of_the_test_data_and_the_labels(labelled_run, capsy
         (["--features", "random", "--num", "20"], "20 images are too few for the covariance"),
         (["--num", "0"], "--num must be a whole number of at least 1"),
         (["--num-seeds", "0"], "--num-seeds must be a whole number of at least 1"),
-        (["--features", "inception"], "unknown --features 'inception'; allowed: labels, random"),
+        (["--features", "inception"], "unknown features 'inception'; allowed: labels, random"),
     ],
 )
 def test_bad_input_is_one_line(flags, match, labelled_run, capsys):
@@ -86,6 +86,6 @@ def test_bad_input_is_one_line(flags, match, labelled_run, capsys):
 
 def test_data_without_labels_have_random_features(finished_run, capsys):
     assert command("fid", finished_run, "--features", "labels", "--quiet") == 2
-    assert "has no labels; allowed: --features random" in capsys.readouterr().err
+    assert "has no labels; allowed: random features" in capsys.readouterr().err
     assert command("fid", finished_run, "--quiet") == 2  # ten test images
     assert "5 images are too few" in capsys.readouterr().err

@@ -37,10 +37,10 @@ def features_of(
     """
     labels = None if data.labels is None else data.labels["train"]
     known = "random" if labels is None else "labels"
-    if check_choice("--features", name or known, FEATURES) == "random":
+    if check_choice("features", name or known, FEATURES) == "random":
         return lambda seed: random_features(_drawn(data, seed).to(device), seed=seed)
     if labels is None:
-        raise InputError(f"{data.name} has no labels; allowed: --features random")
+        raise InputError(f"{data.name} has no labels; allowed: random features")
 
     def made(seed: int) -> FeatureMap:
         rows = _drawn(data, seed).to(device)
