@@ -21,7 +21,8 @@ from experiments.campaign.plan import Plan
 from experiments.campaign.runner import Work, train_all, waiting_for, workers
 from pyro_vae.cli.common import Answer
 from pyro_vae.errors import InputError
-from pyro_vae.runs.job import device_named
+from pyro_vae.runs.devices import HELP as DEVICES
+from pyro_vae.runs.devices import device_named
 from pyro_vae.version import __version__
 
 
@@ -92,7 +93,7 @@ def add_flags(parser: argparse.ArgumentParser, noun: str) -> None:
         metavar="N",
         help="cells trained side by side (default: one per CPU core, one on a GPU)",
     )
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", metavar="NAME", help=DEVICES)
     parser.add_argument("--data-dir", metavar="DIR", help="data files (default: $PYRO_VAE_DATA)")
     parser.add_argument("--resume", action="store_true", help="go on with what --run-dir holds")
     parser.add_argument("--quiet", action="store_true", help="print the table only")
@@ -152,7 +153,7 @@ def _plan(
             plan = before.resumed(asked, folder)
             for cell in plan.cells:
                 campaign.config(plan, cell, 0)
-            device = device_named(plan.device.partition(":")[0])
+            device = device_named(plan.device)
             if plan != before:
                 plan.write(path)
             return plan, *workers(flags.jobs, device)

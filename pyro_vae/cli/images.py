@@ -11,13 +11,14 @@ import numpy as np
 from pyro_vae.cli.common import Parser
 from pyro_vae.datasets.files import read_arrays
 from pyro_vae.errors import InputError
+from pyro_vae.runs.devices import HELP as DEVICES
 
 
 def add_run(p: Parser) -> None:
     """The run directory, and the flags that every command on one has."""
     p.add_argument("run", metavar="RUN", help="run directory of pyro-vae fit")
     p.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
-    p.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
+    p.add_argument("--device", default="auto", metavar="NAME", help=DEVICES)
 
 
 def add_route(p: argparse.ArgumentParser, keep: str) -> None:

@@ -23,7 +23,8 @@ from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.encoding import encode
 from pyro_vae.programs import Generative, Guide
 from pyro_vae.programs.likelihoods import LIKELIHOODS
-from pyro_vae.runs.job import build, device_named, fit_pair
+from pyro_vae.runs.devices import device_named
+from pyro_vae.runs.job import build, fit_pair
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights.passes import CHUNK_SIZE
 from pyro_vae.weights.row_noise import RowNoise
@@ -63,7 +64,7 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
         level: what ``transform`` returns: "z1", "z2", ..., or "all" levels side by side.
         random_state: of initial weights, order of the rows and all noise. The same number gives the
             same results on the CPU, bit for bit.
-        device: "auto", "cpu" or "cuda". verbose: whether to show progress.
+        device: "auto", "cpu", "cuda" or "cuda:N". verbose: whether to show progress.
 
     Attributes:
         model_, guide_: the trained Pyro programs.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any
 import torch
 
 from pyro_vae.datasets import Dataset, load_dataset
-from pyro_vae.errors import InputError, check_choice
+from pyro_vae.errors import InputError
 from pyro_vae.export import model_card
 from pyro_vae.objectives import check_objective_fits
 from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
+from pyro_vae.runs.devices import device_named
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import check_same_data, with_facts
 from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
@@ -238,18 +238,6 @@ def resume_config(run_dir: str | Path, given: dict[str, Any]) -> RunConfig:
 def with_command(config: RunConfig, words: list[str]) -> RunConfig:
     """The configuration that remembers the command line that began the run."""
     return config.with_facts(command=shlex.join(words))
-
-
-def device_named(name: str) -> torch.device:
-    """The device of ``--device``; of several processes on one machine each has its own GPU."""
-    check_choice("device", name, ("auto", "cpu", "cuda"))
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no CUDA device here; allowed: auto, cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    return torch.device(name)
 
 
 def _describe(

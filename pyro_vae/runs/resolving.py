@@ -15,6 +15,7 @@ from pyro_vae.programs import PairConfig
 from pyro_vae.runs.config import OPTIONS, RunConfig
 from pyro_vae.runs.data_settings import PATCH_SETTINGS, SIZE_SETTINGS
 from pyro_vae.runs.defaults import default_guide, default_init, objective_defaults, patch_defaults
+from pyro_vae.runs.devices import check_device
 from pyro_vae.training.fitting import CPU_CHUNK
 from pyro_vae.training.optimisation import GRADIENTS
 from pyro_vae.training.precision import PRECISIONS
@@ -195,7 +196,7 @@ def check_config(config: RunConfig) -> None:
     """Names and ranges that hold for new and resumed runs."""
     values = config.settings
     check_choice("objective", config.objective.name, OBJECTIVES)
-    check_choice("device", config.speed.device, ("auto", "cpu", "cuda"))
+    check_device(config.speed.device)
     for name in (
         "num_particles",
         "epochs",

@@ -12,6 +12,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.objectives import OBJECTIVES, make_objective
 from pyro_vae.objectives.estimators import ESTIMATORS
 from pyro_vae.options import option
+from pyro_vae.runs.devices import HELP as DEVICES
 from pyro_vae.training.schedules import LinearWarmUp
 
 
@@ -90,9 +91,7 @@ class SpeedConfig:
         metavar="NAME",
         may_change=True,
     )
-    device: str = option(
-        "auto", "auto, cpu or cuda (default: auto)", metavar="NAME", may_change=True
-    )
+    device: str = option("auto", DEVICES, metavar="NAME", may_change=True)
 
 
 @dataclass(frozen=True)

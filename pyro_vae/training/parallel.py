@@ -83,8 +83,8 @@ def joined_processes(device: str = "auto") -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started, if it did, for the length of the block.
 
     Args:
-        device: "cpu" exchanges gradients by gloo; "cuda", or "auto" where there is one, by NCCL,
-            each process on the GPU of its local rank.
+        device: "cpu" exchanges gradients by gloo; any other, where there is a GPU, by NCCL, each
+            process on the GPU of its local rank.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield Processes()

@@ -68,7 +68,7 @@ def snapshot(root):
         ("--objective", OBJECTIVES),
         ("--preset", ("small", "paper")),
         ("--dataset", (*DATASETS, ".npy", ".npz", "IDX")),
-        ("--device", ("auto", "cpu", "cuda")),
+        ("--device", ("auto", "cpu", "cuda", "cuda:N")),
         ("--intensity", ("log", "grey")),
         ("--whiten", ("zca", "pca", "radial", "none")),
     ],
@@ -146,9 +146,16 @@ def test_flags_that_make_no_sense(refused, images, flags, match):
     assert match in refused("--dataset", images, *flags)
 
 
-def test_cuda_without_a_device(refused, images, monkeypatch):
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_cuda_without_a_device(refused, images, monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "allowed: auto, cpu" in refused("--dataset", images, "--device", "cuda")
+    line = refused("--dataset", images, "--device", name)
+    assert f"--device {name}: torch finds no CUDA device here; allowed: auto, cpu" in line
+
+
+def test_the_gpu_of_apple_is_refused_with_the_reason(refused, images):
+    line = refused("--dataset", images, "--device", "mps")
+    assert "--device mps: Apple's GPU has no double precision" in line
 
 
 def test_no_refused_command_leaves_a_run_directory(refused, images, tmp_path):
