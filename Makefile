@@ -2,7 +2,8 @@
 # `make pages` runs the blocks of its pages; each makes the environment it needs.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SITE := $(VENV)/installed-docs
@@ -10,7 +11,7 @@ SITE := $(VENV)/installed-docs
 # Threads that spin long while they wait are many times slower on a machine that does anything else.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: fit test lint site pages clean
+.PHONY: fit test newest lint site pages clean
 
 fit: $(STAMP)
 	$(BIN)/python experiments/fit.py --guide topdown --num-particles 50
@@ -19,6 +20,10 @@ fit: $(STAMP)
 test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP)
 	$(BIN)/python -m pytest -q --numprocesses 2 --dist worksteal
+
+# The same tests with the newest versions of everything; another PYTHON is a word away (CONTRIBUTING.md).
+newest:
+	$(MAKE) test PYTHON=python3.13 VENV=.venv-newest CONSTRAINTS=constraints-newest.txt
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -32,15 +37,15 @@ site: $(SITE)
 pages: $(STAMP)
 	$(BIN)/python docs/tools/run_pages.py --log docs/logs/pages.md
 
-$(STAMP): setup.cfg constraints.txt
+$(STAMP): setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[test]"
 	touch $@
 
 $(SITE): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[docs]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-newest build *.egg-info
