@@ -1,32 +1,32 @@
-"""ArviZ's own plots of a run's posterior for chosen patches, drawn into ``Axes`` that are given.
+"""A run's posterior for chosen patches, from its ArviZ data, drawn into ``Axes`` that are given.
 
-ArviZ makes pyplot figures where it is given no axes; given them, it leaves pyplot alone.
+The plots of ArviZ 0.23 and 1.x are called and look differently, and those of 1.x take no axes: the
+same pictures are drawn here whichever is installed.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib import MatplotlibDeprecationWarning
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from scipy import stats
 
 from analysis.measures.correlation import correlations_of_one, pairs
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.export import per_datum
+from pyro_vae.export import group, group_names, per_datum
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
 
 if TYPE_CHECKING:
-    import arviz
     import xarray
+
+    from pyro_vae.export.arviz_forms import ArvizData
 
 MIN_DRAWS = 20  # below, a density or a correlation is not worth a picture
 TEXT_SIZE = 8
+INTERVAL = 0.94  # of the posterior that the thin lines of a forest hold
 
 
 class Pair(NamedTuple):
@@ -43,7 +43,7 @@ class Pair(NamedTuple):
     chance: float
 
 
-def patch_draws(idata: arviz.InferenceData, datum: int, level: str = "z2") -> xarray.DataArray:
+def patch_draws(idata: ArvizData, datum: int, level: str = "z2") -> xarray.DataArray:
     """Posterior draws of one patch and level, dims (chain, draw, <level>_unit).
 
     Args:
@@ -52,16 +52,17 @@ def patch_draws(idata: arviz.InferenceData, datum: int, level: str = "z2") -> xa
     Raises:
         InputError: no such level or patch; fewer than 20 draws; draws that are not finite.
     """
-    if level not in idata.posterior:
-        have = ", ".join(map(str, idata.posterior.data_vars))
+    posterior = group(idata, "posterior")
+    if level not in posterior:
+        have = ", ".join(map(str, posterior.data_vars))
         raise InputError(f"the posterior has no level {level!r}; it has {have}")
-    labels = idata.posterior.datum.values
+    labels = posterior.datum.values
     if datum not in labels:
         raise InputError(
             f"there is no patch {datum!r} in the posterior; it has {len(labels)}, "
             f"{labels[0]} to {labels[-1]}"
         )
-    draws = idata.posterior[level].sel(datum=datum)
+    draws = posterior[level].sel(datum=datum)
     number = draws.sizes["chain"] * draws.sizes["draw"]
     if number < MIN_DRAWS:
         raise InputError(f"{number} posterior draws are too few to draw; at least {MIN_DRAWS}")
@@ -71,7 +72,7 @@ def patch_draws(idata: arviz.InferenceData, datum: int, level: str = "z2") -> xa
 
 
 def strongest_pair(
-    idata: arviz.InferenceData,
+    idata: ArvizData,
     datum: int,
     level: str = "z2",
     *,
@@ -101,96 +102,78 @@ def strongest_pair(
 
 
 def plot_pair(
-    ax: Axes, idata: arviz.InferenceData, datum: int, units: tuple[int, int], level: str = "z2"
+    ax: Axes, idata: ArvizData, datum: int, units: tuple[int, int], level: str = "z2"
 ) -> Axes:
-    """Joint draws of two units for one patch (``arviz.plot_pair``)."""
-    draws = _units(patch_draws(idata, datum, level), units, level)
-    with _quiet():
-        _arviz().plot_pair(
-            {f"{level}, unit {unit}": _chains(draws, place) for place, unit in enumerate(units)},
-            kind="scatter",
-            textsize=TEXT_SIZE,
-            ax=ax,
-            show=False,
-            scatter_kwargs={"alpha": 0.5, "s": 9, "marker": "o"},
-        )
-    ax.set_title(f"patch {datum}: draws of two units of {level}", fontsize=TEXT_SIZE + 2)
-    return ax
+    """Joint draws of two units for one patch."""
+    draws = _table(_units(patch_draws(idata, datum, level), units, level))
+    ax.scatter(*draws.T, s=9, alpha=0.5)
+    ax.set_xlabel(f"{level}, unit {units[0]}")
+    ax.set_ylabel(f"{level}, unit {units[1]}")
+    return _titled(ax, f"patch {datum}: draws of two units of {level}")
 
 
 def plot_forest(
-    ax: Axes, idata: arviz.InferenceData, datum: int, level: str = "z2", max_units: int = 30
+    ax: Axes, idata: ArvizData, datum: int, level: str = "z2", max_units: int = 30
 ) -> Axes:
-    """Median, quartiles and 94 % interval of a level's units for one patch (``arviz.plot_forest``).
+    """Median, quartiles (thick) and 94 % interval (thin) of a level's units for one patch.
 
-    Of more than ``max_units`` those whose mean lies farthest from zero are shown.
+    The interval is the shortest that holds 94 % of the draws. Of more than ``max_units`` those
+    whose mean lies farthest from zero are shown.
     """
-    draws = patch_draws(idata, datum, level)
-    order = np.argsort(-np.abs(_table(draws).mean(axis=0)), kind="stable")
+    draws = _table(patch_draws(idata, datum, level))
+    order = np.argsort(-np.abs(draws.mean(axis=0)), kind="stable")
     chosen = np.sort(order[: check_count("max_units", max_units)])
-    with _quiet():
-        _arviz().plot_forest(
-            {f"unit {unit}": _chains(draws, unit) for unit in chosen},
-            combined=True,
-            textsize=TEXT_SIZE,
-            ax=ax,
-            show=False,
-            hdi_prob=0.94,
-        )
+    draws = draws[:, chosen]
+    rows = np.arange(len(chosen))
+    ax.hlines(rows, *shortest_interval(draws, INTERVAL), color="C0", linewidth=1)
+    ax.hlines(rows, *np.quantile(draws, (0.25, 0.75), axis=0), color="C0", linewidth=3)
+    ax.plot(np.median(draws, axis=0), rows, "o", color="C0", markerfacecolor="w", markersize=4)
     ax.axvline(0.0, color="0.6", linewidth=0.8, zorder=-1)
-    ax.set_title(f"patch {datum}: {level}, 94 % intervals", fontsize=TEXT_SIZE + 2)
+    ax.set_yticks(rows, [f"unit {unit}" for unit in chosen])
+    ax.invert_yaxis()
     ax.set_xlabel(level)
-    return ax
+    return _titled(ax, f"patch {datum}: {level}, {100 * INTERVAL:.0f} % intervals")
 
 
-def plot_density(
-    ax: Axes, idata: arviz.InferenceData, datum: int, unit: int, level: str = "z2"
-) -> Axes:
-    """One unit's posterior for one patch, and its prior if kept (``arviz.plot_density``)."""
-    name = f"{level}, unit {unit}"
-    draws = _units(patch_draws(idata, datum, level), (unit,), level)
-    shown = {"posterior": {name: _chains(draws, 0)}}
-    if "prior" in idata.groups() and level in idata.prior:
-        prior = _units(idata.prior[level], (unit,), level)
-        shown["prior"] = {name: _chains(prior, 0)}
-    az = _arviz()
-    with _quiet():
-        az.plot_density(
-            [az.convert_to_inference_data(values) for values in shown.values()],
-            data_labels=list(shown),
-            hdi_prob=0.999,
-            shade=0.1,
-            textsize=TEXT_SIZE,
-            ax=ax,
-            show=False,
-        )
-    ax.set_title(f"patch {datum}: {name}", fontsize=TEXT_SIZE + 2)
-    return ax
+def plot_density(ax: Axes, idata: ArvizData, datum: int, unit: int, level: str = "z2") -> Axes:
+    """Densities of one unit's posterior for one patch, and of its prior if kept.
+
+    They are estimated by Normal kernels of the width of Scott 1992.
+    """
+    shown = {"posterior": _units(patch_draws(idata, datum, level), (unit,), level)}
+    if "prior" in group_names(idata) and level in group(idata, "prior"):
+        shown["prior"] = _units(group(idata, "prior")[level], (unit,), level)
+    for label, draws in shown.items():
+        column = _table(draws)[:, 0].astype(float)
+        if column.std() == 0:
+            raise InputError(f"{label} draws of unit {unit} of {level} never move: no density")
+        grid = np.linspace(column.min(), column.max(), 200)
+        density = stats.gaussian_kde(column)(grid)
+        (line,) = ax.plot(grid, density, label=label)
+        ax.fill_between(grid, density, color=line.get_color(), alpha=0.1)
+    ax.set_yticks([])
+    ax.set_ylim(bottom=0)
+    ax.legend(fontsize=TEXT_SIZE)
+    return _titled(ax, f"patch {datum}: {level}, unit {unit}")
 
 
-def plot_khat(ax: Axes, idata: arviz.InferenceData) -> Axes:
-    """Pareto k-hat of every patch's importance weights (``arviz.plot_khat``).
+def plot_khat(ax: Axes, idata: ArvizData) -> Axes:
+    """Pareto k-hat of every patch's importance weights.
 
     Above 0.7 the weights' tail is too heavy for their mean to be trusted at any practical number of
     particles; patches without an estimate are left out.
     """
     khat = khats(idata)
-    with _quiet():
-        _arviz().plot_khat(
-            khat,
-            show_hlines=True,
-            hlines_kwargs={"hlines": [0, KHAT_LIMIT, 1]},
-            textsize=TEXT_SIZE,
-            ax=ax,
-            show=False,
-        )
-    share = float((khat > KHAT_LIMIT).mean())
+    ax.scatter(np.arange(len(khat)), khat, marker="+", color="C0")
+    for level in (0, KHAT_LIMIT, 1):
+        ax.axhline(level, color="0.4", linestyle="--", linewidth=0.8)
     ax.set_xlabel("patch")
-    ax.set_title(f"{share:.0%} of {len(khat)} above {KHAT_LIMIT:g}", fontsize=TEXT_SIZE + 2)
-    return ax
+    ax.set_ylabel("k-hat")
+    share = float((khat > KHAT_LIMIT).mean())
+    return _titled(ax, f"{share:.0%} of {len(khat)} above {KHAT_LIMIT:g}")
 
 
-def khats(idata: arviz.InferenceData) -> xarray.DataArray:
+def khats(idata: ArvizData) -> xarray.DataArray:
     """Finite k-hat of the patches, dim (datum); InputError where there are none."""
     table = per_datum(idata)
     if "khat" not in table:
@@ -202,9 +185,16 @@ def khats(idata: arviz.InferenceData) -> xarray.DataArray:
     return values
 
 
-def load(path: Path) -> arviz.InferenceData:
-    """The InferenceData of a netCDF file."""
-    return _arviz().from_netcdf(path)
+def shortest_interval(
+    draws: NDArray[np.floating], share: float
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Ends of the shortest interval that holds this share of each column, (N, U) -> (U,) each."""
+    ordered = np.sort(draws, axis=0)
+    inside = int(share * len(ordered))
+    width = ordered[inside:] - ordered[: len(ordered) - inside]
+    low = width.argmin(axis=0)
+    columns = np.arange(ordered.shape[1])
+    return ordered[low, columns], ordered[low + inside, columns]
 
 
 def _table(draws: xarray.DataArray) -> NDArray:
@@ -228,26 +218,7 @@ def _units(draws: xarray.DataArray, units: Sequence[int], level: str) -> xarray.
     return draws.isel({draws.dims[-1]: list(units)})
 
 
-def _chains(draws: xarray.DataArray, place: int) -> NDArray:
-    """One unit as (chain, draw)."""
-    return draws.values[..., place]
-
-
-def _arviz():
-    """ArviZ, without the notice that its first import of a day prints."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="\\s*ArviZ is undergoing a major refactor")
-        import arviz
-    return arviz
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without warnings that are about ArviZ's own code, or that k-hat should come from its loo.
-
-    k-hat here is that of each patch's weights; there is no ELPD, which is about shared parameters.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="support for (arrays|DataArrays) will be")
-        warnings.simplefilter("ignore", MatplotlibDeprecationWarning)
-        yield
+def _titled(ax: Axes, title: str) -> Axes:
+    ax.tick_params(labelsize=TEXT_SIZE)
+    ax.set_title(title, fontsize=TEXT_SIZE + 2)
+    return ax

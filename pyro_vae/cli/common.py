@@ -93,7 +93,6 @@ def exit_code(name: str, run: Callable[[], int]) -> int:
 
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="\\s*ArviZ is undergoing a major refactor")
             warnings.showwarning = show
             return run()
     except (InputError, OSError) as error:

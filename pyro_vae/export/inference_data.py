@@ -1,9 +1,9 @@
-"""ArviZ data from any trained pair: the only file that converts."""
+"""ArviZ data from any trained pair."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,17 +14,20 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError, check_positive
 from pyro_vae.evaluation import Evaluation, evaluate
+from pyro_vae.export.arviz_forms import arviz_data, group, group_names
 from pyro_vae.export.sites import Sites
 from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
 from pyro_vae.torch_state import evaluating, flushed_denormals
+from pyro_vae.version import __version__
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
 from pyro_vae.weights.resampling import Draws, sir
 from pyro_vae.weights.simulation import simulate_like
 from pyro_vae.weights.site import PARTICLE_PLATE
 
 if TYPE_CHECKING:
-    import arviz
     import xarray
+
+    from pyro_vae.export.arviz_forms import ArvizData
 
 SAMPLE_DIMS = ("chain", "draw")
 DIAGNOSTICS = "importance_diagnostics"
@@ -42,8 +45,11 @@ def to_inference_data(
     observed: str | None = None,
     datum: np.ndarray | None = None,
     attributes: Mapping[str, object] | None = None,
-) -> arviz.InferenceData:
-    """Posterior draws of a pair for data x (B, D), with importance weights, as InferenceData.
+) -> ArvizData:
+    """Posterior draws of a pair for data x (B, D), with importance weights, as ArviZ data.
+
+    That is an ``arviz.InferenceData`` where ArviZ 0.23 is installed, and an ``xarray.DataTree``
+    where ArviZ 1.x is.
 
     ``posterior`` holds z1, z2, ... with dims (chain, draw, datum, <name>_unit): the independent
     draws are one chain, so r-hat says nothing about them. With ``num_particles`` > 1 each draw is
@@ -64,7 +70,8 @@ def to_inference_data(
     =======================  =====================================================================
 
     The diagnostics have dims (chain, draw, datum), the same number for every draw of a datum:
-    ``to_dataframe``, ``sel`` and ``arviz.concat`` want these dims of every group that is no data.
+    ``sel`` over all groups, and ``to_dataframe`` and ``arviz.concat`` of ArviZ 0.23, want these
+    dims of every group that is no data.
     :func:`per_datum` gives the table with one number per datum.
 
     A site whose name holds a slash, which netCDF cannot name, is exported with a dot instead
@@ -90,8 +97,6 @@ def to_inference_data(
             ``observed``; sites with names that ArviZ data cannot have; labels or diagnostics of
             another number of data. All of these before anything is drawn.
     """
-    import arviz
-
     x = as_data(x, model, guide)
     check_positive("num_particles", num_particles)
     check_positive("num_draws", num_draws)
@@ -108,72 +113,87 @@ def to_inference_data(
             bound_particles=num_particles,
             num_particles=max(diagnostic_particles, num_particles),
         )
-    labels = np.arange(count_rows(x)) if datum is None else np.asarray(datum)
-    idata = arviz.from_dict(
-        posterior=sites.variables(draws.latents, _chain),
-        posterior_predictive=sites.variables(replicated, _chain),
-        observed_data=sites.variables(sites.observed, _array),
-        coords={"datum": labels},
-        dims={name: ["datum", *units] for name, units in sites.units.items()},
-        posterior_attrs={
-            **_attributes(num_particles),
-            "khat_above_0.7": float((diagnostics.khat > KHAT_LIMIT).mean()),
-            **(attributes or {}),
-        },
-        save_warmup=False,
-    )
-    # Dims are shared by all groups of one call: the prior has no data axis, and a site may be
-    # called log_weight as well.
-    idata.extend(
-        arviz.from_dict(
-            sample_stats={"log_weight": _chain(draws.log_weight)},
-            coords={"datum": labels},
-            dims={"log_weight": ["datum"]},
-        )
-    )
-    idata.extend(
-        arviz.from_dict(
-            prior=sites.variables({name: prior[name] for name in draws.latents}, _chain),
-            prior_predictive=sites.variables({name: prior[name] for name in replicated}, _chain),
-            dims=sites.units,
-        )
-    )
-    sites.annotate(idata)
-    with warnings.catch_warnings():
-        # ArviZ has no group of its own for per-datum importance diagnostics.
-        warnings.filterwarnings("ignore", message=".*not defined in the InferenceData scheme")
-        idata.add_groups({DIAGNOSTICS: _diagnostics(diagnostics, labels, num_draws)})
-    return idata
+    labels = {"datum": np.arange(count_rows(x)) if datum is None else np.asarray(datum)}
+    per_draw = {name: (*SAMPLE_DIMS, "datum", *units) for name, units in sites.units.items()}
+    of_prior = {name: (*SAMPLE_DIMS, *units) for name, units in sites.units.items()}
+    of_data = {name: ("datum", *units) for name, units in sites.units.items()}
+    groups = {
+        "posterior": _dataset(sites.variables(draws.latents, _chain), per_draw, labels),
+        "posterior_predictive": _dataset(sites.variables(replicated, _chain), per_draw, labels),
+        "sample_stats": _dataset(
+            {"log_weight": _chain(draws.log_weight)},
+            {"log_weight": (*SAMPLE_DIMS, "datum")},
+            labels,
+        ),
+        "prior": _dataset(
+            sites.variables({name: prior[name] for name in draws.latents}, _chain), of_prior
+        ),
+        "prior_predictive": _dataset(
+            sites.variables({name: prior[name] for name in replicated}, _chain), of_prior
+        ),
+        "observed_data": _dataset(sites.variables(sites.observed, _array), of_data, labels),
+    }
+    sites.annotate(groups.values())
+    groups["posterior"].attrs |= {
+        **_attributes(num_particles),
+        "khat_above_0.7": float((diagnostics.khat > KHAT_LIMIT).mean()),
+        **(attributes or {}),
+    }
+    return arviz_data({**groups, DIAGNOSTICS: _diagnostics(diagnostics, labels, num_draws)})
 
 
-def per_datum(idata: arviz.InferenceData) -> xarray.Dataset:
+def per_datum(idata: ArvizData) -> xarray.Dataset:
     """The importance diagnostics with one number per datum, dims (datum,).
 
     Also of files written before version 0.5, whose diagnostics have these dims; of exports that
     were joined by ``arviz.concat``, those of the first. InputError where there are none.
     """
-    if DIAGNOSTICS not in idata.groups():
+    if DIAGNOSTICS not in group_names(idata):
         raise InputError(f"the ArviZ data hold no k-hat nor the like: no group {DIAGNOSTICS}")
-    table = idata[DIAGNOSTICS]
+    table = group(idata, DIAGNOSTICS)
     return table.isel({dim: 0 for dim in SAMPLE_DIMS if dim in table.dims}, drop=True)
 
 
-def _diagnostics(diagnostics: Evaluation, labels: np.ndarray, num_draws: int) -> xarray.Dataset:
-    """The diagnostics of every datum, repeated for its draws."""
+def _dataset(
+    variables: Mapping[str, np.ndarray],
+    dims: Mapping[str, Sequence[str]],
+    coords: Mapping[str, np.ndarray] | None = None,
+) -> xarray.Dataset:
+    """A group: arrays with named axes, which are numbered from 0 where no labels are given.
+
+    The attributes are those of ArviZ's schema:
+    https://python.arviz.org/projects/base/en/latest/explanations/schema.html
+    """
     import xarray
 
-    return xarray.Dataset(
-        {
-            name.replace("/", "."): ((*SAMPLE_DIMS, "datum"), np.tile(values, (1, num_draws, 1)))
-            for name, values in diagnostics.columns().items()
-        },
-        coords={"chain": [0], "draw": np.arange(num_draws), "datum": labels},
+    table = xarray.Dataset(
+        {name: (dims[name], values) for name, values in variables.items()},
         attrs={
-            "num_particles": diagnostics.num_particles,
-            "bound_particles": diagnostics.bound_particles,
-            "unit": "nats",
+            "created_at": datetime.now(UTC).isoformat(),
+            "creation_library": "pyro_vae",
+            "creation_library_version": __version__,
+            "creation_library_language": "Python",
         },
     )
+    numbered = {name: np.arange(size) for name, size in table.sizes.items()}
+    return table.assign_coords({**numbered, **(coords or {})})
+
+
+def _diagnostics(
+    diagnostics: Evaluation, labels: Mapping[str, np.ndarray], num_draws: int
+) -> xarray.Dataset:
+    """The diagnostics of every datum, repeated for its draws."""
+    columns = {
+        name.replace("/", "."): np.tile(values, (1, num_draws, 1))
+        for name, values in diagnostics.columns().items()
+    }
+    table = _dataset(columns, dict.fromkeys(columns, (*SAMPLE_DIMS, "datum")), labels)
+    table.attrs |= {
+        "num_particles": diagnostics.num_particles,
+        "bound_particles": diagnostics.bound_particles,
+        "unit": "nats",
+    }
+    return table
 
 
 def _check_rows(number: int, datum: np.ndarray | None, diagnostics: Evaluation | None) -> None:
@@ -181,14 +201,6 @@ def _check_rows(number: int, datum: np.ndarray | None, diagnostics: Evaluation |
     for what, given in (("datum", datum), ("diagnostics", elbo)):
         if given is not None and len(given) != number:
             raise InputError(f"{what} is for {len(given)} data, but x has {number} rows")
-
-
-def netcdf_bytes(idata: arviz.InferenceData) -> memoryview:
-    """The netCDF file that ``arviz.from_netcdf`` opens, in memory.
-
-    HDF5 that meets a full disk leaves a broken file open and may end the process when it exits.
-    """
-    return idata.to_datatree().to_netcdf(None, engine="h5netcdf")
 
 
 def _attributes(num_particles: int) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from pyro_vae.torch_state import evaluating, own_generators
 from pyro_vae.weights import traces
 
 if TYPE_CHECKING:
-    import arviz
+    import xarray
 
 RESERVED = ("chain", "draw", "datum")  # axes of ArviZ data cannot be variables too
 _ROWS_AT_ONCE = 10_000
@@ -63,12 +63,12 @@ class Sites:
         """site -> tensor as variable -> array."""
         return {self._variables[name]: convert(value) for name, value in values.items()}
 
-    def annotate(self, idata: arviz.InferenceData) -> None:
+    def annotate(self, groups: Iterable[xarray.Dataset]) -> None:
         """Note the site of every variable that is called otherwise."""
-        for name, variable in self._variables.items():
-            for group in idata.groups():
-                if name != variable and variable in idata[group]:
-                    idata[group][variable].attrs["site"] = name
+        for group in groups:
+            for name, variable in self._variables.items():
+                if name != variable and variable in group:
+                    group[variable].attrs["site"] = name
 
     def _free(self, axis: str) -> str:
         """The axis under a name that no variable and no other axis has."""

@@ -42,7 +42,7 @@ from pyro_vae.storage import json_text, write_text, write_whole
 from pyro_vae.training.progress import Row
 
 if TYPE_CHECKING:
-    import arviz
+    from pyro_vae.export.arviz_forms import ArvizData
 
 
 class RunDirectory:
@@ -89,7 +89,7 @@ class RunDirectory:
     def write_config(self, config: RunConfig) -> None:
         write_text(self.config, json.dumps(config.entries(), indent=2) + "\n")
 
-    def write_posterior(self, posterior: arviz.InferenceData) -> None:
+    def write_posterior(self, posterior: ArvizData) -> None:
         """Write ``posterior.nc``, which ``arviz.from_netcdf`` opens."""
         write_whole(self.posterior, netcdf_bytes(posterior))
 

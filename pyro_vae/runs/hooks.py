@@ -19,9 +19,8 @@ from pyro_vae.training import FitResult
 from pyro_vae.training.progress import Row
 
 if TYPE_CHECKING:
-    import arviz
-
     from pyro_vae.evaluation.filters.decoder_filters import DecoderFilters
+    from pyro_vae.export.arviz_forms import ArvizData
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Finished(Trained):
         summary: with the start.
     """
 
-    posterior: arviz.InferenceData
+    posterior: ArvizData
     means: dict[str, PosteriorMeans]
     filters: DecoderFilters | str
     summary: Summary

@@ -32,9 +32,8 @@ from pyro_vae.ticking import ticking
 from pyro_vae.torch_state import own_generators
 
 if TYPE_CHECKING:
-    import arviz
-
     from pyro_vae.evaluation.filters.decoder_filters import DecoderFilters
+    from pyro_vae.export.arviz_forms import ArvizData
 
 ACTIVITY_DATA = 1_000
 ACTIVITY_SAMPLES = 100
@@ -52,7 +51,7 @@ class Judgement:
 
     estimates: Evaluation
     means: dict[str, PosteriorMeans]
-    posterior: arviz.InferenceData
+    posterior: ArvizData
     settings: Judged
     filters: DecoderFilters | str
     consistency: dict[str, Mean]

@@ -1,7 +1,7 @@
 """How far importance weights can be trusted, per datum: effective sample size and Pareto k-hat.
 
 k-hat is the shape of a generalised Pareto distribution fitted to the upper tail of the weights
-(Vehtari et al. 2024, https://arxiv.org/abs/1507.02646), by ``arviz.psislw``.
+(Vehtari et al. 2024, https://arxiv.org/abs/1507.02646), by :mod:`pyro_vae.weights.pareto_tail`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.weights.bounds import normalised_weights
+from pyro_vae.weights.pareto_tail import pareto_shape
 
 KHAT_LIMIT = 0.7  # above it, estimates from these weights are unreliable (Vehtari et al. 2024)
 MIN_PARTICLES_FOR_KHAT = 25  # the tail, min(K / 5, 3 sqrt(K)), must hold at least five weights
@@ -81,20 +82,18 @@ def rows_named(rows: Sequence[int], most: int = 10) -> str:
 
 
 def pareto_khat(log_w: Tensor) -> np.ndarray:
-    """Shape of the upper tail of each datum's weights, (K, B) -> (B,), as ``arviz.psislw`` has it.
+    """Shape of the upper tail of each datum's weights, (K, B) -> (B,), as ArviZ 0.23 has it.
 
-    Above 0.7 the log-likelihood estimate and resampled draws are unreliable. NaN for fewer than
-    25 particles or weights that are NaN; infinite where all weights are zero, or all but a few
-    underflow.
+    The tail are the min(K / 5, 3 sqrt(K)) largest weights. Above 0.7 the log-likelihood estimate
+    and resampled draws are unreliable. NaN for fewer than 25 particles or weights that are NaN;
+    infinite where all weights are zero, or all but a few underflow.
 
     Tied weights, as a discrete latent has, are no tail, however many of them there are. Where the
     tail begins at tied weights and fewer than five exceed these, no Pareto distribution can be
-    fitted, and ``arviz.psislw`` says infinite. Here k-hat is then the k of the Pareto weights that
-    have the effective sample size of these; 0 where none exceeds the tied ones (and where all
-    weights are equal).
+    fitted, and ArviZ says infinite (0.23) or NaN (1.x). Here k-hat is then the k of the Pareto
+    weights that have the effective sample size of these; 0 where none exceeds the tied ones (and
+    where all weights are equal).
     """
-    import arviz
-
     table = log_w.detach().double().cpu().numpy()
     num_particles, num_data = table.shape
     if num_particles < MIN_PARTICLES_FOR_KHAT:
@@ -113,20 +112,17 @@ def pareto_khat(log_w: Tensor) -> np.ndarray:
     if few.any():
         share = effective_sample_size(torch.from_numpy(table[:, few])).numpy() / num_particles
         khat[few] = _khat_of_ess(share, num_particles)
-    fitted = known & (number >= _LEAST_TAIL)
-    if fitted.any():
-        columns = np.ascontiguousarray(_without_near_ties(table, cutoff)[:, fitted].T)
-        with np.errstate(over="ignore", invalid="ignore"):  # very heavy tails overflow on the way
-            _, shapes = arviz.psislw(columns)
-        khat[fitted] = np.atleast_1d(shapes)
+    in_tail = (top > cutoff) & ~_near_ties(top, cutoff)
+    for datum in np.flatnonzero(known & (number >= _LEAST_TAIL)):
+        weights = np.exp(top[in_tail[:, datum], datum] - largest[datum])
+        khat[datum] = pareto_shape(weights - np.exp(cutoff[datum] - largest[datum]))
     return khat
 
 
-def _without_near_ties(table: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
-    """Log-weights that are tied with the first of the tail but for rounding are set equal to it."""
-    near = (table > cutoff) & (table <= cutoff + _SAME_WEIGHT_NATS)
-    near &= near.sum(0) > 1  # a single neighbour is none
-    return np.where(near, cutoff, table)
+def _near_ties(top: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
+    """Where log-weights are tied with the first of the tail but for rounding."""
+    near = (top > cutoff) & (top <= cutoff + _SAME_WEIGHT_NATS)
+    return near & (near.sum(0) > 1)  # a single neighbour is none
 
 
 def _khat_of_ess(share: np.ndarray, num_particles: int) -> np.ndarray:

@@ -1,8 +1,5 @@
-"""ArviZ's plots: planted pairs are found, panels show the draws, and pyplot is left alone."""
+"""Pictures of ArviZ data: planted pairs are found, panels show the draws, pyplot is left alone."""
 
-import warnings
-
-import arviz
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -13,7 +10,8 @@ from matplotlib.figure import Figure
 from analysis.pictures import posterior
 from analysis.reporting.sections import arviz_plots
 from pyro_vae.errors import InputError
-from pyro_vae.export.inference_data import netcdf_bytes, to_inference_data
+from pyro_vae.export import netcdf_bytes, to_inference_data
+from pyro_vae.export.arviz_forms import arviz_data
 from tests.conftest import tiny_pair
 
 UNITS = 6
@@ -26,15 +24,17 @@ def make(correlation=0.8, draws=200, seed=0, khat=(0.1, 0.9, np.nan, 0.5)):
     shared = z2[:, :, 1, 1]
     z2[:, :, 1, 4] = correlation * shared + (1 - correlation**2) ** 0.5 * z2[:, :, 1, 4]
     z2[:, :, 1, 3] = 3.0 + 0.1 * z2[:, :, 1, 3]
-    idata = arviz.from_dict(
-        posterior={"z2": z2}, coords={"datum": [10, 20]}, dims={"z2": ["datum", "z2_unit"]}
+    dims = ("chain", "draw", "datum", "z2_unit")
+    labels = {"datum": [10, 20]}
+    return arviz_data(
+        {
+            "posterior": xarray.Dataset({"z2": (dims, z2)}, coords=labels),
+            "prior": xarray.Dataset(
+                {"z2": (("chain", "draw", "z2_unit"), rng.normal(size=(1, draws, UNITS)))}
+            ),
+            "importance_diagnostics": xarray.Dataset({"khat": ("datum", np.array(khat, float))}),
+        }
     )
-    idata.extend(arviz.from_dict(prior={"z2": rng.normal(size=(1, draws, UNITS))}))
-    table = xarray.Dataset({"khat": ("datum", np.array(khat, float))})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        idata.add_groups({"importance_diagnostics": table})
-    return idata
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,10 @@ def test_khat_is_drawn_for_patches_that_have_one(ax, idata):
         (lambda ax, idata: posterior.plot_density(ax, idata, 20, -1), "no unit -1"),
         (lambda ax, idata: posterior.plot_forest(ax, make(draws=5), 20), "5 posterior draws"),
         (lambda ax, idata: posterior.khats(make(khat=(np.nan,) * 4)), "no patch has an estimate"),
-        (lambda ax, idata: posterior.khats(arviz.from_dict({"a": np.zeros((1, 9))})), "no k-hat"),
+        (
+            lambda ax, idata: posterior.khats(arviz_data({"posterior": xarray.Dataset()})),
+            "no k-hat",
+        ),
     ],
 )
 def test_what_is_not_there_is_named(ax, idata, call, message):

@@ -122,9 +122,11 @@ def test_text_and_checkpoints_stop_at_a_real_limit(tmp_path):
 
 def test_netcdf_files_stop_at_a_real_limit(tmp_path):
     body = """
-    import arviz
+    import xarray
     from pyro_vae.export import netcdf_bytes
-    table = arviz.from_dict({"a": np.random.default_rng(0).random((1, 50_000))})
+    from pyro_vae.export.arviz_forms import arviz_data
+    draws = np.random.default_rng(0).random((1, 50_000))
+    table = arviz_data({"posterior": xarray.Dataset({"a": (("chain", "draw"), draws)})})
     refused(
         "netcdf",
         lambda path: write_whole(path, netcdf_bytes(table)),

@@ -1,4 +1,4 @@
-"""ArviZ's own plots for the first patch in the ArviZ data of each model: k-hat and z2."""
+"""The posterior of the first patch in the ArviZ data of each model: k-hat and z2."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from analysis.pictures import posterior
 from analysis.reporting.item import BEYOND, Entry, Item
 from analysis.reporting.over_runs import drawn, tables, without
 from pyro_vae.errors import InputError
+from pyro_vae.export import read_netcdf
 from pyro_vae.runs import RunDirectory
 from pyro_vae.weights.diagnostics import KHAT_LIMIT
 
 if TYPE_CHECKING:
     from analysis.reporting.study import Study, Subject
 
-TITLE = "ArviZ's plots for chosen patches (beyond Vas 2024)"
+TITLE = "The posterior of chosen patches, from the ArviZ data (beyond Vas 2024)"
 WIDTH, HEIGHT = 4.2, 3.6  # of a panel, inches
 
 
@@ -36,12 +37,12 @@ def entries(study: Study) -> list[Entry]:
 
 
 def read_posterior(subject: Subject):
-    """The run's ``posterior.nc`` as InferenceData; InputError where it cannot be read."""
+    """The run's ``posterior.nc`` as ArviZ data; InputError where it cannot be read."""
     path = RunDirectory(subject.run.path).posterior
     if not path.is_file():
         raise InputError(f"there is no {path.name} in {subject.run.path.name}")
     try:
-        return posterior.load(path)
+        return read_netcdf(path)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
 
