@@ -146,7 +146,7 @@ PRESETS = [
 
 @pytest.mark.parametrize(("preset", "shape", "units", "parameters"), PRESETS)
 def test_presets(preset, shape, units, parameters):
-    """docs/models.md has these numbers; those of srvae are the published 10.41 and 12.45 M."""
+    """docs/models/image.md has these; those of srvae are the published 10.41 and 12.45 M."""
     with torch.device("meta"):
         arch = PairConfig("image", preset=preset).architecture.of_rows(Maps(shape))
         model = build_model(arch, Maps(shape), shape)
