@@ -27,6 +27,8 @@ from analysis.reporting.run_pictures import png
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.storage import write_whole
 
+PER_ROW = 3  # panels side by side, which are as many as most figures have for a run
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Draw runs that make images in one step, or in several, side by side."""
@@ -55,7 +57,7 @@ def _draw(given: argparse.Namespace) -> None:
     for number, parts in FIGURES.items():
         path = given.out / f"figure-{number}.png"
         try:
-            write_whole(path, png(routes_page([*parts(shown)])))
+            write_whole(path, png(routes_page([*parts(shown)], PER_ROW)))
         except InputError as error:
             print(f"no figure {number}: {error}")
         else:

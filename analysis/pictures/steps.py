@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from analysis.pictures.image_grids import plot_images
 from analysis.pictures.panels import panels
 
-PAGE_COLUMNS = 2
 AXES = {
     "share": "share of numbers kept (the paper's count)",
     "bits": "bits per image, bits-back",
@@ -37,13 +36,12 @@ def plot_rows(ax: Axes, rows: Mapping[str, np.ndarray], title: str) -> Axes:
     return ax
 
 
-def routes_page(parts: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> Figure:
-    """One page of :func:`plot_rows`, a panel for each title."""
+def routes_page(parts: Sequence[tuple[str, Mapping[str, np.ndarray]]], per_row: int = 2) -> Figure:
+    """One page of :func:`plot_rows`, a panel for each title, ``per_row`` side by side."""
     counts = [len(rows) for _, rows in parts]
-    heights = [
-        0.6 * max(counts[n : n + PAGE_COLUMNS]) + 0.4 for n in range(0, len(counts), PAGE_COLUMNS)
-    ]
-    figure, axes = panels(len(parts), (6.5, 0.0), per_row=PAGE_COLUMNS, heights=heights)
+    lines = [counts[start : start + per_row] for start in range(0, len(counts), per_row)]
+    heights = [0.6 * max(line) + 0.4 for line in lines]
+    figure, axes = panels(len(parts), (6.5, 0.0), per_row=per_row, heights=heights)
     for ax, (title, rows) in zip(axes, parts, strict=True):
         plot_rows(ax, rows, title).set_anchor("N")
     return figure

@@ -86,8 +86,11 @@ def test_a_record_of_its_step_gives_the_plain_gradient(texts):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_estimates_and_exports_take_it():
-    pair, x = tiny_images(("quantise:3",), (1, 4, 2)), level_rows(5, (1, 4, 2))
+@pytest.mark.parametrize(
+    ("texts", "shape"), [(("quantise:3",), (1, 4, 2)), (("downscale:2", "quantise:3"), (1, 8, 4))]
+)
+def test_estimates_and_exports_take_it(texts, shape):
+    pair, x = tiny_images(texts, shape), level_rows(5, shape)
     model, guide = pair
     names = model.latent_names
     draws = sir(*pair, x[:3], 4, 2)
