@@ -71,4 +71,4 @@ def test_the_weighted_bound_of_real_images_reaches_annealing(pair, rows):
     found = evaluate(*pair, x, num_particles=2_000, bound_particles=1)
     spread = np.hypot(below.lower_error, found.monte_carlo_error)
     assert (np.abs(found.log_likelihood - below.lower) < 5 * spread + 0.05).all()
-    assert (found.log_likelihood - found.elbo).mean() > 0.5  # the ELBO does not
+    assert (found.log_likelihood - found.elbo).mean() > 0.1  # the ELBO does not
