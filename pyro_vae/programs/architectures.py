@@ -23,9 +23,11 @@ The preset ``paper`` has the published hidden sizes (for td those of the laborat
 sizes, families and likelihoods are the same in both. ``sparse`` has no published sizes.
 
 ``image`` has further presets: ``conv`` (strided convolutions, 64 units, for sides such as 28 and
-32), ``conv-small`` (blocks of 32 channels for sides of 16, in minutes on a CPU; ``small`` is the
-same) and ``srvae`` (the sizes of Gatopoulos 2020 for sides of 32, 10.41 million parameters in the
-encoder and 12.45 million in a decoder of mixtures of ten logistics; ``paper`` is the same).
+32), ``conv-gated`` (as many channels, with gates in the place of the activation, which is how
+Tomczak and Welling 2018 make convolutions, in other numbers), ``conv-small`` (blocks of 32 channels
+for sides of 16, in minutes on a CPU; ``small`` is the same) and ``srvae`` (the sizes of Gatopoulos
+2020 for sides of 32, 10.41 million parameters in the encoder and 12.45 million in a decoder of
+mixtures of ten logistics; ``paper`` is the same).
 
 ``ssvae`` is the self-supervised VAE of Gatopoulos 2020 (chapter 5), with a level more for every
 transform of ``--transforms``: ``small`` is for sides of 16, in minutes on a CPU, ``paper`` has the
@@ -123,7 +125,10 @@ def _image(units: int, images: ImageLayers) -> Architecture:
     )
 
 
-_CONV = _image(64, ImageLayers(Stack((32, 64, 128)), Stack((32, 64, 128))))
+_WIDTHS = (32, 64, 128)
+_CONV = _image(64, ImageLayers(Stack(_WIDTHS), Stack(_WIDTHS)))
+_GATES = Stack(_WIDTHS, gated=True)
+_CONV_GATED = _image(64, ImageLayers(_GATES, _GATES))
 _BLOCKS = Stack((32, 32, 32), steps=2, growth=20)
 _CONV_SMALL = _image(256, ImageLayers(_BLOCKS, _BLOCKS, channels=16))
 _SRVAE = _image(
@@ -194,6 +199,7 @@ ARCHITECTURES: dict[str, dict[str, Architecture]] = {
         "small": _CONV_SMALL,
         "paper": _SRVAE,
         "conv": _CONV,
+        "conv-gated": _CONV_GATED,
         "conv-small": _CONV_SMALL,
         "srvae": _SRVAE,
     },

@@ -18,6 +18,7 @@ from pyro_vae.errors import check_choice
 from pyro_vae.programs.networks import ImageLayers, make_network, merged
 
 FAMILIES = {"normal": dist.Normal, "laplace": dist.Laplace}
+LOG_SCALES = (-10.0, 10.0)  # where log-scales are clamped: scales from 4.5e-5 to 22,000
 
 
 class LocScale(nn.Module):
@@ -26,6 +27,10 @@ class LocScale(nn.Module):
     ``loc = A h' + a`` and ``scale = exp(gain (B h' + b))`` with ``h' = MLP(h)``; without hidden
     layers the two heads read (and merge) the inputs themselves. Between maps of one height and
     width the heads are convolutions of 1x1 (``networks.merged``).
+
+    Log-scales are clamped to [-10, 10]. Trained units lie far inside, where nothing changes. Of
+    gated layers h' is a square of h, so that a level whose h is drawn from another level would now
+    and then have a scale of 0 or infinity, and weights that are no numbers.
 
     Args:
         in_features: width of the input, or widths of several inputs that the first layer merges.
@@ -70,5 +75,5 @@ class LocScale(nn.Module):
 
     def units(self, *read: Tensor) -> dist.TorchDistribution:
         """The units at the location and scale that the heads give."""
-        scale = torch.exp(self.gain * self.log_scale(*read))
-        return self.family(self.loc(*read), scale).to_event(1)
+        log_scale = (self.gain * self.log_scale(*read)).clamp(*LOG_SCALES)
+        return self.family(self.loc(*read), log_scale.exp()).to_event(1)

@@ -54,7 +54,7 @@ class PairConfig:
     preset: str = option(
         "small",
         "small: minutes on a CPU; paper: the published sizes and recipe; of image also conv, "
-        "conv-small, srvae (default: small)",
+        "conv-gated, conv-small, srvae (default: small)",
         metavar="NAME",
     )
     transforms: tuple[str, ...] | None = option(

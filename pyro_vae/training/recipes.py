@@ -120,6 +120,7 @@ _IMAGES = {
     "small": "minutes-images",
     "paper": "srvae",
     "conv": "minutes-images",
+    "conv-gated": "minutes-images",
     "conv-small": "minutes-images",
     "srvae": "srvae",
 }

@@ -93,9 +93,11 @@ def test_weights_are_normalised():
 def test_blocks_and_gates_are_their_formulas():
     with double_precision():
         x = images(4, 2, 5, 5)
-        gated = GatedConv(2, 3)
-        both = convolve(gated.both, x)
-        torch.testing.assert_close(gated(x), both[:, :3] / (1 + (-both[:, 3:]).exp()))
+        for kind in (WeightNormConv, Down, Up):
+            gated = GatedConv(2, 3, kind)
+            both = gated.both(x)
+            assert type(gated.both) is kind
+            torch.testing.assert_close(gated(x), both[:, :3] / (1 + (-both[:, 3:]).exp()))
         attention = ChannelAttention(2)
         between = F.elu(convolve(attention.squeeze, x.mean((2, 3), keepdim=True)))
         factors = 1 / (1 + (-convolve(attention.excite, between)).exp())

@@ -32,9 +32,11 @@ from tests.statistics import double_precision
 IMAGE = (3, 4, 8)
 WIDTHS = Stack((4, 4), steps=1)
 BLOCKS = Stack((4, 4), steps=1, growth=2)
+GATES = Stack((4, 4), steps=1, gated=True)
 LAYERS = {
     "vector": ImageLayers(WIDTHS, WIDTHS, halvings=1),
     "maps": ImageLayers(BLOCKS, BLOCKS, halvings=1, channels=2),
+    "gated": ImageLayers(GATES, GATES, halvings=1),
 }
 
 
@@ -138,6 +140,8 @@ def test_a_latent_with_places_has_heads_of_convolutions():
 PRESETS = [
     ("conv", (1, 28, 28), (64,), (895_840, 500_612)),
     ("conv", (3, 32, 32), (64,), (1_142_176, 653_832)),
+    ("conv-gated", (1, 28, 28), (64,), (988_736, 1_000_644)),
+    ("conv-gated", (3, 32, 32), (64,), (1_235_648, 1_278_664)),
     ("conv-small", (3, 16, 16), (256,), (156_998, 150_028)),
     ("small", (1, 8, 12), (96,), (156_422, 121_608)),  # as many units as there are places
     ("srvae", (3, 32, 32), (1024,), (10_414_770, 12_449_686)),
@@ -205,7 +209,8 @@ def test_data_start_the_convolutions_and_a_load_does_not():
     assert torch.equal(again.encoders[0](x), started.encoders[0](x))
 
 
-def test_a_resume_starts_no_convolutions(tmp_path, images, monkeypatch):
+@pytest.mark.parametrize("preset", ["small", "conv-gated"])
+def test_a_resume_starts_no_convolutions(preset, tmp_path, images, monkeypatch):
     """Data start them once, before the first step; a resume with other rows would move them."""
     started = []
 
@@ -214,8 +219,8 @@ def test_a_resume_starts_no_convolutions(tmp_path, images, monkeypatch):
         return start_(net, *inputs)
 
     monkeypatch.setattr(image_layers, "start_", counting)
-    flags = ["--model", "image", "--likelihood", "gaussian", "--dataset", images]
-    assert run_fit("--run-dir", tmp_path / "run", *flags) == 0
+    flags = ["--model", "image", "--preset", preset, "--likelihood", "gaussian"]
+    assert run_fit("--run-dir", tmp_path / "run", *flags, "--dataset", images) == 0
     assert [type(net) for net in started] == [ImageDecoder, ImageEncoder]
     assert run_fit("--run-dir", tmp_path / "run", "--resume", "--epochs", 2) == 0
     load_run(tmp_path / "run")

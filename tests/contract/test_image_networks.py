@@ -12,6 +12,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pyro_vae import InputError
 from pyro_vae.programs.networks import (
     Folded,
+    GatedConv,
+    GatedDense,
     ImageDecoder,
     ImageEncoder,
     ImageLayers,
@@ -28,9 +30,10 @@ from tests.contract.test_architectures import assert_uniform
 from tests.statistics import double_precision
 
 DENSE = Stack((4, 5, 6), steps=1, growth=2)
+GATES = Stack((3, 4), steps=1, gated=True)
 LAYERS = {
     "plain": ImageLayers(Stack((3, 4), steps=1), Stack((5, 4)), halvings=1),
-    "gated": ImageLayers(Stack((3, 4), steps=1, gated=True), Stack((3, 4)), halvings=1),
+    "gated": ImageLayers(GATES, GATES, halvings=1),
     "dense": ImageLayers(DENSE, DENSE, channels=2),
     "doubled": ImageLayers(Stack((), 2, 2), Stack((), 2, 8), halvings=1, channels=4),
 }
@@ -149,6 +152,13 @@ def test_encoders_and_decoders_read_any_leading_axes(kind):
         output.square().sum().backward()
         for name, parameter in net.named_parameters():
             assert parameter.grad.abs().max() > 0, name
+
+
+def test_gates_stand_in_the_place_of_every_activation():
+    for gated, plain in zip(networks("gated"), networks("plain"), strict=True):
+        bent = [[type(part) for part in net.modules()].count(nn.ELU) for net in (gated, plain)]
+        gates = [part for part in gated.modules() if isinstance(part, GatedConv | GatedDense)]
+        assert (bent[0], len(gates)) == (0, bent[1])
 
 
 @every_kind

@@ -62,15 +62,18 @@ class GatedConv(nn.Module):
     """``y = (A * x) sigmoid(B * x)``, both convolutions of normalised weights.
 
     Dauphin et al. 2017 (https://arxiv.org/abs/1612.08083); the VAEs of Tomczak and Welling 2018
-    (https://arxiv.org/abs/1705.07120) have it in the place of an activation. Arguments as for
-    :class:`WeightNormConv`.
+    (https://arxiv.org/abs/1705.07120) have it in the place of an activation.
+
+    Args:
+        kind: of A and B: :class:`WeightNormConv`, or :class:`Down` or :class:`Up`, which change the
+            side.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1
+        self, in_channels: int, out_channels: int, kind: type[WeightNormConv] = WeightNormConv
     ) -> None:
         super().__init__()
-        self.both = WeightNormConv(in_channels, 2 * out_channels, kernel_size, stride=stride)
+        self.both = kind(in_channels, 2 * out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         values, gates = self.both(x).chunk(2, dim=1)

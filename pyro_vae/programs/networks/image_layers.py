@@ -18,6 +18,7 @@ from pyro_vae.programs.networks.convolutions import (
 )
 from pyro_vae.programs.networks.dense_blocks import DenseBlock
 from pyro_vae.programs.networks.folding import Folded, Maps
+from pyro_vae.programs.networks.gated import GatedDense
 from pyro_vae.programs.networks.mlp import ACTIVATIONS, MergedLinear
 
 STARTING_ROWS = 128  # what convolutions start from: enough for means over their places
@@ -34,7 +35,9 @@ class Stack:
         steps: convolutions of 3x3 at every side, or steps of a DenseNet block.
         growth: channels that a step of a block adds; doubled and halved as channels are where
             ``widths`` is empty. 0 for plain convolutions.
-        gated: plain convolutions are gated instead of being followed by the activation.
+        gated: convolutions outside of blocks, and the linear layer that spreads a latent over
+            maps, are gated instead of being followed by the activation; that to the planes of an
+            image has neither.
     """
 
     widths: tuple[int, ...] = ()
@@ -141,18 +144,17 @@ class ImageEncoder(Folded):
     def __init__(self, image: Maps, layers: ImageLayers, activation: str = "elu") -> None:
         places = layers.places(image)
         stack = layers.encoder
-        f = ACTIVATIONS[activation]
         modules: list[nn.Module] = []
         channels, growth = image.shape[0], stack.growth
         if stack.widths:
-            modules += [WeightNormConv(channels, stack.widths[0]), f()]
+            modules += _convolution(stack, activation, channels, stack.widths[0])
             channels = stack.widths[0]
         for level in range(layers.halvings + 1):
             modules += _at_one_side(stack, channels, growth, activation)
             channels += stack.steps * growth
             if level < layers.halvings:
                 below = stack.widths[level + 1] if stack.widths else 2 * channels
-                modules += [Down(channels, below), f()]
+                modules += _convolution(stack, activation, channels, below, Down)
                 channels, growth = below, growth if stack.widths else 2 * growth
         super().__init__(nn.Sequential(*modules), image.shape)
         self.out_features = Maps((channels, *places))
@@ -189,27 +191,26 @@ class ImageDecoder(nn.Module):
     ) -> None:
         super().__init__()
         places, stack = layers.places(image), layers.decoder
-        f = ACTIVATIONS[activation]
         self.spread = None
         modules: list[nn.Module] = []
         if isinstance(latent, Maps):
             smallest, channels = latent, latent.shape[0]
             if stack.widths:
-                modules += [WeightNormConv(channels, stack.widths[-1]), f()]
+                modules += _convolution(stack, activation, channels, stack.widths[-1])
                 channels = stack.widths[-1]
         else:
             if not stack.widths:
                 raise InputError("a decoder without widths wants a z1 with places")
             channels = stack.widths[-1]
             smallest = Maps((channels, *places))
-            self.spread = MergedLinear(latent, smallest)
-            modules.append(f())
+            self.spread = (GatedDense if stack.gated else MergedLinear)(latent, smallest)
+            modules += [] if stack.gated else [ACTIVATIONS[activation]()]
         growth = stack.growth
         for level in range(layers.halvings, 0, -1):
             modules += _at_one_side(stack, channels, growth, activation)
             channels += stack.steps * growth
             above = stack.widths[level - 1] if stack.widths else channels // 2
-            modules += [Up(channels, above), f()]
+            modules += _convolution(stack, activation, channels, above, Up)
             channels, growth = above, growth if stack.widths else growth // 2
         modules += [ChannelsFirst(), WeightNormConv(channels, planes)]
         self.net = Folded(nn.Sequential(*modules), smallest.shape)
@@ -238,9 +239,18 @@ def _at_one_side(stack: Stack, channels: int, growth: int, activation: str) -> l
     """The stack's convolutions, which keep the channels, or its block."""
     if growth:
         return [DenseBlock(channels, growth, stack.steps, activation)]
+    steps = [_convolution(stack, activation, channels, channels) for _ in range(stack.steps)]
+    return [layer for step in steps for layer in step]
+
+
+def _convolution(
+    stack: Stack,
+    activation: str,
+    below: int,
+    above: int,
+    kind: type[WeightNormConv] = WeightNormConv,
+) -> list[nn.Module]:
+    """From so many channels to so many, gated or followed by the activation."""
     if stack.gated:
-        return [GatedConv(channels, channels) for _ in range(stack.steps)]
-    f = ACTIVATIONS[activation]
-    return [
-        layer for _ in range(stack.steps) for layer in (WeightNormConv(channels, channels), f())
-    ]
+        return [GatedConv(below, above, kind)]
+    return [kind(below, above), ACTIVATIONS[activation]()]
