@@ -4,31 +4,15 @@ from dataclasses import replace
 
 import torch
 
+from experiments.combining.of_images import FEW_CHANNELS
 from pyro_vae.programs import architecture, build_guide, build_model, initialise_
 from pyro_vae.programs.assembly import MEAN_FIELD
 from pyro_vae.programs.changes import with_transforms
-from pyro_vae.programs.networks import Blocks, LevelNetworks, Stack
-
-NARROW = Stack((4, 4))
-FEW = Blocks(growth=2, steps=1)
-NETWORKS = LevelNetworks(
-    encoder=NARROW,
-    top_encoder=NARROW,
-    top_decoder=NARROW,
-    seen=NARROW,
-    above=FEW,
-    joint=FEW,
-    decoder=NARROW,
-    met=FEW,
-    width=3,
-    channels=2,
-    side=2,
-)
 
 
 def tiny_images(texts=("downscale:2",), shape=(1, 8, 4), *, rows=None, seed=0, **settings):
     """A pair with these transforms, and the logistic likelihood unless told otherwise."""
-    settings = {"likelihood": "logistic", "between": NETWORKS, **settings}
+    settings = {"likelihood": "logistic", "between": FEW_CHANNELS, **settings}
     arch = replace(with_transforms(architecture("ssvae"), texts), **settings)
     width = shape[0] * shape[1] * shape[2]
     with torch.random.fork_rng(devices=[]):

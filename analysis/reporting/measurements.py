@@ -104,6 +104,7 @@ def _prior(subject: Subject) -> Named:
             _rows(subject, "natural")[: settings.test_size],
             steps=settings.refit_steps,
             binarise=subject.run.config.binarisation(data.pixels),
+            image_shape=data.channels_first,
             seed=settings.seed,
         )
     return Named({name: np.asarray(value) for name, value in found.items()})

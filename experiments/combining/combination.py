@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,17 @@ def objective_takes(name: str, **settings: Any) -> bool:
 
 
 LOSSES = _losses()
+ONE_STEP: Mapping[str, Any] = {
+    "dataset": "made here",
+    "num_particles": PARTICLES,
+    "batch_size": ROWS,
+    "epochs": 1,
+    "recipe": "minutes-digits",  # a constant learning rate
+    "init": "random",
+    "compile": False,
+    "precision": "float32",
+    "device": "cpu",
+}
 DECODERS = (*NETWORKS, "convolutions", "all levels")
 
 
@@ -105,9 +116,13 @@ class Combination:
     family: str = "normal"
 
     @property
-    def side(self) -> int:
-        """Of the images."""
-        return HALVED_SIDE if self.decoder == "convolutions" else SIDE
+    def data(self) -> Dataset:
+        """What it is trained on."""
+        return data_for(self.likelihood, HALVED_SIDE if self.decoder == "convolutions" else SIDE)
+
+    @property
+    def axes(self) -> Mapping[str, Sequence]:
+        return AXES
 
     def settings(self) -> dict[str, Any]:
         """What the command line would be given."""
@@ -128,15 +143,7 @@ class Combination:
             "prior": small(self.prior),
             "posterior": small(self.posterior),
             "likelihood": small(self.likelihood),
-            "dataset": "made here",
-            "num_particles": PARTICLES,
-            "batch_size": ROWS,
-            "epochs": 1,
-            "recipe": "minutes-digits",  # a constant learning rate
-            "init": "random",
-            "compile": False,
-            "precision": "float32",
-            "device": "cpu",
+            **ONE_STEP,
         }
 
 
@@ -176,7 +183,22 @@ class Outcome:
         return self.refused is None and self.failed is None
 
 
-def attempt(combination: Combination) -> Outcome:
+class Trial(Protocol):
+    """A dataclass of names, each of an axis, whose defaults are the plainest there are."""
+
+    @property
+    def axes(self) -> Mapping[str, Sequence]:
+        """The values of every field."""
+
+    @property
+    def data(self) -> Dataset:
+        """What it is trained on."""
+
+    def settings(self) -> dict[str, Any]:
+        """What the command line would be given."""
+
+
+def attempt(combination: Trial) -> Outcome:
     """One step as a command takes it: configuration, pair, objective, gradient, optimiser.
 
     Gated layers under a bottom-up guide with Laplace units may start where draws overflow, since
@@ -190,10 +212,10 @@ def attempt(combination: Combination) -> Outcome:
     return outcome
 
 
-def _attempt(combination: Combination, seed: int) -> Outcome:
+def _attempt(combination: Trial, seed: int) -> Outcome:
     try:
         config = new_config(combination.settings() | {"seed": seed})
-        data = data_for(combination.likelihood, combination.side)
+        data = combination.data
         model, guide = build(config, data)
         before = [_values(program) for program in (model, guide)]
         with warnings.catch_warnings():

@@ -17,11 +17,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
-from experiments.combining.combination import AXES, Combination, Outcome
+from experiments.combining.combination import AXES, Combination, Outcome, Trial
 
 Value = tuple[str, Any]  # of an axis
 Values = frozenset[Value]
-PLAINEST = Combination()
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Covering:
         failures: the least values that fail -> what went wrong.
     """
 
-    outcomes: Mapping[Combination, Outcome]
+    outcomes: Mapping[Trial, Outcome]
     causes: Mapping[Values, str]
     failures: Mapping[Values, str]
 
@@ -48,8 +47,8 @@ class Covering:
         }
 
 
-def values_of(combination: Combination) -> Values:
-    return frozenset((axis, getattr(combination, axis)) for axis in AXES)
+def values_of(combination: Trial) -> Values:
+    return frozenset((axis, getattr(combination, axis)) for axis in combination.axes)
 
 
 def pairs_in(values: Values) -> list[Values]:
@@ -66,23 +65,25 @@ def all_pairs(axes: Mapping[str, Sequence]) -> list[Values]:
 
 
 def cause_of(
-    combination: Combination, attempt: Callable[[Combination], Outcome]
+    combination: Trial, attempt: Callable[[Trial], Outcome]
 ) -> tuple[Values, Outcome]:
     """The values that a combination is refused for, or fails for, and what becomes of them alone.
 
     With one of them put back to the plainest it would not be refused (or not fail).
     """
-    found = attempt(combination)
-    for axis in AXES:
-        simpler = replace(combination, **{axis: getattr(PLAINEST, axis)})
+    found, plainest = attempt(combination), type(combination)()
+    for axis in combination.axes:
+        simpler = replace(combination, **{axis: getattr(plainest, axis)})
         outcome = found if simpler == combination else attempt(simpler)
         if not outcome.taken and bool(outcome.failed) == bool(found.failed):
             combination, found = simpler, outcome
-    return values_of(combination) - values_of(PLAINEST), found
+    return values_of(combination) - values_of(plainest), found
 
 
 def cover(
-    attempt: Callable[[Combination], Outcome], axes: Mapping[str, Sequence] = AXES
+    attempt: Callable[[Trial], Outcome],
+    axes: Mapping[str, Sequence] = AXES,
+    kind: type[Trial] = Combination,
 ) -> Covering:
     """Try combinations until every pair has taken a step or holds what is refused or fails.
 
@@ -91,14 +92,15 @@ def cover(
 
     Args:
         attempt: of a combination. axes: values of some of the axes; the plainest of the others.
+        kind: what is tried, whose axes these are.
     """
-    outcomes: dict[Combination, Outcome] = {}
+    outcomes: dict[Trial, Outcome] = {}
     causes: dict[Values, str] = {}
     failures: dict[Values, str] = {}
     left = dict.fromkeys(all_pairs(axes))
     used: Counter[Value] = Counter()
 
-    def tried(combination: Combination) -> Outcome:
+    def tried(combination: Trial) -> Outcome:
         if combination not in outcomes:
             outcomes[combination] = attempt(combination)
             used.update(values_of(combination))
@@ -109,7 +111,7 @@ def cover(
 
     while left:
         pair = next(iter(left))
-        combination = Combination(**_around(pair, axes, left, [*causes, *failures], used))
+        combination = kind(**_around(pair, axes, left, [*causes, *failures], used))
         if tried(combination).taken:
             continue
         cause, outcome = cause_of(combination, tried)

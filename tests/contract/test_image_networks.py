@@ -155,10 +155,15 @@ def test_encoders_and_decoders_read_any_leading_axes(kind):
 
 
 def test_gates_stand_in_the_place_of_every_activation():
-    for gated, plain in zip(networks("gated"), networks("plain"), strict=True):
-        bent = [[type(part) for part in net.modules()].count(nn.ELU) for net in (gated, plain)]
-        gates = [part for part in gated.modules() if isinstance(part, GatedConv | GatedDense)]
-        assert (bent[0], len(gates)) == (0, bent[1])
+    encoder, back = networks("gated")
+    for net, ungated in ((encoder, 0), (back, 1)):  # that to the planes of an image
+        kinds = [type(part) for part in net.modules()]
+        assert not {nn.ELU, nn.Softplus}.intersection(kinds)
+        convolutions = sum(issubclass(kind, WeightNormConv) for kind in kinds)
+        assert convolutions - kinds.count(GatedConv) == ungated
+        assert convolutions > 2
+    assert type(back.spread) is GatedDense
+    assert nn.ELU in [type(part) for part in networks("plain")[0].modules()]
 
 
 @every_kind
