@@ -201,9 +201,9 @@ class Trial(Protocol):
 def attempt(combination: Trial) -> Outcome:
     """One step as a command takes it: configuration, pair, objective, gradient, optimiser.
 
-    Gated layers under a bottom-up guide with Laplace units may start where draws overflow, since
-    the scale of a level is the exponential of a square of those below. Such a start teaches
-    nothing, and another one is drawn.
+    Gated layers under a bottom-up guide may start where the first gradient is out of all proportion
+    and its step skipped, since the scale of a level is the exponential of draws of another. One
+    step tells nothing then, and another start is drawn.
     """
     for seed in range(STARTS):
         outcome = replace(_attempt(combination, seed), starts=seed + 1)

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.combining.combination import AXES, Combination, Outcome
+from experiments.combining.combination import Outcome, Trial
 from experiments.combining.pairwise import Values, values_of
 
-Outcomes = Mapping[Combination, Outcome]
+Outcomes = Mapping[Trial, Outcome]
 # A level's name, settings of a part, and whose analytic KL it is: what reasons differ in only.
 DETAILS = ((r"\bz\d\b", "zL"), (r"(?<=\w):\w+=\S+?(?=;)", ""), (r"\bKL of \w+ELBO\b", "KL of ELBO"))
 
@@ -31,6 +31,7 @@ class Refusal:
 
 def refusals(outcomes: Outcomes, causes: Mapping[Values, str]) -> list[Refusal]:
     """Reasons, the most frequent first; causes of one reason and the same axes stand together."""
+    axes_of_all = next(iter(outcomes)).axes
     alike = defaultdict(list)
     for cause, reason in causes.items():
         for pattern, text in DETAILS:
@@ -40,8 +41,8 @@ def refusals(outcomes: Outcomes, causes: Mapping[Values, str]) -> list[Refusal]:
     for (reason, axes), group in alike.items():
         held = frozenset().union(*group)
         values = {
-            axis: [value for value in AXES[axis] if (axis, value) in held]
-            for axis in AXES
+            axis: [value for value in some if (axis, value) in held]
+            for axis, some in axes_of_all.items()
             if axis in axes
         }
         number = sum(any(one <= values_of(c) for one in group) for c in outcomes)
@@ -49,19 +50,45 @@ def refusals(outcomes: Outcomes, causes: Mapping[Values, str]) -> list[Refusal]:
     return sorted(found, key=lambda refusal: -refusal.combinations)
 
 
-def page(
-    products: Mapping[str, Outcomes], causes: Mapping[Values, str], command: str, made: str
-) -> str:
+@dataclass(frozen=True)
+class Tried:
+    """Products of one kind of combinations, taken whole.
+
+    Attributes:
+        products: "prior x ..." -> its outcomes.
+        causes: of all refusals.
+    """
+
+    products: Mapping[str, Outcomes]
+    causes: Mapping[Values, str]
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """Of all combinations."""
+        return {one: what for some in self.products.values() for one, what in some.items()}
+
+    def refused(self) -> list[str]:
+        """A table of what is refused."""
+        return _table(
+            ["together", "combinations", "the line that says so"],
+            [
+                [_words(r.values), r.combinations, r.reason]
+                for r in refusals(self.outcomes, self.causes)
+            ],
+        )
+
+
+def page(hierarchies: Tried, of_images: Tried, command: str, made: str) -> str:
     """Markdown.
 
     Args:
-        products: "prior x ..." -> its outcomes; the first over priors and objectives, the second
-            over likelihoods and decoders.
-        causes: of all refusals.
+        hierarchies: a product over priors and objectives, and one over likelihoods and decoders.
+        of_images: one product, of self-supervised VAEs.
         command: that makes this page. made: by what, and in which time.
     """
-    whole = {one: outcome for outcomes in products.values() for one, outcome in outcomes.items()}
-    first, second = products.values()
+    first, second = hierarchies.products.values()
+    (third,) = of_images.products.values()
+    products = {**hierarchies.products, **of_images.products}
     return "\n".join(
         [
             "# Which parts train together",
@@ -81,10 +108,7 @@ def page(
             "(topdown guide, one level, `locscale`, `standard`, `elbo`, `gaussian`, `mlp`, Normal "
             "units), the combination is taken. Every refused combination holds one of them.",
             "",
-            *_table(
-                ["together", "combinations", "the line that says so"],
-                [[_words(r.values), r.combinations, r.reason] for r in refusals(whole, causes)],
-            ),
+            *hierarchies.refused(),
             "",
             "## Priors and objectives",
             "",
@@ -98,6 +122,22 @@ def page(
             f"Steps taken, of {_of(second, 'likelihood', 'decoder')} objectives and estimators.",
             "",
             *_matrix(second, "likelihood", "decoder"),
+            "",
+            "## Self-supervised VAEs",
+            "",
+            "The model `ssvae`, whose levels are images in colour, with networks of few channels "
+            "and its only guide. The plainest is `downscale:2`, `logistic`, `standard`, `elbo`.",
+            "",
+            *of_images.refused(),
+            "",
+            f"Steps taken, of {_of(third, 'likelihood', 'transforms')}: all priors, objectives and "
+            "estimators.",
+            "",
+            *_matrix(third, "likelihood", "transforms"),
+            "",
+            f"Steps taken, of {_of(third, 'loss', 'prior')}: all likelihoods and transforms.",
+            "",
+            *_matrix(third, "loss", "prior"),
             "",
             "```",
             command,
@@ -123,15 +163,17 @@ def _words(values: Mapping[str, Iterable]) -> str:
 
 
 def _of(outcomes: Outcomes, row: str, column: str) -> int:
-    return len(outcomes) // (len(AXES[row]) * len(AXES[column]))
+    axes = next(iter(outcomes)).axes
+    return len(outcomes) // (len(axes[row]) * len(axes[column]))
 
 
 def _matrix(outcomes: Outcomes, row: str, column: str) -> list[str]:
+    axes = next(iter(outcomes)).axes
     taken = defaultdict(int)
     for one, outcome in outcomes.items():
         taken[getattr(one, row), getattr(one, column)] += outcome.taken
-    rows = [[f"`{r}`", *(taken[r, c] for c in AXES[column])] for r in AXES[row]]
-    return _table([row, *(f"`{c}`" for c in AXES[column])], rows)
+    rows = [[f"`{r}`", *(taken[r, c] for c in axes[column])] for r in axes[row]]
+    return _table([row, *(f"`{c}`" for c in axes[column])], rows)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence]) -> list[str]:

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import torch
 
-from experiments.combining.combination import LOSSES, ONE_STEP, ROWS, attempt, small
+from experiments.combining.combination import LOSSES, ONE_STEP, ROWS, Outcome, attempt, small
 from pyro_vae.datasets import Dataset
 from pyro_vae.programs.architectures import ARCHITECTURES, architecture
 from pyro_vae.programs.likelihoods import LIKELIHOODS
@@ -103,7 +103,7 @@ def few_channels() -> Iterator[None]:
         yield
 
 
-def attempt_of_images(combination: OfImages):
+def attempt_of_images(combination: OfImages) -> Outcome:
     """:func:`attempt` with networks of few channels."""
     with few_channels():
         return attempt(combination)

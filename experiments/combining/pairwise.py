@@ -64,9 +64,7 @@ def all_pairs(axes: Mapping[str, Sequence]) -> list[Values]:
     ]
 
 
-def cause_of(
-    combination: Trial, attempt: Callable[[Trial], Outcome]
-) -> tuple[Values, Outcome]:
+def cause_of(combination: Trial, attempt: Callable[[Trial], Outcome]) -> tuple[Values, Outcome]:
     """The values that a combination is refused for, or fails for, and what becomes of them alone.
 
     With one of them put back to the plainest it would not be refused (or not fail).

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import check_choice
@@ -28,9 +27,9 @@ class LocScale(nn.Module):
     layers the two heads read (and merge) the inputs themselves. Between maps of one height and
     width the heads are convolutions of 1x1 (``networks.merged``).
 
-    Log-scales are clamped to [-10, 10]. Trained units lie far inside, where nothing changes. Of
-    gated layers h' is a square of h, so that a level whose h is drawn from another level would now
-    and then have a scale of 0 or infinity, and weights that are no numbers.
+    Log-scales are clamped to [-10, 10]. Those of trained units lie inside, where nothing changes.
+    But layers that have no bounds (gated, softplus) hand on what a level of heavy tails draws, and
+    its exponential would now and then be a scale of 0 or infinity, and weights no numbers.
 
     Args:
         in_features: width of the input, or widths of several inputs that the first layer merges.

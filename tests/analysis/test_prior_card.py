@@ -11,12 +11,19 @@ import pyro_vae
 from analysis.measures.by_name import Named
 from analysis.probes.prior import components, interpolate
 from analysis.reporting import prior_pictures
+from analysis.reporting.measurements import MEASUREMENTS
+from analysis.reporting.sections.prior import entries
+from analysis.reporting.store import Store
+from analysis.reporting.study import Settings, load_study
+from experiments.combining.of_images import PRESET, few_channels
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation import elbo_surgery
 from pyro_vae.programs import HierarchicalVAE, PairConfig
 from pyro_vae.programs.likelihoods import FixedNoiseGaussian
 from pyro_vae.programs.priors import MixturePrior, RealNVPPrior, StandardPrior
 from pyro_vae.runs.prior_card import prior_card
+from pyro_vae.weights.simulation import simulate
+from tests.conftest import bare_runs, run_fit
 from tests.self_supervised import level_rows, tiny_images
 
 UNITS, PIXELS, SHIFT = 2, 6, 1.5
@@ -52,6 +59,38 @@ def test_a_code_that_knows_nothing_costs_its_marginal_kl_which_a_refit_gains(row
     assert abs(found.gain - rate) < 4 * found.gain_error + 0.2  # the mixture is fitted to draws
     assert found.components == 30  # one for ten rows
     assert np.isnan(found.effective)
+
+
+def test_samples_are_told_from_rows_that_they_are_unlike(rows):
+    """Two sets of samples are not told apart, whatever chance gives; moved ones always are."""
+    model = model_of(StandardPrior(UNITS))
+    judged = simulate(model, 200)[0]
+    like, unlike = (
+        Named(prior_card(model, Blind(), rows, some, steps=100)) for some in (judged, judged + 9)
+    )
+    assert abs(like.told_apart - 0.5) < 4 * 0.5 / 100**0.5
+    assert unlike.told_apart == 1
+    assert abs(unlike.null - 0.5) < 4 * 0.5 / 100**0.5
+    few = Named(prior_card(model, Blind(), rows, rows[:20], steps=1))
+    assert np.isnan([few.told_apart, few.told_apart_error, few.null, few.null_error]).all()
+
+
+def test_the_report_of_a_self_supervised_run_has_its_card(tmp_path, monkeypatch):
+    bare_runs(monkeypatch)
+    images = np.random.default_rng(0).integers(0, 256, (420, 4, 4)).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    flags = ("--dataset", tmp_path / "images.npy", "--run-dir", tmp_path / "run")
+    with few_channels():
+        pair = ("--model", "ssvae", "--preset", PRESET, "--recipe", "minutes-images")
+        assert run_fit(*pair, *flags, "--test-size", 40, "--epochs", 1) == 0
+        store = Store(tmp_path / "measured", MEASUREMENTS)
+        settings = Settings(test_size=40, refit_steps=20)
+        study = load_study([tmp_path / "run"], settings, store)
+        card = {entry.name: entry.build for entry in entries(study)}["prior-card"]()
+    assert card.table.columns[:2].tolist() == ["model", "seed"]
+    assert np.isfinite(card.table[["rate", "marginal_kl", "gain", "told_apart"]]).all(None)
+    assert "a mixture of" in card.sentence
+    assert "samples are told from test rows with accuracy" in card.sentence
 
 
 def test_components_in_use_are_counted(rows):

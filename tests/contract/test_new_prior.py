@@ -91,7 +91,8 @@ def trained(tmp_path, images, monkeypatch):
     """Two epochs of a command, once in one go and once stopped and resumed."""
     bare_runs(monkeypatch)
     whole, parts = tmp_path / "run", tmp_path / "parts"
-    fit = ("--dataset", images, "--prior", "student:df=7")
+    fit = ("--model", "burda1", "--latent", "4", "--hidden", "6", "--no-anneal")
+    fit += ("--dataset", images, "--prior", "student:df=7")
     assert run_fit(*fit, "--epochs", 2, "--run-dir", whole) == 0
     assert run_fit(*fit, "--epochs", 1, "--run-dir", parts) == 0
     assert run_fit("--resume", "--epochs", 2, "--run-dir", parts) == 0
