@@ -207,9 +207,8 @@ def test_the_command_writes_its_page(monkeypatch, tmp_path, capsys):
 def assert_told(text, covering, axes, products):
     """Every value and product, and every refusal in the words that are said now."""
     again = f"make {PAGE.name} anew"
-    for axis, values in axes.items():
-        for value in values:
-            assert f"`{value}`" in text, f"{again}: it lacks {value}"
+    for value in (one for values in axes.values() for one in values):
+        assert f"`{value}`" in text, f"{again}: it lacks {value}"
     for refusal in refusals(covering.outcomes, covering.causes):
         assert refusal.reason.replace("|", "\\|") in text, again
     for product in products:
