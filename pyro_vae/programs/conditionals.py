@@ -27,9 +27,9 @@ class LocScale(nn.Module):
     layers the two heads read (and merge) the inputs themselves. Between maps of one height and
     width the heads are convolutions of 1x1 (``networks.merged``).
 
-    Log-scales are clamped to [-10, 10]. Those of trained units lie inside, where nothing changes.
-    But layers that have no bounds (gated, softplus) hand on what a level of heavy tails draws, and
-    its exponential would now and then be a scale of 0 or infinity, and weights no numbers.
+    Log-scales are clamped to [-10, 10], inside of which that changes nothing. Layers without bounds
+    (gated, softplus) hand on whatever another level draws, and without the clamp its exponential
+    would now and then be a scale of 0 or infinity, and weights no numbers.
 
     Args:
         in_features: width of the input, or widths of several inputs that the first layer merges.

@@ -11,7 +11,7 @@ from pyro_vae.programs import LocScale, conditionals
 from pyro_vae.runs import new_config
 from pyro_vae.runs.job import build, fit_pair
 
-SEED = 4  # one of a few in a hundred: without the clamp training ends at the second step
+SEED = 4  # without the clamp training ends at the second step
 
 
 def objectives(loss, epochs=40):
