@@ -18,7 +18,7 @@ from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD, posterior_means
 from pyro_vae.export import model_card
 from pyro_vae.programs import Guide, PairConfig
 from pyro_vae.rows import as_data
-from pyro_vae.runs.config import OPTIONS, RunConfig
+from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import with_facts, with_versions
 from pyro_vae.runs.judging import ACTIVITY_DATA, ACTIVITY_SAMPLES, activity_of
@@ -97,14 +97,13 @@ def _config(
     model: nn.Module, guide: nn.Module, data: Any, num_pixels: int, settings: dict[str, Any]
 ) -> RunConfig:
     """The settings that are known, and the facts."""
-    names = {named.name for named in OPTIONS}
     if isinstance(data, Dataset):
         settings.setdefault("dataset", data.name)
     if "model" in settings:
         config = new_config(settings)
     else:
         for name in settings:
-            check_choice("setting", name, sorted(names))
+            check_choice("setting", name, RunConfig().settings)
         own = PairConfig(model=_name(model), guide=_name(guide))
         config = dataclasses.replace(RunConfig.from_settings(settings), pair=own)
         pixels = str(data.pixels) if isinstance(data, Dataset) else "standardised"
