@@ -11,7 +11,7 @@ SITE := $(VENV)/installed-docs
 # Threads that spin long while they wait are many times slower on a machine that does anything else.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: fit test newest lint site pages clean
+.PHONY: fit test newest faults fuzz lint site pages clean
 
 fit: $(STAMP)
 	$(BIN)/python experiments/fit.py --guide topdown --num-particles 50
@@ -24,6 +24,16 @@ test: $(STAMP)
 # The same tests with the newest versions of everything; another PYTHON is a word away (CONTRIBUTING.md).
 newest:
 	$(MAKE) test PYTHON=python3.13 VENV=.venv-newest CONSTRAINTS=constraints-newest.txt
+
+# Kills, full disks and other shortages, counted (docs/reliability.md); KILLS of each job.
+KILLS ?= 50
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults --kills $(KILLS)
+
+# Changed files for every reader, and random command lines.
+MINUTES ?= 10
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from analysis.reporting.finished import add_image_shape, load_data, unfinished
 from analysis.reporting.run_pictures import Shown, write_figures
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.activity import posterior_means
+from pyro_vae.export import read_netcdf
 from pyro_vae.runs import RunDirectory, load_run
 from pyro_vae.runs.judging import filters_of
 from pyro_vae.ticking import ticking
@@ -41,13 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _redraw(directory: RunDirectory, shape: Sequence[int] | None) -> None:
-    import arviz
-
     model, guide, config = load_run(directory.path)
     data = shaped(load_data(config, directory.path), shape)
     if not directory.posterior.is_file():
         raise unfinished(directory.path, directory.posterior)
-    idata = arviz.from_netcdf(directory.posterior)
+    directory.check_posterior()
+    idata = read_netcdf(directory.posterior)
     with ticking(f"drawing {directory.path}"):
         with own_generators():
             torch.manual_seed(config.seed)

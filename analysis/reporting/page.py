@@ -133,6 +133,8 @@ class Page:
         text = (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width">\n'
+            '<meta http-equiv="Content-Security-Policy" '
+            "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
             f"<title>{html.escape(self.title)}</title><style>{STYLE}</style></head><body>\n"
             f"<h1>{html.escape(self.title)}</h1>\n<nav><ul>{self._table_of_contents()}</ul></nav>\n"
             + "\n".join(self._body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 
 import pyro_vae
 from analysis.measures.by_name import Named
-from pyro_vae.errors import check_choice
+from pyro_vae.datasets.reading import readable
+from pyro_vae.errors import InputError, check_choice
 from pyro_vae.runs import RunDirectory
 from pyro_vae.storage import write_whole
 
@@ -49,11 +51,13 @@ class Store:
         self._digests: dict[Path, str] = {}
 
     def get(self, subject: Subject, name: str) -> Named:
-        """The named measurement of a subject; computed where there is no file of it."""
+        """The named measurement of a subject; computed where there is no whole file of it."""
         path = self.path(subject, name)
         if path.is_file():
-            with np.load(path, allow_pickle=False) as file:
-                return Named(file)
+            try:
+                return read(path)
+            except InputError as error:
+                warnings.warn(f"{error}; measured again", stacklevel=2)
         arrays = Named(self.measurements[name].compute(subject))
         stream = io.BytesIO()
         np.savez(stream, **arrays)
@@ -80,3 +84,16 @@ class Store:
     def _settings(self, name: str) -> set[str]:
         measurement = self.measurements[name]
         return set(measurement.settings).union(*map(self._settings, measurement.reads))
+
+
+def read(path: Path) -> Named:
+    """The arrays of a file, whose checksums are compared; InputError where one is wrong."""
+    with (
+        readable(path, "measurement"),
+        open(path, "rb") as stream,
+        np.load(stream, allow_pickle=False) as file,
+    ):
+        found = Named({name: file[name] for name in file.files})
+        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            raise InputError(f"{path} is not a readable measurement: it holds more than arrays")
+        return found

@@ -215,11 +215,11 @@ def check_run(name: str, planned: RunConfig, stored: RunConfig) -> None:
 
 def to_be_continued(directory: RunDirectory) -> bool:
     """Whether there is a checkpoint; a config without one, of a run that never began, goes."""
-    if directory.checkpoint.is_file():
+    if directory.holds_checkpoint:
         return True
     if directory.config.is_file():
         with directory.locked():  # a run by hand may be about to save its first
-            if directory.checkpoint.is_file():
+            if directory.holds_checkpoint:
                 return True
             directory.config.unlink()
     return False

@@ -101,10 +101,20 @@ def exit_code(name: str, run: Callable[[], int]) -> int:
     except TrainingDiverged as error:
         say(f"training stopped at {error}")
         return 1
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ImportError) as error:
+        if not _of_memory(error):
+            raise
         reason = (str(error).splitlines() or [""])[0]
         say(f"out of memory; use fewer particles or smaller batches ({reason})")
         return 2
     except KeyboardInterrupt as error:
         say("; ".join(["interrupted", *map(str, error.args)]))
         return 130
+
+
+def _of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out: on the CPU torch and the linker use plain ones."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    told = str(error).lower()
+    return any(words in told for words in ("allocate memory", "not enough memory", "failed to map"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -19,6 +20,7 @@ from pyro_vae.datasets.reading import printable, readable
 from pyro_vae.datasets.safe_pickle import read_array_pickle
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.datasets.shapes import channels_first
+from pyro_vae.datasets.unpacking import Bounded
 from pyro_vae.errors import InputError
 
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -101,7 +103,11 @@ def _find_local(data_dir: Path | None) -> RawArrays | None:
 def _read_archive(path: Path) -> RawArrays:
     """The batches of the archive in one pass; no name in it becomes a path here."""
     found = {}
-    with readable(path, "CIFAR-10 archive"), tarfile.open(path, "r|*") as archive:
+    with (
+        readable(path, "CIFAR-10 archive"),
+        gzip.open(path) as packed,
+        tarfile.open(fileobj=Bounded(packed, path), mode="r|") as archive,
+    ):
         for member in archive:
             folder, _, name = member.name.rpartition("/")
             if folder == FOLDER and name in BATCHES and member.isreg():
@@ -124,6 +130,7 @@ def _read_batches(origin: str, found: Mapping[str, bytes]) -> RawArrays:
         data = content.get("data") if isinstance(content, dict) else None
         known = content.get("labels") if isinstance(content, dict) else None
         fits = isinstance(data, np.ndarray) and isinstance(known, list)
+        fits = fits and all(isinstance(label, int) for label in known)
         if not fits or data.dtype != np.uint8 or data.shape != (len(known), 3 * 32 * 32):
             raise InputError(
                 f"{origin}: {name} is no batch of CIFAR-10: a dict of data (N, 3072) uint8 and "

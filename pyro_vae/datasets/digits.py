@@ -16,6 +16,7 @@ from pyro_vae.datasets.raw_arrays import RawArrays
 from pyro_vae.datasets.reading import printable, readable
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.datasets.sizing import Sizing
+from pyro_vae.datasets.unpacking import check_pixels, check_zip
 from pyro_vae.errors import InputError
 
 # Burda et al. train on 59,600 of MNIST's 60,000.
@@ -197,9 +198,11 @@ def _read_drawings(path: Path) -> list[tuple[str, int, np.ndarray]]:
 
     drawings = []
     with readable(path, "Omniglot archive"), ZipFile(path) as archive:
+        check_zip(path, archive)
         for member in sorted(n for n in archive.namelist() if n.endswith(".png")):
             character, file = member.rsplit("/", 1)
-            with archive.open(member) as png, Image.open(png) as image:
+            with archive.open(member) as png, Image.open(png, formats=("PNG",)) as image:
+                check_pixels(path, image.height, image.width)
                 ink = 255.0 - np.asarray(image.convert("L"))
             number = int(file[:-4].split("_")[1])
             drawings.append((character, number, Sizing(SIDE).applied(printable(path), ink)))

@@ -12,6 +12,7 @@ import numpy as np
 from pyro_vae.datasets.matlab import read_mat
 from pyro_vae.datasets.raw_arrays import RawArrays, raw_from_named
 from pyro_vae.datasets.reading import printable, readable
+from pyro_vae.datasets.unpacking import Bounded, check_zip
 from pyro_vae.errors import InputError
 
 IN_PLACE_FROM = 1 << 30
@@ -68,7 +69,15 @@ def read_npz(path: Path, array: str | None = None) -> RawArrays:
         if isinstance(archive, np.ndarray):
             raise InputError(f"{printable(path)} is an .npy file under the name of an .npz archive")
         with archive:
-            return raw_from_named(path, archive.files, archive.__getitem__, array)
+            check_zip(path, archive.zip)
+
+            def read(name: str) -> np.ndarray:
+                found = archive[name]
+                if not isinstance(found, np.ndarray):  # a member of another kind, as plain bytes
+                    raise InputError(f"{printable(path)}:{name} is no array")
+                return found
+
+            return raw_from_named(path, archive.files, read, array)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -78,11 +87,15 @@ def read_idx(path: Path) -> np.ndarray:
     a big-endian 32-bit integer, then the values in C order.
 
     Raises:
-        InputError: wrong magic bytes, or fewer or more bytes than the header promises.
+        InputError: wrong magic bytes, fewer or more bytes than the header promises, or a gzipped
+            file that unpacks to too many (:mod:`unpacking`).
     """
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    with readable(path, "IDX file"), opener(path, "rb") as file:
-        content = file.read()
+    with readable(path, "IDX file"):
+        if path.suffix.lower() == ".gz":
+            with gzip.open(path, "rb") as packed:
+                content = Bounded(packed, path).read()
+        else:
+            content = path.read_bytes()
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_DTYPES:
         start = content[:4].hex() or "nothing"
         raise InputError(f"{printable(path)} is not an IDX file: it starts with {start}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,18 +12,22 @@ import numpy as np
 
 from pyro_vae.datasets.intensity import fractions, grey_levels
 from pyro_vae.datasets.reading import printable, readable
+from pyro_vae.datasets.unpacking import check_pixels
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+# What Pillow may take a file for, whatever its name: of others, PostScript would be run.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
 # TIFF tags.
 REDUCED, BITS, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 254, 258, 262, 274, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
 # What Pillow calls 16-bit grey, and what it makes RGB of in passing.
 DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
 VIA_RGB = ("CMYK", "YCbCr", "HSV", "RGBX")
+_SILENT = logging.NullHandler()
 
 
 class _CodecMissing(ValueError):
@@ -61,8 +66,8 @@ def read_grey(path: Path) -> np.ndarray:
     * White is 1: the largest number of its bits, or zero in a TIFF whose white is zero.
 
     Raises:
-        InputError: not an image, more than one picture, float pixels outside [0, 1], or numbers
-            whose white is not known (32 bits, signed); the file is named.
+        InputError: not an image, more than one picture or too many pixels, float pixels outside
+            [0, 1], or numbers whose white is not known (32 bits, signed); the file is named.
     """
     decoded = _read(path)
     grey = grey_levels(printable(path), decoded.pixels, colour=decoded.pixels.ndim == 3)
@@ -99,7 +104,8 @@ def _decode(path: Path) -> Decoded:
     try:
         # As a stream: Pillow maps the grey TIFF of a path into memory, and mixes up its sides where
         # the orientation tag swaps them.
-        with open(path, "rb") as file, Image.open(file) as image:
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+            check_pixels(path, image.height, image.width)
             _check_single(path, image)
             tags = getattr(image, "tag_v2", {})
             bits = tags.get(BITS, ())
@@ -195,8 +201,11 @@ def _decode_deep_tiff(path: Path) -> Decoded:
     """TIFFs that Pillow reads in part or not at all: colour of 16 bits, double precision."""
     import tifffile
 
+    # What is wrong with a file stands in the error; without a handler it is printed as well.
+    logging.getLogger("tifffile").addHandler(_SILENT)
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages[0]
+        check_pixels(path, page.imagelength, page.imagewidth)
         try:
             pixels, axes = page.asarray(), page.axes
         except ValueError as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pyro_vae.datasets.raw_arrays import RawArrays, raw_from_named
 from pyro_vae.datasets.reading import printable, readable
+from pyro_vae.datasets.unpacking import check_mat, check_unpacked
 from pyro_vae.errors import InputError
 
 WHOLE = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
@@ -24,11 +25,12 @@ def read_mat(path: Path, array: str | None = None) -> RawArrays:
     becomes the first, so that the ``IMAGES`` (512, 512, 10) of Olshausen and Field 1996
     (https://doi.org/10.1038/381607a0) are ten images. Matrices are taken as rows (N, D).
 
-    Nothing in the file is run; functions, objects, structs and cells are passed over.
+    Nothing in the file is run; functions, objects, structs and cells are passed over, and so are
+    arrays of version 7.3 that lie in another file.
 
     Raises:
-        InputError: a damaged file, no such array, several of which none is chosen, or version 7.3
-            without h5py.
+        InputError: a damaged file, no such array, several of which none is chosen, one that unpacks
+            to too many bytes (:mod:`unpacking`), or version 7.3 without h5py.
     """
     with readable(path, ".mat file"):
         with open(path, "rb") as file:
@@ -47,6 +49,7 @@ def _images_first(array: np.ndarray) -> np.ndarray:
 def _open_scipy(path: Path) -> tuple[list[str], Callable[[str], np.ndarray]]:
     from scipy.io import loadmat, whosmat
 
+    check_mat(path)
     names = [name for name, _, kind in whosmat(path) if kind in NUMBERS]
     return names, lambda name: loadmat(path, variable_names=[name])[name]
 
@@ -63,12 +66,17 @@ def _open_hdf5(path: Path) -> tuple[list[str], Callable[[str], np.ndarray]]:
     with h5py.File(path) as file:
         names = [
             name
-            for name, entry in file.items()
-            if isinstance(entry, h5py.Dataset) and entry.dtype.kind in "buif" and _is_numbers(entry)
+            for name in file
+            if isinstance(file.get(name, getlink=True), h5py.HardLink)
+            and isinstance(entry := file[name], h5py.Dataset)
+            and not (entry.external or entry.is_virtual)
+            and entry.dtype.kind in "buif"
+            and _is_numbers(entry)
         ]
 
     def read(name: str) -> np.ndarray:
         with h5py.File(path) as file:
+            check_unpacked(path, file[name].nbytes)
             return file[name][()].T  # stored with its axes in the opposite order
 
     return names, read

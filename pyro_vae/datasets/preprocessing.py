@@ -25,6 +25,7 @@ from pyro_vae.datasets.reading import readable
 from pyro_vae.datasets.seeding import numpy_generator
 from pyro_vae.datasets.shapes import channels_first, picture_shape, pictures
 from pyro_vae.datasets.sizing import Sizing
+from pyro_vae.datasets.unpacking import check_zip
 from pyro_vae.datasets.whitening import Whitening
 from pyro_vae.errors import InputError
 from pyro_vae.storage import write_whole
@@ -107,6 +108,7 @@ class Preprocessing(ABC):
         path, what = Path(path), "file of preprocessing"
         with readable(path, what), open(path, "rb") as file:
             archive = np.load(file, allow_pickle=False)
+            check_zip(path, archive.zip)
             content = {name: archive[name] for name in archive.files}
         found = int(content.pop("format", np.array(0)))
         if found != FORMAT:

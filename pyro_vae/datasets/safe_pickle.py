@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import pickletools
 import re
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,7 @@ from pyro_vae.errors import InputError
 PATCH_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
+FIRST_PLACES = 256  # of the memo, which cost nothing
 # Booleans, integers, floats, complex numbers, bytes and text; no objects and no records.
 PLAIN_DTYPE = re.compile(r"[biufcSU][0-9]+")
 
@@ -138,7 +140,40 @@ def load_array_pickle(path: Path) -> Any:
 def read_array_pickle(file: IO[bytes], origin: str) -> Any:
     """As :func:`load_array_pickle`, of an open file, which ``origin`` names in the errors."""
     with readable(origin, "pickle of NumPy arrays"):
+        start = file.tell()
+        _check_memo(file)
+        file.seek(start)
         return _ArrayUnpickler(file, origin).load()
+
+
+def _check_memo(file: IO[bytes]) -> None:
+    """ValueError where a place in the memo is beyond all that the file has put there so far.
+
+    Python makes room for every place up to the one that is named: nine bytes can ask for 34 GB.
+    """
+    most = 0
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            most += 1
+            if argument is not None and argument > most + FIRST_PLACES:
+                raise ValueError(f"place {argument} of the memo, where {most} are used")
+
+
+def _as_array(content: Any, most: int) -> np.ndarray:
+    """An array, or nested lists as one; ValueError where lists that hold each other are endless.
+
+    Args:
+        most: numbers in it: a file has a byte at least for each, unless it names them repeatedly.
+    """
+    waiting, left = [content], most
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (list, tuple)):
+            left -= len(one)
+            if left < 0:
+                raise ValueError(f"lists of more than the {most} numbers that it has room for")
+            waiting += one
+    return np.asarray(content)
 
 
 def read_patch_pickle(path: Path) -> RawArrays:
@@ -157,7 +192,8 @@ def read_patch_pickle(path: Path) -> RawArrays:
             f"{', '.join(missing)} missing"
         )
     with readable(path, "patch file"):
-        arrays = {key: np.asarray(content[key]) for key in PATCH_KEYS}
+        room = path.stat().st_size
+        arrays = {key: _as_array(content[key], room) for key in PATCH_KEYS}
     for key in ("train_images", "test_images"):
         if arrays[key].ndim != 2:
             raise InputError(f"{path}: {key} must be rows (N, D), got shape {arrays[key].shape}")

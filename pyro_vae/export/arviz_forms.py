@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from pyro_vae.datasets.reading import readable
 from pyro_vae.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,12 +63,15 @@ def read_netcdf(path: str | Path) -> ArvizData:
     """The groups of a ``posterior.nc`` that either ArviZ wrote; arrays are read when used.
 
     Raises:
-        OSError: no file, or none of netCDF.
+        InputError: no file, or none of netCDF.
     """
+    import h5py
     import xarray
 
-    tree = xarray.open_datatree(path, engine="h5netcdf")
-    return arviz_data({name: node.to_dataset() for name, node in tree.children.items()})
+    with readable(path, "file of ArviZ data"):
+        h5py.File(path).close()  # h5netcdf fails on what is none, and once more when it is deleted
+        tree = xarray.open_datatree(path, engine="h5netcdf")
+        return arviz_data({name: node.to_dataset() for name, node in tree.children.items()})
 
 
 def netcdf_bytes(data: ArvizData) -> memoryview:

@@ -13,6 +13,7 @@ from pyro_vae.evaluation.drawing_cost import num_parameters
 from pyro_vae.evaluation.statistics import Mean
 from pyro_vae.export.card_uses import not_for
 from pyro_vae.objectives.catalogue import CATALOGUE
+from pyro_vae.storage import Checksums
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,12 +92,14 @@ def _estimates(path: Path | None) -> _Estimates:
     if not file.is_file():
         return _Estimates()
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(Checksums(file.parent).read(file).decode())
         known = {name: content[name] for name in vars(_Estimates()) if name in content}
         test = {name: Mean(**values) for name, values in content.get("test", {}).items()}
         if known.get("elbo_gain") is not None:
             known["elbo_gain"] = Mean(**known["elbo_gain"])
         return _Estimates(**known | {"test": test})
+    except InputError:
+        raise
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is damaged: {error}") from error
 

@@ -6,11 +6,13 @@ file                content
 config.json         every setting of the run, its data, its seed, its command and the versions
 metrics.csv         one row per epoch, row 0 before training; nats per datum on held-out data
 checkpoint.pt       parameters, optimiser, position and generators: what a resume needs; the best
-                    weights too, where --patience keeps them
+                    weights too, where --patience keeps them. checkpoint.previous.pt is the one
+                    before, which a resume takes where this one is damaged
 summary.json        estimates on the test data after training
 model_card.md       all that told to people, and what the run should not be used for
 posterior.nc        ArviZ data
 preprocessing.npz   what turned images into rows, for new images
+checksums.json      SHA-256 of config, metrics, summary and posterior, which readers compare
 figures/            pictures
 model.safetensors   parameters and buffers alone, in a folder of ``pyro-vae pack`` instead of the
                     checkpoint
@@ -38,7 +40,7 @@ from pyro_vae.errors import InputError, InUse
 from pyro_vae.export import netcdf_bytes
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.migrations import check_whole, read_config
-from pyro_vae.storage import json_text, write_text, write_whole
+from pyro_vae.storage import Checksums, json_text, previous, write_text
 from pyro_vae.training.progress import Row
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class RunDirectory:
         self.posterior = self.path / "posterior.nc"
         self.preprocessing = self.path / "preprocessing.npz"
         self.figures = self.path / "figures"
+        self._checksums = Checksums(self.path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -74,9 +77,17 @@ class RunDirectory:
             os.close(handle)
             raise InUse(f"another process is running in {self.path}") from error
         try:
+            self._sweep()
             yield
         finally:
             os.close(handle)
+
+    def _sweep(self) -> None:
+        """Delete what writers that were killed left behind; nobody writes while it is locked."""
+        own = (self.config, self.metrics, self.checkpoint, self.summary, self.posterior)
+        for file in (*own, self.preprocessing, self._checksums.path):
+            for left in self.path.glob(f".{file.name}.*.tmp"):
+                left.unlink(missing_ok=True)
 
     def write_metrics(self, history: list[Row]) -> None:
         """Write one CSV row per epoch; numbers keep all their digits."""
@@ -84,17 +95,27 @@ class RunDirectory:
         writer = csv.DictWriter(stream, fieldnames=list(history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
-        write_text(self.metrics, stream.getvalue())
+        self._checksums.write(self.metrics, stream.getvalue().encode())
+
+    def copy_metrics(self, other: RunDirectory) -> None:
+        """Take the metrics of another run, where it has any."""
+        if other.metrics.is_file():
+            self._checksums.write(self.metrics, other._checksums.read(other.metrics))
 
     def write_config(self, config: RunConfig) -> None:
-        write_text(self.config, json.dumps(config.entries(), indent=2) + "\n")
+        content = json.dumps(config.entries(), indent=2) + "\n"
+        self._checksums.write(self.config, content.encode())
 
     def write_posterior(self, posterior: ArvizData) -> None:
         """Write ``posterior.nc``, which ``arviz.from_netcdf`` opens."""
-        write_whole(self.posterior, netcdf_bytes(posterior))
+        self._checksums.write(self.posterior, netcdf_bytes(posterior))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        self.write_json(self.summary, summary)
+        self._checksums.write(self.summary, (json_text(summary, indent=2) + "\n").encode())
+
+    def check_posterior(self) -> None:
+        """InputError where ``posterior.nc`` is missing, or not as it was written."""
+        self._checksums.read(self.posterior)
 
     @staticmethod
     def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -104,6 +125,17 @@ class RunDirectory:
     def check_config(self) -> None:
         """InputError where ``config.json`` lacks what a run needs to go on."""
         check_whole(_read_json(self.config), self.config)
+
+    @property
+    def holds_checkpoint(self) -> bool:
+        """Whether a resume has something to go on from."""
+        return self.checkpoint.is_file() or previous(self.checkpoint).is_file()
+
+    @property
+    def never_saved(self) -> bool:
+        """Whether the run was killed after its config and before its first checkpoint."""
+        later = self.holds_checkpoint or self.metrics.is_file() or self.weights.is_file()
+        return self.config.is_file() and not later
 
     def read_config(self) -> RunConfig:
         """The configuration, whatever version wrote it."""
@@ -119,22 +151,20 @@ class RunDirectory:
 
     def read_metrics(self) -> dict[str, list[float]]:
         """Columns of ``metrics.csv``; InputError where the file is missing or damaged."""
-        if not self.metrics.is_file():
-            raise InputError(f"there is no {self.metrics}")
-        with self.metrics.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        content = self._checksums.read(self.metrics)
         try:
+            rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
             return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, csv.Error) as error:
             raise InputError(f"{self.metrics} is damaged: {error}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"there is no {path}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(Checksums(path.parent).read(path).decode())
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path} is damaged: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it holds no table of settings")

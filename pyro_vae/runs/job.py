@@ -22,7 +22,7 @@ from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import check_same_data, with_facts
 from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
 from pyro_vae.runs.judging import judge
-from pyro_vae.runs.loading import Run, load_run
+from pyro_vae.runs.loading import Run, load_to_resume
 from pyro_vae.runs.resolving import resumed_config
 from pyro_vae.runs.starting import judge_start, lines_of
 from pyro_vae.runs.summary import RunSummary, Start, Summary
@@ -49,7 +49,8 @@ def train(
         directory: of the run; see :mod:`pyro_vae.runs.directory` for its files.
         hooks: what is told and added.
         data: the data that ``config`` names, where they are loaded already.
-        resume: go on with the run that the directory holds, bit for bit on the CPU.
+        resume: go on with the run that the directory holds, bit for bit on the CPU; one that was
+            killed before its first checkpoint starts again.
 
     Raises:
         InputError: a setting, the data or the directory cannot be used; nothing was written.
@@ -59,16 +60,16 @@ def train(
     directory = directory if isinstance(directory, RunDirectory) else RunDirectory(directory)
     processes = Processes()
     if not resume and (directory.checkpoint.exists() or directory.config.exists()):
-        raise InputError(
-            f"{directory.path} holds a run already; continue it with --resume or name another "
-            "--run-dir"
-        )
+        raise _taken(directory)
     device = device_named(config.speed.device)
     if data is None:
         with ticking("reading the data", hooks.progress):
             data = load_dataset(**config.data_arguments)
     if resume:
         check_same_data(config, data, directory.path)
+        if directory.never_saved:
+            resume = False
+            hooks.say(f"{directory.path} holds no checkpoint yet: the run starts again")
     config.data.augmentation(data)  # refused before anything is started
     config = with_facts(config, data)
     # Of several processes the first one starts the pair; the loop gives its weights to the others.
@@ -88,6 +89,8 @@ def train(
         for line in lines_of(start):
             hooks.say(line)
     with directory.locked() if processes.first else contextlib.nullcontext():
+        if starting and directory.holds_checkpoint:  # of a process that was faster
+            raise _taken(directory)
 
         def on_start() -> None:
             if processes.first:
@@ -126,6 +129,12 @@ def train(
         if hooks.judge is None:
             write_text(directory.card, model_card(Run(model, guide, config, directory.path)))
     return Outcome(fitted, summary)
+
+
+def _taken(directory: RunDirectory) -> InputError:
+    return InputError(
+        f"{directory.path} holds a run already; continue it with --resume or name another --run-dir"
+    )
 
 
 def _judged(trained: Trained, start: Start | None, hooks: Hooks) -> Summary:
@@ -229,10 +238,16 @@ def resume_config(run_dir: str | Path, given: dict[str, Any]) -> RunConfig:
     Raises:
         InputError: the run's files are damaged, or a setting cannot change.
     """
-    stored = load_run(run_dir).config  # checks the files before anything of the run is written
+    # Checks the files before anything of the run is written; metrics.csv is written anew from what
+    # the checkpoint holds.
     directory = RunDirectory(run_dir)
+    if directory.never_saved:
+        stored, epochs = directory.read_config(), 0
+    else:
+        run, epochs = load_to_resume(run_dir)
+        stored = run.config
     directory.check_config()
-    return resumed_config(stored, given, int(directory.read_metrics()["epoch"][-1]))
+    return resumed_config(stored, given, epochs)
 
 
 def with_command(config: RunConfig, words: list[str]) -> RunConfig:

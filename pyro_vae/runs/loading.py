@@ -21,9 +21,18 @@ from pyro_vae.evaluation.routes import MEAN, check_names, reconstruct
 from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
-from pyro_vae.storage import load_checkpoint, load_weights, read_weights
+from pyro_vae.storage import (
+    load_checkpoint,
+    load_last_good,
+    load_weights,
+    previous,
+    read_weights,
+    sound,
+)
 from pyro_vae.torch_state import own_generators
 from pyro_vae.weights.resampling import sir
+
+PAIR = ("model", "guide")  # of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -198,15 +207,41 @@ def load_run(
 
     Raises:
         InputError: the directory, its config or its checkpoint is missing, damaged, or they do not
-            belong together.
+            belong together. The checkpoint before the last one is not taken, since it is another
+            pair than the one that the run was judged by: a resume goes on from it.
     """
     directory = RunDirectory(run_dir)
     config = directory.read_config()
-    model, guide = _programs(config, directory, programs)
-    weights, source = _weights(directory)
-    load_weights(model, weights["model"], "model", source)
-    load_weights(guide, weights["guide"], "guide", source)
-    return Run(model.to(device).eval(), guide.to(device).eval(), config, directory.path)
+    pair = _programs(config, directory, programs)
+    return _built(pair, config, directory.path, *_weights(directory), device)
+
+
+def load_to_resume(run_dir: str | Path) -> tuple[Run, int]:
+    """As :func:`load_run`, of the last checkpoint that is whole; and the epochs it was trained."""
+    directory = RunDirectory(run_dir)
+    config = directory.read_config()
+    content, source = load_last_good(directory.checkpoint, parts=(*PAIR, "progress"))
+    with sound(source):
+        epochs = int(content["progress"]["epoch"])
+    pair = _programs(config, directory, None)
+    weights = content.get("best") or content
+    return _built(pair, config, directory.path, weights, source, "cpu"), epochs
+
+
+def _built(
+    pair: tuple[nn.Module, nn.Module],
+    config: RunConfig,
+    path: Path,
+    weights: Mapping[str, Any],
+    source: Path,
+    device: str | torch.device,
+) -> Run:
+    """The pair with state dicts of model and guide, which the file ``source`` holds."""
+    model, guide = pair
+    with sound(source):
+        load_weights(model, weights["model"], "model", source)
+        load_weights(guide, weights["guide"], "guide", source)
+    return Run(model.to(device).eval(), guide.to(device).eval(), config, path)
 
 
 def _programs(
@@ -230,6 +265,14 @@ def _programs(
 def _weights(directory: RunDirectory) -> tuple[Mapping[str, Any], Path]:
     """State dicts of model and guide, and the file that they are from."""
     if directory.weights.is_file() and not directory.checkpoint.is_file():
-        return read_weights(directory.weights, ("model", "guide")), directory.weights
-    content = load_checkpoint(directory.checkpoint, parts=("model", "guide"))
+        return read_weights(directory.weights, PAIR), directory.weights
+    try:
+        content = load_checkpoint(directory.checkpoint, parts=PAIR)
+    except InputError as error:
+        if not previous(directory.checkpoint).is_file():
+            raise
+        raise InputError(
+            f"{error}; pyro-vae fit --resume --run-dir {directory.path} goes on from the one "
+            f"before it, {previous(directory.checkpoint).name}"
+        ) from error
     return content.get("best") or content, directory.checkpoint

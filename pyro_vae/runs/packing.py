@@ -13,7 +13,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.export import model_card
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.loading import load_run
-from pyro_vae.storage import save_weights, write_text, write_whole
+from pyro_vae.storage import save_weights, write_text
 
 # Read by hubs of models, which list a folder by what the head of its README says.
 _HEAD = """---
@@ -32,7 +32,8 @@ def pack_run(run_dir: str | Path, folder: str | Path) -> Path:
 
     Files: ``model.safetensors`` (parameters and buffers of the pair, under ``model.`` and
     ``guide.``), ``config.json`` (without the data folder of this machine), ``preprocessing.npz``,
-    ``summary.json`` and ``README.md``, the run's card. Early stopping's best weights are packed.
+    ``summary.json``, their ``checksums.json`` and ``README.md``, the run's card. Early stopping's
+    best weights are packed.
 
     Args:
         run_dir: of a run. folder: new, or empty.
@@ -49,7 +50,7 @@ def pack_run(run_dir: str | Path, folder: str | Path) -> Path:
     packed.write_config(config)
     run.preprocessing.save(packed.preprocessing)
     if source.summary.is_file():
-        write_whole(packed.summary, source.summary.read_bytes())
+        packed.write_summary(source.read_summary())
     head = _HEAD.format(model=config.pair.model)
     write_text(packed.path / "README.md", head + model_card(replace(run, path=packed.path)))
     return packed.path

@@ -24,7 +24,7 @@ from pyro_vae.runs.hooks import Hooks
 from pyro_vae.runs.judging import Judgement, judge
 from pyro_vae.runs.loading import Run, load_run
 from pyro_vae.runs.summary import Start, Summary
-from pyro_vae.storage import load_checkpoint, save_checkpoint, write_text, write_whole
+from pyro_vae.storage import load_checkpoint, save_checkpoint, write_text
 from pyro_vae.ticking import ticking
 from pyro_vae.torch_state import own_generators
 from pyro_vae.training import GradientStep
@@ -212,8 +212,7 @@ def _write(
     with directory.locked():
         directory.write_config(config)
         run.preprocessing.save(directory.preprocessing)
-        if old.metrics.is_file():
-            write_whole(directory.metrics, old.metrics.read_bytes())
+        directory.copy_metrics(old)
         save_checkpoint(directory.checkpoint, _checkpoint(old, run, refit, config))
         directory.write_posterior(judged.posterior)
         directory.write_summary(summary.entries())

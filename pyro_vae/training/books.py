@@ -10,7 +10,7 @@ from torch import nn
 
 from pyro_vae.datasets import Batches
 from pyro_vae.errors import InputError
-from pyro_vae.storage import load_checkpoint, load_weights, save_checkpoint
+from pyro_vae.storage import load_last_good, load_weights, save_checkpoint, sound, write_whole
 from pyro_vae.torch_state import generator_states, reseed, set_generator_states
 from pyro_vae.training.early_stopping import EarlyStopping
 from pyro_vae.training.optimisation import ADDED_TO_PLAN, GradientStep
@@ -55,17 +55,26 @@ class Books:
         }
         if self.early is not None:
             content["best"] = self.early.best
-        save_checkpoint(self.checkpoint, content)
+        save_checkpoint(self.checkpoint, content, keep_previous=True)
 
     def load(self) -> Progress:
         """Put everything back as it was saved, global generators included.
 
+        A checkpoint that is damaged is replaced by the one before it, with a warning.
+
         Raises:
-            InputError: a checkpoint that is damaged, or of a run with other settings.
+            InputError: both are damaged, or of a run with other settings.
         """
-        device = self.gradient_step.device
         assert self.checkpoint is not None  # whoever resumes has one
-        content = load_checkpoint(self.checkpoint, device, parts=PARTS)
+        content, source = load_last_good(self.checkpoint, self.gradient_step.device, PARTS)
+        if source != self.checkpoint and self.processes.first:  # or the next save would keep it
+            write_whole(self.checkpoint, source.read_bytes())
+        with sound(source):
+            return self._put_back(content)
+
+    def _put_back(self, content: dict[str, Any]) -> Progress:
+        device = self.gradient_step.device
+        assert self.checkpoint is not None
         load_weights(self.model, content["model"], "model", self.checkpoint)
         load_weights(self.guide, content["guide"], "guide", self.checkpoint)
         plan = ADDED_TO_PLAN | content["plan"]

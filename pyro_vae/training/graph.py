@@ -7,6 +7,7 @@ call to call, follow the seed, and are those of the plain path.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +22,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import ImportanceWeightedELBO, Loss
 from pyro_vae.torch_state import own_generators
-from pyro_vae.training.compiler_cache import discard_broken_libraries
+from pyro_vae.training.compiler_cache import (
+    cache_folder,
+    check_private,
+    discard_broken_libraries,
+    remember_libraries,
+)
 from pyro_vae.training.precision import matrix_products
 from pyro_vae.weights.handlers import anneal
 from pyro_vae.weights.substitution import substituted
@@ -73,7 +79,9 @@ class CompiledGradient:
         self._run = self._compiled(inputs) if compiler else self.graph
 
     def _compiled(self, inputs: list[Any]) -> Callable[..., tuple[Tensor, ...]]:
-        discard_broken_libraries()
+        cache, started = cache_folder(), time.time()
+        check_private(cache)
+        discard_broken_libraries(cache)
         options = dict(OPTIONS)
         if inputs[0].device.type == "cuda":
             options["triton.cudagraphs"] = True
@@ -83,6 +91,7 @@ class CompiledGradient:
             # are checked by whoever chooses this graph.
             run = torch._inductor.compile(self.graph, inputs, options=options)
             run(*inputs)  # what is compiled at the first call is compiled now
+        remember_libraries(cache, started)
         return run
 
     @staticmethod

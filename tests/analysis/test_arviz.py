@@ -181,7 +181,7 @@ def test_the_section_draws_what_it_can_and_names_what_it_cannot(runs):
         assert set(item.table["model"]) == {"good"}
         notes = " ".join(text.get_text() for ax in item.figure.axes for text in ax.texts)
         assert "there is no posterior.nc in none" in notes
-        assert "cannot be read" in notes
+        assert "readable" in notes
         item.figure.canvas.draw()
     assert plt.get_fignums() == before
     with pytest.raises(InputError, match=r"there is no posterior\.nc"):

@@ -25,7 +25,7 @@ from pyro_vae.objectives import OBJECTIVES, num_proposals
 from pyro_vae.objectives.catalogue import CATALOGUE
 from pyro_vae.runs import RunConfig
 from pyro_vae.storage import load_checkpoint, save_checkpoint
-from tests.conftest import run_fit
+from tests.conftest import changed_by_hand, run_fit
 
 PATCHES = ("--patch-size", "6", "--components", "16", "--num-train", "200", "--batch-size", "50")
 
@@ -95,12 +95,14 @@ def test_other_data_and_unfinished_runs_are_left_out_with_the_reason(runs, tmp_p
 def test_a_run_whose_data_changed_is_left_out_with_the_reason(runs, tmp_path):
     changed = tmp_path / "changed"
     shutil.copytree(runs["k3-seed0"], changed)
+    changed_by_hand(changed)
     config = changed / "config.json"
     entries = json.loads(config.read_text())
     other = {"data_checksum": "a" * 64, "data_sketch": [2 * x for x in entries["data_sketch"]]}
     config.write_text(json.dumps(entries | other))
     first = tmp_path / "first"
     shutil.copytree(runs["vanilla-seed0"], first)
+    changed_by_hand(first)
     entries = json.loads((first / "config.json").read_text())
     del entries["data_checksum"]  # as runs of 0.4 are, of which the recorded facts are compared
     (first / "config.json").write_text(json.dumps(entries))

@@ -18,7 +18,7 @@ from analysis.reporting.titles import TITLES, title_of
 from pyro_vae.cli import pictures as cli_pictures
 from pyro_vae.errors import InputError
 from pyro_vae.runs import RunConfig
-from tests.conftest import run_fit
+from tests.conftest import changed_by_hand, run_fit
 
 FLAGS = ("--patch-size", "6", "--components", "16", "--num-train", "200", "--batch-size", "50")
 FLAGS += ("--objective", "iwae", "--num-particles", "3", "--recipe", "minutes-patches")
@@ -43,6 +43,7 @@ def study_of(paths, tmp_path, measurements=None, **settings):
 def retrained(run, folder, **settings):
     """A copy of a finished run with other entries in ``config.json``, and other steps."""
     shutil.copytree(run, folder)
+    changed_by_hand(folder)
     config, summary = folder / "config.json", folder / "summary.json"
     found = json.loads(summary.read_text())
     found["run"]["steps"] = settings.pop("steps", found["run"]["steps"])

@@ -19,7 +19,8 @@ from pyro_vae.cli import pictures
 from pyro_vae.datasets import DATASETS
 from pyro_vae.objectives import OBJECTIVES
 from pyro_vae.programs import GUIDES, MODELS
-from tests.conftest import bare_runs, run_fit, write_images
+from pyro_vae.storage import previous
+from tests.conftest import bare_runs, changed_by_hand, run_fit, write_images
 
 
 @pytest.fixture(autouse=True)
@@ -315,8 +316,11 @@ def test_a_data_folder_that_is_none(refused, tmp_path, monkeypatch):
 
 @pytest.fixture
 def existing(finished_run, tmp_path):
-    """A copy of a finished run."""
-    return Path(shutil.copytree(finished_run, tmp_path / "existing"))
+    """A copy of a finished run, whose files a test may damage."""
+    path = Path(shutil.copytree(finished_run, tmp_path / "existing"))
+    changed_by_hand(path)
+    previous(path / "checkpoint.pt").unlink()
+    return path
 
 
 def test_an_existing_run_is_not_overwritten(refused, existing, images):

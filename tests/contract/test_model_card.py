@@ -8,6 +8,7 @@ import pytest
 import pyro_vae
 from pyro_vae.errors import InputError
 from pyro_vae.export import model_card
+from tests.conftest import changed_by_hand
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def copied(run, tmp_path):
     """The same run in a folder of its own, to be changed."""
     path = tmp_path / "copied"
     shutil.copytree(run.path, path)
+    changed_by_hand(path)
     return path
 
 

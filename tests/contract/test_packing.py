@@ -14,6 +14,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.runs.packing import pack_run
 from pyro_vae.storage import read_weights, save_weights
 from tests.commands.answers import answer
+from tests.conftest import changed_by_hand
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def test_the_folder_is_a_run_wherever_it_lies(finished_run, moved):
 def test_nothing_in_it_is_a_pickle(packed):
     assert {path.name for path in packed.iterdir()} == {
         "README.md",
+        "checksums.json",
         "config.json",
         "model.safetensors",
         "preprocessing.npz",
@@ -63,7 +65,7 @@ def test_commands_take_it(moved, images, tmp_path, capsys):
     assert cli.main(["fit", "--resume", "--run-dir", str(moved), "--epochs", "9"]) == 2
     assert "there is no" in capsys.readouterr().err
     again = answer(capsys, "pack", moved, "--out", tmp_path / "again")
-    assert len(again["files"]) == 5
+    assert len(again["files"]) == 6
 
 
 def test_a_folder_with_files_is_refused(finished_run, packed):
@@ -76,6 +78,9 @@ def test_damaged_and_foreign_weights_are_named(moved, capsys):
     tensors = load_file(file)
     content = file.read_bytes()
     file.write_bytes(content[:-9])
+    with pytest.raises(InputError, match=r"model\.safetensors is damaged, or was changed by hand"):
+        pyro_vae.load_run(moved)
+    changed_by_hand(moved)
     with pytest.raises(InputError, match=r"model\.safetensors is no safetensors file"):
         pyro_vae.load_run(moved)
     save_file({**tensors, "other.weight": torch.zeros(2)}, file)

@@ -16,7 +16,7 @@ import torch
 import pyro_vae
 from pyro_vae.errors import InputError
 from pyro_vae.programs import PairConfig
-from pyro_vae.storage import load_checkpoint, save_checkpoint, write_text
+from pyro_vae.storage import load_checkpoint, previous, save_checkpoint, write_text
 from tests.conftest import tiny_pair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -267,6 +267,7 @@ def test_a_checkpoint_of_the_right_format_without_its_parts_is_refused(tmp_path)
     pair = trained_checkpoint(path)
     content = load_checkpoint(path)
     for part in ("model", "guide", "optimiser", "progress", "generators", "plan"):
+        previous(path).unlink(missing_ok=True)
         save_checkpoint(path, {name: value for name, value in content.items() if name != part})
         with pytest.raises(InputError, match=r"checkpoint\.pt"):
             pyro_vae.fit(

@@ -1,5 +1,6 @@
-"""Libraries that a killed process left cut off in the compiler's cache are found and discarded."""
+"""What is damaged in the compiler's cache is discarded, and strangers cannot write there."""
 
+import os
 import struct
 import sysconfig
 from pathlib import Path
@@ -9,7 +10,13 @@ import torch
 from filelock import FileLock
 
 import pyro_vae
-from pyro_vae.training.compiler_cache import discard_broken_libraries, is_cut_off
+from pyro_vae.errors import InputError
+from pyro_vae.training.compiler_cache import (
+    check_private,
+    discard_broken_libraries,
+    is_cut_off,
+    remember_libraries,
+)
 from pyro_vae.training.gradients import Gradients
 from tests.conftest import tiny_pair
 
@@ -60,7 +67,9 @@ def test_broken_libraries_alone_are_discarded(tmp_path):
     paths = cache_with(tmp_path, whole=WHOLE, cut=WHOLE[:5000], empty=b"")
     text = tmp_path / "cu" / "cut.main.cpp"
     text.write_text("int main;")
-    assert sorted(discard_broken_libraries(tmp_path)) == sorted([paths["cut"], paths["empty"]])
+    with pytest.warns(UserWarning, match=r"\.so was damaged; it is compiled again"):
+        found = discard_broken_libraries(tmp_path)
+    assert sorted(found) == sorted([paths["cut"], paths["empty"]])
     assert paths["whole"].exists()
     assert text.exists()
     assert discard_broken_libraries(tmp_path) == []
@@ -73,7 +82,8 @@ def test_a_library_that_another_process_is_writing_is_left_alone(tmp_path):
     with FileLock(tmp_path / "locks" / "written.lock"):
         assert discard_broken_libraries(tmp_path) == []
         assert paths["written"].exists()
-    assert discard_broken_libraries(tmp_path) == [paths["written"]]
+    with pytest.warns(UserWarning, match="written"):
+        assert discard_broken_libraries(tmp_path) == [paths["written"]]
 
 
 def test_the_compiler_is_called_on_a_cache_without_broken_libraries(tmp_path, monkeypatch):
@@ -86,5 +96,39 @@ def test_the_compiler_is_called_on_a_cache_without_broken_libraries(tmp_path, mo
         return graph
 
     monkeypatch.setattr(torch._inductor, "compile", compiler)
-    Gradients(pyro_vae.IWAE(3), *tiny_pair()).compile(torch.randn(4, 6))
+    with pytest.warns(UserWarning, match="was damaged"):
+        Gradients(pyro_vae.IWAE(3), *tiny_pair()).compile(torch.randn(4, 6))
     assert found == [{"whole": True, "cut": False}]
+
+
+@pytest.mark.parametrize("place", [70, 5000, len(WHOLE) - 1])
+def test_a_library_with_a_changed_bit_is_discarded(tmp_path, place):
+    paths = cache_with(tmp_path, one=WHOLE, two=WHOLE, old=WHOLE)
+    started = paths["one"].stat().st_mtime
+    os.utime(paths["old"], (started - 10, started - 10))
+    remember_libraries(tmp_path, started - 1)
+    assert discard_broken_libraries(tmp_path) == []
+    changed = bytearray(WHOLE)
+    changed[place] ^= 4
+    for name in ("one", "old"):  # one of another process, which nobody looked at, is left alone
+        paths[name].write_bytes(changed)
+    with pytest.warns(UserWarning, match=r"one\.main\.so was damaged"):
+        assert discard_broken_libraries(tmp_path) == [paths["one"]]
+    paths["one"].write_bytes(WHOLE + b"compiled anew")
+    assert discard_broken_libraries(tmp_path) == []
+
+
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path, monkeypatch):
+    """They could put a pickle or a library there, and the compiler would run it."""
+    folder = tmp_path / "cache"
+    check_private(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    with pytest.raises(InputError, match=r"others can write to .*TORCHINDUCTOR_CACHE_DIR"):
+        check_private(folder)
+    folder.chmod(0o755)
+    owner = folder.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if owner:
+        with pytest.raises(InputError, match="others can write to"):
+            check_private(folder)

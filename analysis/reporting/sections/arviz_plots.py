@@ -38,13 +38,11 @@ def entries(study: Study) -> list[Entry]:
 
 def read_posterior(subject: Subject):
     """The run's ``posterior.nc`` as ArviZ data; InputError where it cannot be read."""
-    path = RunDirectory(subject.run.path).posterior
-    if not path.is_file():
-        raise InputError(f"there is no {path.name} in {subject.run.path.name}")
-    try:
-        return read_netcdf(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    directory = RunDirectory(subject.run.path)
+    if not directory.posterior.is_file():
+        raise InputError(f"there is no {directory.posterior.name} in {subject.run.path.name}")
+    directory.check_posterior()
+    return read_netcdf(directory.posterior)
 
 
 def _panels(

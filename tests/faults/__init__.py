@@ -1,0 +1,1 @@
+"""Faults that really happen, made on purpose: ``python -m tests.faults`` (``make faults``)."""
