@@ -2,9 +2,9 @@
 
     python benchmarks/image_step.py --json benchmarks/image_step.json
 
-The eager loop runs the same layers on images in torch's default layout, without this library around
-them: encoder, two heads, one draw of z, decoder, the same likelihood, ``backward`` and fused Adam.
-Its loss is compared with ours on the same noise before anything is timed. A recorded step is what
+The eager loop (``benchmarks/bare_images.py``) runs torch's own layers on images in torch's default
+layout: encoder, two heads, one draw of z, decoder, likelihood, ``backward`` and fused Adam. Its loss
+is compared with ours on the same noise before anything is timed. A recorded step is what
 ``fit`` takes for convolutions on a CPU: the plain step traced once, without a C++ compiler;
 ``--compiler`` adds the compiled one, which takes minutes to make.
 
@@ -29,13 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
 
 import pyro_vae
+from benchmarks.bare_images import BarePair
 from benchmarks.machine import description, flush_denormals
 from benchmarks.turns import interleave
 from pyro_vae.programs import PairConfig
-from pyro_vae.programs.networks import Folded
 from pyro_vae.training import Gradients, GradientStep
 
 TIME = 0.9  # what ours may take of the eager loop
@@ -60,39 +59,8 @@ class Case:
 CASES = (Case("conv-small", (3, 16, 16)), Case("conv", (1, 28, 28)))
 
 
-class Eager(nn.Module):
-    """The pair as a loop of its own: ``eager(x) -> loss``, summed over the data."""
-
-    def __init__(self, case: Case, model: nn.Module, guide: nn.Module) -> None:
-        super().__init__()
-        (head,) = guide.conditionals
-        self.shape, self.gain = case.shape, head.gain
-        self.encoder = guide.encoders[0].net
-        self.loc, self.log_scale = (_bare(part.parts[0]) for part in (head.loc, head.log_scale))
-        self.likelihood, decoder = model.likelihood, model.likelihood.planes
-        spread = decoder.spread
-        layers = [decoder.net.net]
-        if spread is not None:
-            layers = [spread.parts[0], nn.Unflatten(1, decoder.net.in_features.shape), *layers]
-        self.decoder = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.encoder(x.reshape(-1, *self.shape))
-        q = Normal(self.loc(h), torch.exp(self.gain * self.log_scale(h)), validate_args=False)
-        z = q.rsample()
-        levels = (255 * x).reshape(-1, *self.shape)
-        log_p = self.likelihood.of_planes(self.decoder(z)).log_prob(levels)
-        prior = Normal(0.0, 1.0, validate_args=False)
-        return -(log_p + (prior.log_prob(z) - q.log_prob(z)).flatten(1).sum(1)).sum()
-
-
-def _bare(layer: nn.Module) -> nn.Module:
-    """A layer of a head on maps (N, C, H, W)."""
-    return layer.net if isinstance(layer, Folded) else nn.Sequential(nn.Flatten(), layer)
-
-
 def eager(case: Case, x: Tensor) -> Callable[[], float]:
-    loss_of = Eager(case, *case.pair(x))
+    loss_of = BarePair(*case.pair(x), case.shape)
     adam = torch.optim.Adam(loss_of.parameters(), fused=True)
 
     def step() -> float:
