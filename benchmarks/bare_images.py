@@ -14,6 +14,7 @@ from torch.distributions import Normal
 
 from pyro_vae.programs.likelihoods import LogisticMixture
 from pyro_vae.programs.networks import (
+    ELU,
     ChannelAttention,
     DenseBlock,
     Folded,
@@ -116,9 +117,11 @@ def bare(layer: nn.Module) -> nn.Module:
         case WeightNormConv():
             return layer.conv
         case ChannelAttention():
-            return BareAttention(layer.squeeze.conv, layer.activation, layer.excite.conv)
+            return BareAttention(layer.squeeze.conv, bare(layer.activation), layer.excite.conv)
         case DenseStep():
             return BareStep(bare(layer.new))
+        case ELU():
+            return nn.ELU()
         case ChannelsFirst():
             return nn.Identity()
         case DenseBlock() | nn.Sequential():

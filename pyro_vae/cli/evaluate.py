@@ -44,7 +44,11 @@ def parser(prog: str = PROG) -> Parser:
     )
     p.add_argument("--size", type=int, metavar="N", help="images judged (default: all, or 200)")
     p.add_argument(
-        "--eval-particles", type=int, default=5_000, metavar="K", help="particles (default: 5000)"
+        "--eval-particles",
+        type=int,
+        metavar="K",
+        help="particles (default: the run's, which has 5000 unless told, 512 with networks of "
+        "images)",
     )
     p.add_argument("--data-dir", metavar="DIR", help="where the run's data lie now")
     p.add_argument("--out", metavar="FILE.json", help="file for the estimates, as JSON")
@@ -58,8 +62,10 @@ def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
 
 
 def _answer(flags: argparse.Namespace) -> Answer:
-    check_count("--eval-particles", flags.eval_particles)
+    if flags.eval_particles is not None:
+        check_count("--eval-particles", flags.eval_particles)
     run = load_run(flags.run, device_named(flags.device))
+    particles = flags.eval_particles or run.config.evaluation.eval_particles
     if flags.images is None:
         changes = {} if flags.data_dir is None else {"data_dir": flags.data_dir}
         with ticking("reading the data", not flags.quiet):
@@ -71,19 +77,17 @@ def _answer(flags: argparse.Namespace) -> Answer:
         size = flags.size or len(rows)
     rows = rows[: check_count("--size", size)]
     torch.manual_seed(flags.seed)
-    bound_particles = min(run.config.objective.num_particles, flags.eval_particles)
+    bound_particles = min(run.config.objective.num_particles, particles)
     with tqdm(total=len(rows), desc="images", disable=flags.quiet, leave=False) as bar:
         found = evaluate(
             run.model,
             run.guide,
             rows,
-            num_particles=flags.eval_particles,
+            num_particles=particles,
             bound_particles=bound_particles,
             on_progress=bar.update,
         )
-    print_estimates(
-        found.summary(), len(rows), flags.eval_particles, bound_particles, run.model.bound_of
-    )
+    print_estimates(found.summary(), len(rows), particles, bound_particles, run.model.bound_of)
     if found.warning:
         print(f"warning: {found.warning}")
     with ticking("timing the drawing of images", not flags.quiet):
@@ -98,7 +102,7 @@ def _answer(flags: argparse.Namespace) -> Answer:
     }
     written = write_out(flags.out, content)
     judged = {
-        "particles": flags.eval_particles,
+        "particles": particles,
         "bound_particles": bound_particles,
         "bound_of": run.model.bound_of,
     }

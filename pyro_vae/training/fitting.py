@@ -19,7 +19,7 @@ from pyro_vae.programs.models import Generative
 from pyro_vae.programs.networks import has_convolutions
 from pyro_vae.programs.networks.folding import AT_ONCE
 from pyro_vae.rows import as_arguments, as_data
-from pyro_vae.torch_state import flushed_denormals, own_generators, reseed
+from pyro_vae.torch_state import flushed_denormals, keep_freed_memory, own_generators, reseed
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.training.interruption import stop_on_signals
 from pyro_vae.training.loop import Run
@@ -162,6 +162,7 @@ def fit(
         on_epoch=on_epoch,
         patience=patience,
     )
+    keep_freed_memory()
     with own_generators(), flushed_denormals(), stop_on_signals(max_minutes) as stop:
         reseed(seed, 0, run.processes.rank)
         if resume:

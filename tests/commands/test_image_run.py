@@ -63,6 +63,16 @@ def test_a_run_is_evaluated_in_bits_and_read_by_arviz(colour_run, tmp_path, caps
     assert posterior.posterior_predictive.x.shape[3:] == (3 * SIDE * SIDE,)
 
 
+def test_evaluation_has_the_particles_that_the_run_was_judged_with(colour_run, capsys):
+    judged = load_run(colour_run).config.evaluation.eval_particles
+    for words, particles in ((), judged), (("--eval-particles", 7), 7):
+        assert command("evaluate", colour_run, "--size", 2, "--quiet", *words) == 0
+        assert f"bits per dimension, of L_{particles}" in capsys.readouterr().out
+    assert judged not in (7, 5000)
+    assert command("evaluate", colour_run, "--eval-particles", 0) == 2
+    assert "--eval-particles must be a whole number" in capsys.readouterr().err
+
+
 def test_distances_of_a_colour_run(colour_run, capsys):
     assert command("fid", colour_run, "--features", "random", "--num-seeds", 1, "--quiet") == 0
     out = capsys.readouterr().out

@@ -10,7 +10,7 @@ from torch.distributions import Transform, constraints
 
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.programs.flows.zuko_import import LazyComposedTransform, LazyTransform
-from pyro_vae.programs.networks import Folded, Shape
+from pyro_vae.programs.networks import ELU, Folded, Shape
 
 
 class MapCoupling(LazyTransform):
@@ -41,9 +41,9 @@ class MapCoupling(LazyTransform):
         self.register_buffer("kept", kept.flatten(), persistent=False)
         net = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1),
-            nn.ELU(),
+            ELU(),
             nn.Conv2d(width, width, 1),
-            nn.ELU(),
+            ELU(),
             nn.Conv2d(width, 2 * channels, 3, padding=1),
         )
         for parameter in net[-1].parameters():

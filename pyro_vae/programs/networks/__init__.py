@@ -22,6 +22,7 @@ from pyro_vae.programs.networks.convolutions import (
     with_own_layout,
 )
 from pyro_vae.programs.networks.dense_blocks import ChannelAttention, DenseBlock
+from pyro_vae.programs.networks.elu import ELU
 from pyro_vae.programs.networks.folding import Folded, Maps, MergedConv, Shape, merged, no_images
 from pyro_vae.programs.networks.gated import GatedDense, GatedMLP
 from pyro_vae.programs.networks.image_layers import (
@@ -71,6 +72,7 @@ def make_network(
 
 __all__ = [
     "ACTIVATIONS",
+    "ELU",
     "MLP",
     "NETWORKS",
     "Blocks",

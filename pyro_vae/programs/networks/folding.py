@@ -64,13 +64,21 @@ class Folded(nn.Module):
         if rows.shape[-1] != self.in_features:
             raise no_images(rows.shape[-1], self.in_features)
         images = rows.reshape(-1, *self.in_features.shape)
-        if images.device.type == "cpu":  # a tenth of a step of blocks is saved by this layout
-            images = images.contiguous(memory_format=torch.channels_last)
+        if images.device.type == "cpu":  # a tenth of a step is saved by this layout
+            images = _channels_last(images)
         if torch.is_grad_enabled() or len(images) <= AT_ONCE:
             output = self.net(images)
         else:
             output = torch.cat([self.net(part) for part in images.split(AT_ONCE)])
         return output.reshape(*rows.shape[:-1], math.prod(output.shape[1:])).to(rows.dtype)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Laid out place by place, which the layers after hand on."""
+    if images.shape[1] > 1:
+        return images.contiguous(memory_format=torch.channels_last)
+    # Either layout of a single channel is the other one; strides tell torch which one is meant.
+    return images.contiguous().flatten(1).unflatten(1, (*images.shape[2:], 1)).permute(0, 3, 1, 2)
 
 
 def no_images(width: int, wanted: Maps) -> InputError:

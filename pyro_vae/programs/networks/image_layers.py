@@ -165,7 +165,7 @@ class ImageEncoder(Folded):
 
 
 class ChannelsFirst(nn.Module):
-    """Maps laid out channel by channel, as rows are: cheaper than to lay out the planes after."""
+    """Maps laid out channel by channel, as rows are: cheaper than to lay out more planes after."""
 
     def forward(self, x: Tensor) -> Tensor:
         return with_own_layout(x).contiguous()
@@ -212,7 +212,8 @@ class ImageDecoder(nn.Module):
             above = stack.widths[level - 1] if stack.widths else channels // 2
             modules += _convolution(stack, activation, channels, above, Up)
             channels, growth = above, growth if stack.widths else growth // 2
-        modules += [ChannelsFirst(), WeightNormConv(channels, planes)]
+        few = planes < channels  # they are laid out after, and the last convolution gains from it
+        modules += [nn.Identity() if few else ChannelsFirst(), WeightNormConv(channels, planes)]
         self.net = Folded(nn.Sequential(*modules), smallest.shape)
         self.in_features = latent
         self.out_features = Maps((planes, *image.places))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyro_vae.errors import check_choice, check_count
+from pyro_vae.programs.networks.elu import ELU
 from pyro_vae.programs.networks.folding import Folded, Maps
 
 FIRST = 3  # places to each side that the first layer of a stack sees
@@ -160,7 +161,7 @@ class PixelNetwork(nn.Module):
             steps = [TwoStackStep(width, by) for by in apart]
         output = nn.Conv2d(self.maps, outputs, 1)
         self.first = Folded(first, image.shape)
-        self.rest = Folded(nn.Sequential(*steps, nn.ELU(), output), (self.maps, *image.places))
+        self.rest = Folded(nn.Sequential(*steps, ELU(), output), (self.maps, *image.places))
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         return self.rest(self.first(self.seen(x)) + context)

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-ACTIVATIONS = {"softplus": nn.Softplus, "tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+from pyro_vae.programs.networks.elu import ELU
+
+ACTIVATIONS = {"softplus": nn.Softplus, "tanh": nn.Tanh, "relu": nn.ReLU, "elu": ELU}
 
 Program = TypeVar("Program", bound=nn.Module)
 
