@@ -47,8 +47,7 @@ def parser(prog: str = PROG) -> Parser:
         "--eval-particles",
         type=int,
         metavar="K",
-        help="particles (default: the run's, which has 5000 unless told, 512 with networks of "
-        "images)",
+        help="particles (default: the run's: 5000, or 512 with networks of images, unless told)",
     )
     p.add_argument("--data-dir", metavar="DIR", help="where the run's data lie now")
     p.add_argument("--out", metavar="FILE.json", help="file for the estimates, as JSON")

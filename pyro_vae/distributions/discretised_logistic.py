@@ -102,11 +102,14 @@ def log_prob_of_bucket(first: Tensor, size: int, loc: Tensor, log_scale: Tensor)
     one level, ``b - a = -size / s``.
     """
     per_level = _per_level(log_scale)
-    lower = (first - (HALF + 0.5) - HALF * loc) * per_level
-    upper = lower + size * per_level
+    lower = torch.sub(first - (HALF + 0.5), loc, alpha=HALF) * per_level
+    upper = torch.add(lower, per_level, alpha=size)
     above, below = (first > 0).to(loc.dtype), (first + (size - 1) < TOP).to(loc.dtype)
     width = torch.log(-torch.expm1(-size * per_level))
-    return width * (above * below) - _softplus(lower) * above - _softplus(-upper) * below
+    log_p = width * (above * below)
+    for argument, counts in (lower, above), (-upper, below):
+        log_p = torch.addcmul(log_p, _softplus(argument), counts, value=-1)
+    return log_p
 
 
 def _softplus(x: Tensor) -> Tensor:

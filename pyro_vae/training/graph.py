@@ -167,10 +167,13 @@ class CompiledGradient:
 
 
 def _without_views_of_nothing(traced: GraphModule) -> GraphModule:
-    """Drop what only autograd asked for: detached copies of names, and dead code."""
+    """Drop what only autograd asked for: other names of a tensor, and dead code."""
+    transpose = torch.ops.aten.t.default
     for node in traced.graph.nodes:
         if node.target in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
             node.replace_all_uses_with(node.args[0])
+        elif node.target is transpose and node.args[0].target is transpose:
+            node.replace_all_uses_with(node.args[0].args[0])
     traced.graph.eliminate_dead_code()
     traced.recompile()
     return traced

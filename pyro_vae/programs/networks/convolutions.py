@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,8 +25,8 @@ class WeightNormConv(nn.Module):
     ``stride`` divides them. v is drawn as by He et al. 2015 (https://arxiv.org/abs/1502.01852), and
     g is its length until :func:`start_` sets g and b from data.
 
-    The output is in the precision of the input, under autocast too. A convolution of 1x1 is a
-    product of matrices, and is computed as one where a map has few places.
+    The output is in the precision of the input, under autocast too. What a CPU multiplies faster as
+    matrices is computed so: 1x1 on maps of few places, and few outputs of many channels.
     """
 
     def __init__(
@@ -37,11 +38,8 @@ class WeightNormConv(nn.Module):
         self.conv = _normalised(conv, dim=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.conv.kernel_size == (1, 1) and x.shape[2] * x.shape[3] <= FEW_PLACES:
-            weight, bias = self.conv.weight.flatten(1), self.conv.bias
-            y = F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
-        else:
-            y = self.conv(x)
+        product = _product_of(self.conv, x) if x.device.type == "cpu" else None
+        y = self.conv(x) if product is None else product(x, self.conv.weight, self.conv.bias)
         return y.to(x.dtype)
 
 
@@ -86,6 +84,34 @@ class GatedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         values, gates = self.both(x).chunk(2, dim=1)
         return values * torch.sigmoid(gates)
+
+
+def _product_of(conv: nn.Module, x: Tensor) -> Callable[..., Tensor] | None:
+    """The product of matrices that is faster than the convolution, if one is."""
+    sides = conv.kernel_size
+    if sides == (1, 1):
+        return place_by_place_product if x.shape[2] * x.shape[3] <= FEW_PLACES else None
+    few = conv.out_channels * sides[0] * sides[1] <= conv.in_channels
+    plain = isinstance(conv, nn.Conv2d) and conv.stride == (1, 1)
+    return shares_of_neighbours if few and plain else None
+
+
+def place_by_place_product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution of 1x1 of maps (N, C, H, W)."""
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
+def shares_of_neighbours(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution of k x k (k odd, borders of zeros) of maps (N, C, H, W) to few maps.
+
+    One product gives what every place adds to its neighbours, and those shares are summed, where a
+    convolution pads the few outputs to a vector of 16.
+    """
+    n, channels, *sides = x.shape
+    k = weight.shape[-1]
+    to_neighbours = weight.flip(2, 3).permute(0, 2, 3, 1).reshape(-1, channels)
+    shares = to_neighbours @ x.permute(0, 2, 3, 1).reshape(n, -1, channels).mT
+    return F.fold(shares.to(x.dtype), sides, k, padding=k // 2) + bias[:, None, None]
 
 
 def with_own_layout(x: Tensor) -> Tensor:
