@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError
+from pyro_vae.programs.networks.convolutions import with_own_layout
 from pyro_vae.programs.networks.mlp import MergedLinear
 
 Shape = tuple[int, int, int]  # of an image: channels C, height H, width W
@@ -70,6 +71,8 @@ class Folded(nn.Module):
             output = self.net(images)
         else:
             output = torch.cat([self.net(part) for part in images.split(AT_ONCE)])
+        if output.ndim == 4:  # gradients come back as rows do, channel first
+            output = with_own_layout(output)
         return output.reshape(*rows.shape[:-1], math.prod(output.shape[1:])).to(rows.dtype)
 
 
