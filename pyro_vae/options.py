@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pyro_vae.errors import InputError, check_choice, check_count
 
@@ -98,6 +98,15 @@ class Setting:
 def sizes(text: str) -> tuple[int, ...]:
     """Whole numbers of at least 1 with an x between them: (128, 64) of "128x64"."""
     return tuple(check_count("a size", int(word)) for word in text.split("x"))
+
+
+T = TypeVar("T")
+
+
+def resolved(value: T | None) -> T:
+    """A setting that is None until the config is resolved, and nothing else here."""
+    assert value is not None
+    return value
 
 
 def read_part(what: str, text: str, registry: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

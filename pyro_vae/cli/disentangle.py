@@ -176,7 +176,7 @@ def _described(
     factors = check_factors(factors[:, varied], num_images)
     described = []
     for column, values in zip(varied, factors.T, strict=True):
-        name, _, kind = names[column].partition(":")
+        name, _, kind = names[int(column)].partition(":")
         described.append(Factor(name, int(values.max()) + 1, kind or "ordered"))
     return factors, tuple(described)
 

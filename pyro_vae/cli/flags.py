@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from typing import Any
 
 from pyro_vae.cli.common import Parser
 from pyro_vae.objectives import CATALOGUE, SETTINGS
-from pyro_vae.options import Named
+from pyro_vae.options import Named, Setting
 from pyro_vae.runs.config import OPTIONS
 
 # Group of the configuration -> title in the help.
@@ -41,7 +42,7 @@ def add_settings(parser: Parser) -> None:
 def _add(group: argparse._ArgumentGroup, named: Named) -> None:
     option = named.option
     spelled = [named.flag]
-    described: dict[str, object] = {"dest": named.name, "help": option.help}
+    described: dict[str, Any] = {"dest": named.name, "help": option.help}
     if option.action == "boolean":
         group.add_argument(*spelled, action=argparse.BooleanOptionalAction, **described)
         return
@@ -67,7 +68,7 @@ def _add(group: argparse._ArgumentGroup, named: Named) -> None:
 
 def _add_objective_setting(group: argparse._ArgumentGroup, name: str) -> None:
     """A flag of one or several objectives; its help says for which."""
-    owners: Mapping[str, object] = {
+    owners: Mapping[str, Setting] = {
         objective: entry.settings[name]
         for objective, entry in CATALOGUE.items()
         if name in entry.settings

@@ -103,8 +103,10 @@ def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None
         raise InputError(f"{raw.origin}: all training values are {value}: zero variance")
     if raw.train_labels is None or (test is None and raw.test_labels is None):
         return SplitArrays(raw.origin, images, None, ())
-    given = [raw.train_labels] + ([raw.test_labels] if test is None else [])
-    wanted = [len(raw.train)] + ([len(raw.test)] if test is None else [])
+    given, wanted = [raw.train_labels], [len(raw.train)]
+    if test is None and raw.test is not None and raw.test_labels is not None:
+        given.append(raw.test_labels)
+        wanted.append(len(raw.test))
     codes, names = _encode_labels(raw.origin, given, wanted)
     labels = {"train": codes[0][train], "valid": codes[0][valid]}
     labels["test"] = codes[1] if test is None else codes[0][test]
@@ -189,7 +191,9 @@ def _assemble(
         info["factors"] = {factor.name: factor.size for factor in arrays.factors.described}
     return Dataset(
         name,
-        **rows,
+        rows["train"],
+        rows["valid"],
+        rows["test"],
         image_shape=preprocessing.image_shape,
         pixels=preprocessing.pixels,
         labels=arrays.labels,

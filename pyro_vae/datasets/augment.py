@@ -85,9 +85,14 @@ class Augmentation:
         return made
 
     @property
+    def _shape(self) -> tuple[int, ...]:
+        assert self.image_shape is not None  # the data are known
+        return self.image_shape
+
+    @property
     def num_pixels(self) -> int:
         """D, the width of the rows."""
-        return math.prod(self.image_shape)
+        return math.prod(self._shape)
 
     def __call__(self, rows: Tensor, generator: np.random.Generator) -> Tensor:
         """Rows (B, D) flipped and shifted, each by its own draws of ``generator``.
@@ -112,9 +117,9 @@ class Augmentation:
 
     @property
     def _colour_last(self) -> bool:
-        return len(self.image_shape) == 3 and self.image_shape[0] != 3
+        return len(self._shape) == 3 and self._shape[0] != 3
 
     @property
     def _sides(self) -> tuple[int, int]:
-        height, width = self.image_shape[:2] if self._colour_last else self.image_shape[-2:]
+        height, width = self._shape[:2] if self._colour_last else self._shape[-2:]
         return height, width

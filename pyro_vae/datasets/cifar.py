@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,9 @@ def _read_archive(path: Path) -> RawArrays:
         for member in archive:
             folder, _, name = member.name.rpartition("/")
             if folder == FOLDER and name in BATCHES and member.isreg():
-                found[name] = archive.extractfile(member).read()
+                content = archive.extractfile(member)
+                assert content is not None  # of a regular file
+                found[name] = content.read()
     return _read_batches(printable(path), found)
 
 
@@ -127,8 +130,9 @@ def _read_batches(origin: str, found: Mapping[str, bytes]) -> RawArrays:
         if name not in found:
             raise InputError(f"{origin} lacks {FOLDER}/{name}")
         content = read_array_pickle(io.BytesIO(found[name]), f"{origin}: {name}")
-        data = content.get("data") if isinstance(content, dict) else None
-        known = content.get("labels") if isinstance(content, dict) else None
+        table = content if isinstance(content, dict) else {}
+        data: Any = table.get("data")
+        known: Any = table.get("labels")
         fits = isinstance(data, np.ndarray) and isinstance(known, list)
         fits = fits and all(isinstance(label, int) for label in known)
         if not fits or data.dtype != np.uint8 or data.shape != (len(known), 3 * 32 * 32):
@@ -148,7 +152,7 @@ def _read_batches(origin: str, found: Mapping[str, bytes]) -> RawArrays:
 
 
 def _check_images(raw: RawArrays) -> None:
-    for images in (raw.train, raw.test):
+    for images in (part for part in (raw.train, raw.test) if part is not None):
         if images.dtype != np.uint8 or channels_first(images).shape[1:] != SHAPE:
             raise InputError(
                 f"{raw.origin}: images of CIFAR-10 are uint8 (N, 32, 32, 3) or (N, 3, 32, 32), got "
@@ -165,7 +169,7 @@ def _caveat(raw: RawArrays) -> str | None:
     if len(raw.train) < WHOLE:
         found.append(f"are {len(raw.train):,} of the {WHOLE:,} for training")
     last = np.ascontiguousarray(np.moveaxis(channels_first(raw.train), 1, -1))
-    digest = hashlib.md5(last, usedforsecurity=False).hexdigest()
+    digest = hashlib.md5(last.data, usedforsecurity=False).hexdigest()
     if digest in LOSSY:
         found.append(LOSSY[digest])
     if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -157,7 +158,8 @@ def _cut(
     if filtered:
         whole = radially_filtered(intensities(photo.grey, settings.intensity))
         of_filtered = _windows(whole, settings)
-    kept, missing, drawn = [], count, 0
+    kept: list[Any] = []
+    missing, drawn = count, 0
     while missing or not kept:
         if drawn > MAX_DRAWS_PER_PATCH * count:
             raise InputError(

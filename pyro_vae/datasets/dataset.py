@@ -100,8 +100,10 @@ class Dataset:
             return None
         if len(shape) == 2:
             return (1, *shape)
-        colour_first = len(shape) == 3 and shape[0] == 3 and (shape[2] != 3 or self.pixels.whole)
-        return shape if colour_first else None
+        if len(shape) != 3 or shape[0] != 3 or (shape[2] == 3 and not self.pixels.whole):
+            return None
+        channels, height, width = shape
+        return channels, height, width
 
     @cached_property
     def fingerprint(self) -> Fingerprint:

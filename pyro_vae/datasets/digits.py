@@ -113,7 +113,7 @@ def _check_name(name: str, raw: RawArrays) -> None:
         return
     header = struct.pack(">HBB3I", 0, 0x08, 3, *images.shape)
     digest = hashlib.md5(header, usedforsecurity=False)
-    digest.update(np.ascontiguousarray(images))
+    digest.update(np.ascontiguousarray(images).data)
     found = UNPACKED.get(digest.hexdigest(), name)
     if found != name:
         raise InputError(
@@ -136,10 +136,10 @@ def _find_local(name: str, data_dir: Path | None) -> RawArrays | None:
     below += [data_dir / f"{name}-idx", *(folder / "raw" for folder in below)]
     # The folder itself last: MNIST and Fashion-MNIST share their file names.
     for folder in (*below, data_dir):
-        raw = _read_zips(folder) if name == "omniglot" else None
-        raw = raw or _read_idx_folder(folder)
-        if raw is not None:
-            return raw
+        found = _read_zips(folder) if name == "omniglot" else None
+        found = found or _read_idx_folder(folder)
+        if found is not None:
+            return found
     return None
 
 
@@ -148,7 +148,9 @@ def _download(name: str) -> RawArrays:
     folder = cache_folder(name)
     for file, md5 in files.items():
         fetch(base + file, f"md5:{md5}", folder)
-    return _read_zips(folder) if name == "omniglot" else _read_idx_folder(folder)
+    found = _read_zips(folder) if name == "omniglot" else _read_idx_folder(folder)
+    assert found is not None  # the files were fetched
+    return found
 
 
 def _read_idx_folder(folder: Path) -> RawArrays | None:

@@ -100,17 +100,17 @@ def read_idx(path: Path) -> np.ndarray:
         start = content[:4].hex() or "nothing"
         raise InputError(f"{printable(path)} is not an IDX file: it starts with {start}")
     dtype, axes = np.dtype(IDX_DTYPES[content[2]]), content[3]
-    start = 4 + 4 * axes
-    if len(content) < start:
+    first = 4 + 4 * axes
+    if len(content) < first:
         raise InputError(
-            f"{printable(path)} is truncated: {len(content)} bytes, its header alone has {start}"
+            f"{printable(path)} is truncated: {len(content)} bytes, its header alone has {first}"
         )
     shape = struct.unpack_from(f">{axes}I", content, 4)
-    promised = start + math.prod(shape) * dtype.itemsize
+    promised = first + math.prod(shape) * dtype.itemsize
     if len(content) != promised:
         state = "truncated" if len(content) < promised else "too long"
         raise InputError(
             f"{printable(path)} is {state}: {len(content)} bytes, its header promises {promised}"
         )
-    values = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    values = np.frombuffer(content, dtype, offset=first).reshape(shape)
     return values.astype(dtype.newbyteorder("="))

@@ -53,7 +53,7 @@ def read_folder(folder: Path, sizing: Sizing) -> FolderImages:
         InputError: an image smaller than the crop or the size, images of several sizes where
             ``sizing`` makes them none, or too few that can be read.
     """
-    images, files, left_out = [], [], []
+    images, files, left_out = list[np.ndarray](), list[Path](), list[tuple[str, str]]()
     for file, found in _decoded(image_files(folder), sizing):
         if isinstance(found, InputError):
             left_out.append((printable(file.relative_to(folder)), str(found)))

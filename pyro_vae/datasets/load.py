@@ -67,7 +67,7 @@ def load_dataset(
     fitted_on: str | os.PathLike = "natural",
     image_shape: Sequence[int] | None = None,
     image_size: int | None = None,
-    crop: Sequence[int] | None = None,
+    crop: tuple[int, int, int, int] | None = None,
 ) -> Dataset:
     """Load a dataset by name, or from a file or a folder of images.
 
@@ -144,12 +144,11 @@ def load_dataset(
 
     path, array = (None, None) if name in PATCH_DATASETS else _find_path(name)
     is_file = path is not None and path.is_file()
-    is_pickle = is_file and path.suffix.lower() in (".pkl", ".pickle")
     shown_name = printable(name if path is None or is_file else path)
-    if is_pickle:
+    if path is not None and is_file and path.suffix.lower() in (".pkl", ".pickle"):
         _refuse(name, patch_size=patch_size, image_size=image_size, crop=crop)
         return _load_patch_pickle(shown_name, path, space, image_shape)
-    if is_file and patch_size is None:
+    if path is not None and is_file and patch_size is None:
         raw = read_arrays(path, array).shaped(image_shape).check().check_pixels(space)
         return scaled(shown_name, split_at_random(raw, seed).sized(sizing))
     if sizing.wanted and path is not None and path.is_dir():

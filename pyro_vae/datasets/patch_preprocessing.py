@@ -109,7 +109,7 @@ class RadialPreprocessing(PatchPreprocessing):
         """
         height, width = self.image_shape
         images = as_array(photographs)
-        least = tuple(length + 2 * self.margin for length in self.image_shape)
+        least = height + 2 * self.margin, width + 2 * self.margin
         wanted = (
             f"photographs of at least {least[0]} x {least[1]} pixels are needed, which are "
             f"filtered before patches of {height} x {width} are cut from them: no patch tells what "

@@ -119,7 +119,9 @@ class PatchPipeline:
         }
         return Dataset(
             name,
-            **rows,
+            rows["train"],
+            rows["valid"],
+            rows["test"],
             image_shape=self.whitening.row_shape,
             pixels=STANDARDISED,
             labels=labels if label_names else None,

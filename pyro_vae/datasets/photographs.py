@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,9 +44,10 @@ MIN_PHOTOGRAPHS = 3
 
 def natural_photographs() -> PhotographSplits:
     """The bundled photographs of each split; never touches the network."""
-    return PhotographSplits(
-        **{split: [read_bundled(file) for file in files] for split, files in NATURAL.items()}
-    )
+    read: dict[str, Any] = {
+        split: [read_bundled(file) for file in files] for split, files in NATURAL.items()
+    }
+    return PhotographSplits(**read)
 
 
 def bsds_photographs(data_dir: Path | None) -> PhotographSplits:
@@ -72,7 +74,7 @@ def bsds_photographs(data_dir: Path | None) -> PhotographSplits:
                 f"got {stack.dtype} {stack.shape}"
             )
         images[part] = [
-            Photograph(f"{part}/{index}", np.float32(grey) / 255)
+            Photograph(f"{part}/{index}", grey.astype(np.float32) / 255)
             for index, grey in enumerate(stack)
         ]
     train, valid = images["train"][:-BSDS_VALID], images["train"][-BSDS_VALID:]
@@ -198,7 +200,10 @@ def read_bundled(file: str) -> Photograph:
     Read by its path: the packages' own loaders may download what a later release stops bundling.
     """
     package, _, inside = file.partition("/")
-    root = Path(find_spec(package).origin).parent
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise InputError(f"{package} is not installed, and {file} is bundled with it")
+    root = Path(found.origin).parent
     if not (root / inside).is_file():
         raise InputError(f"the installed {package} does not bundle {inside}")
     return read_photograph(root / inside)

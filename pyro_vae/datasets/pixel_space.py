@@ -67,6 +67,12 @@ class PixelSpace(str):
         return self.levels is not None and not self.drawn
 
     @property
+    def _highest(self) -> int:
+        """Of a space of levels."""
+        assert self.levels is not None
+        return self.levels - 1
+
+    @property
     def standardised(self) -> bool:
         """Whether rows have one mean and one scale instead of an interval of values."""
         return self.interval is None
@@ -113,7 +119,7 @@ class PixelSpace(str):
         Raises:
             InputError: a number that is no whole level; the first one is told with its place.
         """
-        largest = self.levels - 1
+        largest = self._highest
         exact = fractions * largest
         levels = np.rint(exact)
         off = np.abs(exact - levels) > OFF_LEVEL

@@ -243,7 +243,7 @@ def check_width(rows: Any, width: int, dtype: Any = np.float64) -> np.ndarray:
 
 def _plain(part: Preprocessing | Whitening | Restoration | Sizing) -> dict[str, Any]:
     """The fields as arrays; those of a part of it under ``PART.NAME``; None left out."""
-    plain = {}
+    plain: dict[str, Any] = {}
     for entry in fields(part):
         value = getattr(part, entry.name)
         if value is None:

@@ -59,7 +59,7 @@ def without_margin(image: np.ndarray, margin: int) -> np.ndarray:
 @lru_cache(maxsize=4)
 def _transfer(shape: tuple[int, int], cutoff: float) -> np.ndarray:
     down, across = (np.arange(length) / (2 * length) for length in shape)
-    return gain(np.hypot(down[:, None], across), cutoff)
+    return np.asarray(gain(np.hypot(down[:, None], across), cutoff))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ import math
 import pickle
 import pickletools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,7 +44,7 @@ class _Dtype:
     def __setstate__(self, state: tuple) -> None:
         self._dtype = self._dtype.newbyteorder(state[1])
 
-    def array(self, content: bytes, shape: tuple[int, ...], order: str) -> np.ndarray:
+    def array(self, content: bytes, shape: tuple[int, ...], order: Any) -> np.ndarray:
         return np.frombuffer(content, self._dtype).reshape(shape, order=order).copy(order)
 
 
@@ -62,8 +63,9 @@ class _Call:
     """A function behind a wall: a pickle can call it, but finds no attribute to change on it."""
 
     __slots__ = ("_function",)
+    _function: Callable[..., Any]
 
-    def __init__(self, function) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         object.__setattr__(self, "_function", function)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pyro_vae.datasets.cutting import PatchSettings, Photograph, PhotographSplits
 from pyro_vae.datasets.dataset import Dataset
@@ -56,12 +57,11 @@ def load_textures(
 def texture_bands() -> PhotographSplits:
     """The area of each texture, in the order of ``FAMILIES``, that each split is cut from."""
     images = [read_bundled(file) for file in FAMILIES.values()]
-    return PhotographSplits(
-        **{
-            split: [_columns(image, left, right) for image in images]
-            for split, (left, right) in BANDS.items()
-        }
-    )
+    cut: dict[str, Any] = {
+        split: [_columns(image, left, right) for image in images]
+        for split, (left, right) in BANDS.items()
+    }
+    return PhotographSplits(**cut)
 
 
 def _columns(image: Photograph, left: float, right: float) -> Photograph:

@@ -125,7 +125,7 @@ def below_nyquist(patch_size: int) -> int:
     return round(math.pi / 4 * check_count("patch_size", patch_size) ** 2)
 
 
-def default_components(kind: str, patch_size: int) -> int:
+def default_components(kind: str | None, patch_size: int) -> int:
     """Components that are kept unless the user says how many.
 
     After the radial filter those are as many as there are frequencies below the Nyquist frequency:
@@ -155,14 +155,14 @@ def fit_whitening(
             fewer patches than that.
     """
     if kind == "none":
-        mean, scale = mean_and_scale(patches)
+        level, scale = mean_and_scale(patches)
         if not scale > 0:
             raise InputError("training patches are constant: zero variance")
         width = patches.shape[1]
         return Whitening(
             kind,
             image_shape,
-            mean=torch.full((width,), mean, dtype=torch.float64),
+            mean=torch.full((width,), level, dtype=torch.float64),
             components=torch.empty((0, width), dtype=torch.float64),
             eigenvalues=torch.empty(0, dtype=torch.float64),
             scale=scale,

@@ -37,10 +37,14 @@ _MEANING = {
 class TrainedRun(Protocol):
     """What :func:`pyro_vae.load_run` returns."""
 
-    model: nn.Module
-    guide: nn.Module
-    config: Any
-    path: Path | None
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def guide(self) -> nn.Module: ...
+    @property
+    def config(self) -> Any: ...
+    @property
+    def path(self) -> Path | None: ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from pyro_vae.datasets.pixel_space import PixelSpace, pixel_space
 from pyro_vae.objectives import SETTINGS
@@ -120,7 +120,7 @@ class RunConfig:
         groups.setdefault("objective", {})["settings"] = settings
         top = groups.pop("", {})
         made = {
-            one.name: one.default_factory(**groups[one.name])
+            one.name: cast(Any, one.default_factory)(**groups[one.name])
             for one in dataclasses.fields(cls)
             if one.name in groups
         }

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 try:
     import fcntl
 except ImportError:  # not on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 from pyro_vae.errors import InputError, InUse
 from pyro_vae.export import netcdf_bytes

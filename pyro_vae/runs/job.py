@@ -15,6 +15,7 @@ from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.errors import InputError
 from pyro_vae.export import model_card
 from pyro_vae.objectives import check_objective_fits
+from pyro_vae.options import resolved
 from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.devices import device_named
@@ -73,7 +74,7 @@ def train(
     config.data.augmentation(data)  # refused before anything is started
     config = with_facts(config, data)
     # Of several processes the first one starts the pair; the loop gives its weights to the others.
-    starting, notices = not resume and processes.first, []
+    starting, notices = not resume and processes.first, list[str]()
     if starting and config.pair.init != "random":
         hooks.say(f"starting from the {config.pair.init}: {len(data.train)} rows")
     with ticking("starting the pair", hooks.progress):
@@ -120,11 +121,11 @@ def train(
             return Outcome(fitted)
         hooks.say(f"{fitted.ending}; evaluating on test data")
         trained = Trained(directory, config, model.eval(), guide.eval(), data, device, fitted)
-        start = Start.of(config.facts.start) if config.facts.start else None
+        begun = Start.of(config.facts.start) if config.facts.start else None
         if hooks.judge is None:
-            summary = _judged(trained, start, hooks)
+            summary = _judged(trained, begun, hooks)
         else:
-            summary = dataclasses.replace(hooks.judge(trained), start=start)
+            summary = dataclasses.replace(hooks.judge(trained), start=begun)
         directory.write_summary(summary.entries())
         if hooks.judge is None:
             write_text(directory.card, model_card(Run(model, guide, config, directory.path)))
@@ -183,7 +184,7 @@ def build(
     model, guide = config.pair.build(
         data.train.shape[1], shape, rows=rows, seed=config.seed, say=say
     )
-    objective = config.objective.make()
+    objective: Any = config.objective.make()
     check_objective_fits(objective, guide)
     if getattr(objective, "per_unit", False):
         with own_generators():  # units that depend on each other are found by a loss
@@ -211,8 +212,8 @@ def fit_pair(
         data.train,
         valid=valid if len(valid) else None,
         objective=config.objective.make(),
-        epochs=config.training.epochs,
-        batch_size=config.training.batch_size,
+        epochs=resolved(config.training.epochs),
+        batch_size=resolved(config.training.batch_size),
         optimiser=config.training.optimiser,
         lr_schedule=config.training.lr_schedule,
         binarise=config.binarisation(data.pixels),

@@ -55,6 +55,8 @@ class Run:
         Runs of versions up to 0.4 have no such file; theirs is made again from their data, where
         these are at hand.
         """
+        if self.path is None:
+            raise InputError("the run lies in no directory, where its preprocessing would be")
         directory = RunDirectory(self.path)
         if directory.preprocessing.is_file():
             return Preprocessing.load(directory.preprocessing)

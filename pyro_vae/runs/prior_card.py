@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vae.evaluation import component_use, elbo_surgery, two_sample_test
 from pyro_vae.evaluation.two_sample import MIN_IMAGES
 from pyro_vae.evaluation.two_sample import STEPS as TOLD_APART_STEPS
+from pyro_vae.programs import Generative
 from pyro_vae.training.prior_refit import refit_prior
 from pyro_vae.weights.simulation import simulate
 
@@ -21,7 +22,7 @@ SAMPLES = 300  # of the two-sample test, at most
 
 
 def prior_card(
-    model: nn.Module,
+    model: Generative,
     guide: Callable,
     fitted: Tensor,
     judged: Tensor,
@@ -84,7 +85,7 @@ def prior_card(
 
 
 def _told_apart(
-    model: nn.Module, real: Tensor, image_shape: Sequence[int] | None, steps: int, seed: int
+    model: Generative, real: Tensor, image_shape: Sequence[int] | None, steps: int, seed: int
 ) -> dict[str, float]:
     """The two-sample test of as many samples as half of the real rows."""
     names = ("told_apart", "told_apart_error", "null", "null_error")

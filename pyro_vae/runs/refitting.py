@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tqdm import tqdm
@@ -17,6 +16,8 @@ from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.likelihood_change import LikelihoodChange
 from pyro_vae.evaluation.statistics import Mean
 from pyro_vae.export import model_card
+from pyro_vae.options import resolved
+from pyro_vae.programs import Generative
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import check_same_data
@@ -155,7 +156,7 @@ def _judged(
     run: Run, refit: Refit, data: Dataset, config: RunConfig, progress: bool
 ) -> tuple[Judgement, LikelihoodChange]:
     """The new pair judged as any run is, and the old one on the same data and noise."""
-    judged = judge(refit.model, run.guide, data, config, run.device, progress)
+    judged = judge(cast(Generative, refit.model), run.guide, data, config, run.device, progress)
     wanted = config.evaluation
     rows = data.test[: wanted.test_size].to(run.device)
     with (
@@ -208,7 +209,7 @@ def _write(
     judged: Judgement,
     summary: Summary,
 ) -> None:
-    old = RunDirectory(run.path)
+    old = RunDirectory(resolved(run.path))
     with directory.locked():
         directory.write_config(config)
         run.preprocessing.save(directory.preprocessing)
@@ -220,7 +221,7 @@ def _write(
         write_text(directory.card, model_card(new))
 
 
-def _checkpoint(old: RunDirectory, run: Run, refit: Refit, config: RunConfig) -> Mapping[str, Any]:
+def _checkpoint(old: RunDirectory, run: Run, refit: Refit, config: RunConfig) -> dict[str, Any]:
     """The old checkpoint with the new model: a resume goes on from here, its optimiser anew."""
     pair = {"model": refit.model.state_dict(), "guide": run.guide.state_dict()}
     content = load_checkpoint(old.checkpoint) | pair

@@ -11,6 +11,7 @@ from pyro_vae.datasets import PATCH_DATASETS, Augmentation
 from pyro_vae.errors import InputError, check_choice, check_positive
 from pyro_vae.objectives import CATALOGUE, OBJECTIVES, SETTINGS
 from pyro_vae.objectives.thinning import default_kept
+from pyro_vae.options import resolved
 from pyro_vae.programs import PairConfig
 from pyro_vae.runs.config import OPTIONS, RunConfig
 from pyro_vae.runs.data_settings import PATCH_SETTINGS, SIZE_SETTINGS
@@ -176,7 +177,7 @@ def _with_history(stored: RunConfig, config: RunConfig, epochs_done: int) -> Run
     before, now = _identity(stored), _identity(config)
     if before == now:
         return config
-    if epochs_done >= config.training.epochs:
+    if epochs_done >= resolved(config.training.epochs):
         raise InputError(
             f"the run has finished its {epochs_done} epochs with objective "
             f"{stored.objective.name} and k = {stored.objective.num_particles}; to go on with "
@@ -216,14 +217,14 @@ def check_config(config: RunConfig) -> None:
             check_positive(flag_of(name), values[name])
     training = config.training
     if training.lr_stages is None:
-        check_positive("--lr", training.lr)
-    if not 0 <= training.adam_beta1 < 1:
+        check_positive("--lr", resolved(training.lr))
+    if not 0 <= resolved(training.adam_beta1) < 1:
         raise InputError(f"--adam-beta1 must lie in [0, 1), got {training.adam_beta1}")
-    if not 0 <= training.second_moment < float("inf"):
+    if not 0 <= resolved(training.second_moment) < float("inf"):
         raise InputError(
             f"--second-moment must be finite and at least 0, got {training.second_moment}"
         )
-    check_choice("--gradient", training.gradient, GRADIENTS)
+    check_choice("--gradient", resolved(training.gradient), GRADIENTS)
     _ = training.optimiser, training.lr_schedule  # name what is none
     if not 0 <= config.seed < 2**63:
         raise InputError(f"--seed must lie in 0 .. 2^63 - 1, got {config.seed}")
@@ -238,12 +239,12 @@ def check_config(config: RunConfig) -> None:
         )
 
 
-def _thin(values: SimpleNamespace, kept: int | str | None) -> int | None:
+def _thin(values: SimpleNamespace, kept: Any) -> int | None:
     """Particles per datum that are differentiated; None for all.
 
     Where nothing is given they are thinned where that was measured to win in bound per minute.
     """
-    num_particles = values.num_particles
+    num_particles: int = values.num_particles
     bent = set(values.posterior.split("/")) != {"locscale"}
     if kept == "auto":
         # Thinned particles are run at once, so they must fit into a chunk.

@@ -59,8 +59,9 @@ class ObjectiveConfig:
             for name, value in self.settings.items()
             if value is not None
         }
+        thin: Any = self.thin  # a number, once it is resolved
         return make_objective(
-            self.name, self.num_particles, estimator=self.estimator, thin=self.thin, **settings
+            self.name, self.num_particles, estimator=self.estimator, thin=thin, **settings
         )
 
 

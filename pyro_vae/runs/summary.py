@@ -118,7 +118,9 @@ class Start:
         filters = rest.pop("filters", None)
         rest["filters"] = None if filters is None else FilterCounts(**filters)
         units = {name: LevelActivity(**one) for name, one in rest.pop("active_units", {}).items()}
-        listed = {name: tuple(rest.pop(name, ())) for name in ("notices", "elbo_of_data")}
+        listed: dict[str, Any] = {
+            name: tuple(rest.pop(name, ())) for name in ("notices", "elbo_of_data")
+        }
         return cls(active_units=units, **listed, **rest)
 
     def estimate(self, name: str) -> Mean:

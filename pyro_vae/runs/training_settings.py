@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyro_vae.options import option
+from pyro_vae.options import option, resolved
 from pyro_vae.training.optimisation import GRADIENTS, OPTIMISERS, OptimiserSettings
 from pyro_vae.training.recipes import RECIPES
 from pyro_vae.training.schedules import (
@@ -118,21 +118,21 @@ class TrainingConfig:
         beta2 = OptimiserSettings().betas[1]  # that of every recipe
         return OptimiserSettings(
             name=self.optimiser_name or "adam",  # runs of earlier versions do not say
-            lr=self.lr_stages[0] if self.lr_stages else self.lr,
-            betas=(self.adam_beta1, beta2),
-            eps=self.adam_eps,
-            gradient=self.gradient,
-            second_moment=self.second_moment,
-            clip_norm=self.clip_norm,
-            skip_norm=self.skip_norm,
+            lr=self.lr_stages[0] if self.lr_stages else resolved(self.lr),
+            betas=(resolved(self.adam_beta1), beta2),
+            eps=resolved(self.adam_eps),
+            gradient=resolved(self.gradient),
+            second_moment=resolved(self.second_moment),
+            clip_norm=resolved(self.clip_norm),
+            skip_norm=resolved(self.skip_norm),
         )
 
     @property
     def lr_schedule(self) -> Stages | Cosine | Decay | None:
         """The learning rate over the epochs; None where it is constant."""
         if self.lr_stages is None:
-            return shaped(self.lr_shape, self.lr)
-        return stages(self.epochs, self.lr_stages)
+            return shaped(self.lr_shape, resolved(self.lr))
+        return stages(resolved(self.epochs), self.lr_stages)
 
     @property
     def schedules(self) -> dict[str, LinearWarmUp]:

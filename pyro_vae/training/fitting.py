@@ -235,7 +235,7 @@ def default_chunk_size(model: nn.Module) -> int | None:
 def _schedules(model: nn.Module, annealing: Mapping[str, Schedule] | None) -> dict[str, Schedule]:
     names = getattr(model, "latent_names", None)
     if annealing is None:  # networks of images take z2 up without it
-        return {} if has_convolutions(model) else default_annealing(len(names or ()))
+        return {} if has_convolutions(model) else {**default_annealing(len(names or ()))}
     for name, schedule in annealing.items():
         if not callable(schedule):
             raise InputError(

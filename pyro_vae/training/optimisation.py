@@ -168,7 +168,8 @@ class GradientStep:
         """
         if self.lr_schedule is None:
             return
-        position = step if getattr(self.lr_schedule, "counts_steps", False) else progress
+        counted = getattr(self.lr_schedule, "counts_steps", False)
+        position: Any = step if counted else progress
         lr = self.lr_schedule(position)
         if not 0 <= lr < math.inf:
             raise InputError(f"lr_schedule({position:.6g}) must be finite and at least 0, got {lr}")

@@ -34,7 +34,8 @@ __all__ = [
 
 # The share of training done, in [0, 1] -> beta of a level, or the learning rate.
 Schedule = Callable[[float], float]
-LrSchedule = Schedule
+# Of the learning rate; of the number of steps where its attribute ``counts_steps`` is true.
+LrSchedule = Schedule | Callable[[int], float]
 
 BURDA_RATES = (1e-3, 7.2e-4, 5.2e-4, 3.7e-4, 2.7e-4, 1.9e-4, 1.4e-4, 1e-4)
 MLMI4_RATES = tuple(1e-4 * 10 ** (-i / 7) for i in range(8))
@@ -67,7 +68,7 @@ class LinearWarmUp:
         return self.start + (self.end - self.start) * progress / self.fraction
 
 
-def default_annealing(num_levels: int) -> dict[str, Schedule]:
+def default_annealing(num_levels: int) -> dict[str, LinearWarmUp]:
     """z2 from 0.1 to 1 over the first half, the other levels untouched (Vas 2024, section 5.2)."""
     return {"z2": LinearWarmUp()} if num_levels >= 2 else {}
 
