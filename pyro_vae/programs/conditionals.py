@@ -14,10 +14,10 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyro_vae.errors import check_choice
-from pyro_vae.programs.networks import ImageLayers, make_network, merged
+from pyro_vae.programs.networks import ImageLayers, has_gates, make_network, merged
 
 FAMILIES = {"normal": dist.Normal, "laplace": dist.Laplace}
-LOG_SCALES = (-10.0, 10.0)  # where log-scales are clamped: scales from 4.5e-5 to 22,000
+LOG_SCALES = (-10.0, 10.0)  # behind gated layers: scales from 4.5e-5 to 22,000
 
 
 class LocScale(nn.Module):
@@ -27,9 +27,10 @@ class LocScale(nn.Module):
     layers the two heads read (and merge) the inputs themselves. Between maps of one height and
     width the heads are convolutions of 1x1 (``networks.merged``).
 
-    Log-scales are clamped to [-10, 10], inside of which that changes nothing. Layers without bounds
-    (gated, softplus) hand on whatever another level draws, and without the clamp its exponential
-    would now and then be a scale of 0 or infinity, and weights no numbers.
+    Behind gated layers log-scales are clamped to [-10, 10], inside of which that changes nothing:
+    such layers grow with the square of what another level draws, and the exponential of it would
+    now and then be a scale of 0 or infinity, and weights no numbers. Elsewhere nothing is clamped,
+    so that a datum beyond all densities is told and not hidden.
 
     Args:
         in_features: width of the input, or widths of several inputs that the first layer merges.
@@ -61,6 +62,7 @@ class LocScale(nn.Module):
         self.in_features = in_features
         self.features = features
         self.trunk = make_network(in_features, hidden, activation, network) if hidden else None
+        self.gated = self.trunk is not None and has_gates(self.trunk)
         width: Any = in_features if self.trunk is None else self.trunk.out_features
         self.loc = merged(width, features)
         self.log_scale = merged(width, features)
@@ -74,5 +76,7 @@ class LocScale(nn.Module):
 
     def units(self, *read: Tensor) -> dist.TorchDistribution:
         """The units at the location and scale that the heads give."""
-        log_scale = (self.gain * self.log_scale(*read)).clamp(*LOG_SCALES)
+        log_scale = self.gain * self.log_scale(*read)
+        if self.gated:
+            log_scale = log_scale.clamp(*LOG_SCALES)
         return self.family(self.loc(*read), log_scale.exp()).to_event(1)

@@ -113,7 +113,7 @@ def test_distances_tell_noise_from_images_of_the_same_law(monkeypatch):
     """Drawn images of the law of the test images are as far as the null, others farther."""
     rows = lambda seed: torch.rand(300, 12, generator=torch.Generator().manual_seed(seed))  # noqa: E731
     data = types.SimpleNamespace(
-        train=rows(0),
+        train_in_memory=rows(0),
         test=rows(1),
         labels=None,
         pixels=types.SimpleNamespace(drawn=False),

@@ -111,8 +111,10 @@ def test_netcdf_round_trip(idata, tmp_path):
 
 def test_a_file_that_is_no_netcdf_is_an_error_of_reading(tmp_path):
     (tmp_path / "a.nc").write_bytes(b"nonsense")
-    for name in ("a.nc", "none.nc"):
-        with pytest.raises(OSError, match="Unable to synchronously open file"):
+    for name, what in (("a.nc", "OSError"), ("none.nc", "FileNotFoundError")):
+        with pytest.raises(
+            InputError, match=rf"{name} is not a readable file of ArviZ data: {what}"
+        ):
             read_netcdf(tmp_path / name)
 
 

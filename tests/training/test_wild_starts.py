@@ -35,10 +35,12 @@ def test_a_wild_start_trains(loss, monkeypatch):
 
 @pytest.mark.parametrize("gain", [0.5, 1.0])
 def test_scales_are_clamped_where_nobody_trains_and_untouched_elsewhere(gain):
-    head = LocScale(2, (), 3, gain=gain)
+    head = LocScale(2, (2,), 3, gain=gain, network="gated")
+    with torch.no_grad():
+        head.trunk.layers[0].values.parts[0].weight.copy_(torch.eye(2))
     h = torch.tensor([[0.3, -0.7], [1e4, 2e4], [-1e4, -2e4]])
     scale = head(h).base_dist.scale
-    raw = gain * head.log_scale(h)
+    raw = gain * head.log_scale(*head.read(h))
     low, high = (torch.tensor(bound).exp() for bound in conditionals.LOG_SCALES)
     assert torch.equal(scale[0], raw[0].exp())
     assert torch.equal(scale[1:], torch.where(raw[1:] > 0, high, low))

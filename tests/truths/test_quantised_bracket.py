@@ -12,7 +12,7 @@ from tests.self_supervised import tiny_images
 from tests.statistics import z_score
 
 SHAPE = (1, 4, 4)
-CHAINS = {"num_particles": 12, "num_temperatures": 16}
+CHAINS = {"num_particles": 12, "num_temperatures": 32}
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,12 @@ def test_draws_of_a_trained_pair_agree_with_their_representation(pair):
 
 
 def test_the_weighted_bound_of_simulated_images_reaches_both_ends(pair):
-    """Within 5 standard errors of the lower end; of the upper one, over the data, within 4."""
+    """Within 5 standard errors of the lower end; of the upper one, over the data, within 4.
+
+    A nat too much, a quarter of what the ELBO lacks, is seen by 8.
+    """
     torch.manual_seed(0)
-    bracket = bidirectional(*pair, num_data=10, **CHAINS)
+    bracket = bidirectional(*pair, num_data=20, **CHAINS)
     x, y = bracket.x
     assert torch.equal(y, pair[0].represent(x)[0])
     found = evaluate(*pair, x, num_particles=2_000, bound_particles=1)

@@ -24,7 +24,7 @@ from pyro_vae.programs.networks.convolutions import (
 from pyro_vae.programs.networks.dense_blocks import ChannelAttention, DenseBlock
 from pyro_vae.programs.networks.elu import ELU
 from pyro_vae.programs.networks.folding import Folded, Maps, MergedConv, Shape, merged, no_images
-from pyro_vae.programs.networks.gated import GatedDense, GatedMLP
+from pyro_vae.programs.networks.gated import GatedDense, GatedMLP, has_gates
 from pyro_vae.programs.networks.image_layers import (
     ImageDecoder,
     ImageEncoder,
@@ -104,6 +104,7 @@ __all__ = [
     "check_images",
     "glorot_",
     "has_convolutions",
+    "has_gates",
     "he_",
     "make_network",
     "merged",

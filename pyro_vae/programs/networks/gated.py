@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.programs.networks.convolutions import GatedConv
 from pyro_vae.programs.networks.mlp import MergedLinear, he_
 
 
@@ -57,3 +58,8 @@ class GatedMLP(nn.Module):
             inputs = (layer(*inputs),)
         (output,) = inputs
         return output
+
+
+def has_gates(program: nn.Module) -> bool:
+    """Whether a module has a gated layer in it."""
+    return any(isinstance(part, (GatedDense, GatedConv)) for part in program.modules())
