@@ -114,7 +114,7 @@ class CompiledGradient:
         loss, kept_share, lost, *gradients = outputs
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             if parameter.grad is None:
-                parameter.grad = gradient
+                parameter.grad = _laid_out_as(parameter, gradient)
             else:
                 parameter.grad += gradient
         return Loss(loss, kept_share, lost)
@@ -164,6 +164,17 @@ class CompiledGradient:
                 f"buffer {changed[0]!r} changes with every step, which one graph cannot hold"
             )
         return _without_views_of_nothing(traced)
+
+
+def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient with the parameter's strides, which autograd sees to in a plain step.
+
+    Convolutions of maps that are laid out channels last give gradients of their weights that are,
+    and torch's fused Adam reads both in the order of memory: it would move other weights.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _without_views_of_nothing(traced: GraphModule) -> GraphModule:

@@ -9,7 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import pyro_vae
+from pyro_vae import OptimiserSettings
+from pyro_vae.programs import PairConfig
 from pyro_vae.programs.networks import ELU, Down, Folded, Up, WeightNormConv
+from pyro_vae.training import GradientStep
+from pyro_vae.training.graph import CompiledGradient
 from tests.statistics import double_precision
 
 # Layer, shape of its input, whether it is computed as a product of matrices.
@@ -127,3 +132,24 @@ def test_freed_memory_stays_with_the_process():
     plain, kept = map(int, printed.split())
     assert plain > 4000  # pages of 4 KB, or fewer of more
     assert kept < plain / 10
+
+
+def test_a_recorded_step_moves_the_weights_that_a_plain_one_moves():
+    """Their gradients are laid out as they are: fused Adam reads both in the order of memory."""
+    x = torch.randint(0, 256, (4, 768), generator=torch.Generator().manual_seed(0)) / 255
+    moved = []
+    for recorded in (False, True):
+        pair = PairConfig("image", preset="conv-small").build(768, (3, 16, 16), rows=x)
+        objective = pyro_vae.ELBO(1)
+        step = GradientStep(pair, OptimiserSettings())
+        torch.manual_seed(1)
+        if recorded:
+            gradients = CompiledGradient(objective, *pair, x, {}, compiler=False)
+            gradients(x, {})
+        else:
+            objective.estimate(*pair, (x,), {}).value.backward()
+        parameters = [p for part in pair for p in part.parameters()]
+        step.optimiser.step()
+        moved.append([p.detach().clone() for p in parameters])
+    for one, other in zip(*moved, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -125,7 +125,7 @@ def with_own_layout(x: Tensor) -> Tensor:
     if x.requires_grad:
         last = x.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
-        x.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
+        x.register_hook(lambda g: g if g is None else g.contiguous(memory_format=layout))
     return x
 
 
