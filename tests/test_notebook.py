@@ -1,14 +1,17 @@
-"""The notebook runs from top to bottom."""
+"""The notebook of a first fit runs from top to bottom.
+
+The others are longer; ``tests/test_pages.py`` holds that each was executed as its source stands.
+"""
 
 from pathlib import Path
 
 import nbclient
 import nbformat
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "quickstart.ipynb"
+NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "first_fit.ipynb"
 
 
-def test_quickstart_runs_and_was_committed_executed(tmp_path):
+def test_first_fit_runs_and_was_committed_executed(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code), "commit the notebook with its outputs"
