@@ -139,7 +139,7 @@ for ax, (name, levels) in zip(axes, activities.items(), strict=True):
 display(figure)
 # %% [markdown]
 # z1 has 64 active units throughout, as many as the data have components: the start has them. Of z2 nine or ten are
-# counted, which is the same: the tenth unit lies on the threshold, just below it for k = 1 and just above for k = 10. A
+# counted: the tenth unit is at 0.002 under vanilla, just below the threshold for k = 1 and just above it for k = 10. A
 # threshold counts well where there is a gap, as in z1, and by chance where there is none. What differs between the models
 # is how quiet the quiet units of z1 are: their activity is below 0.0002 under vanilla, 0.002 with a sampled KL, k = 1 and 10
 # alike. That is noise of the gradient in units that nothing holds, and no effect of importance weighting.
