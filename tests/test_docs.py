@@ -133,3 +133,13 @@ def test_local_links_of_a_page_lead_somewhere(path):
     text = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)  # code has brackets of its own
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_every_benchmark_and_its_figures_have_a_row():
+    folder = ROOT / "benchmarks"
+    rows = [line for line in (folder / "README.md").read_text().splitlines() if line[:1] == "|"]
+    table = "\n".join(rows)
+    scripts = [one for one in folder.glob("*.py") if '__name__ == "__main__"' in one.read_text()]
+    wanted = {one.name for one in [*scripts, *folder.glob("*.json"), *folder.glob("*.png")]}
+    assert len(wanted) > 20
+    assert sorted(name for name in wanted if f"`{name}" not in table) == []
