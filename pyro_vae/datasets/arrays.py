@@ -29,7 +29,7 @@ class SplitArrays:
     """Rows (N, ...) and, where given, labels (N,) of each split.
 
     Attributes:
-        images: by split; training rows that stay in their file are a :class:`Part` of it.
+        train: where they stay in their file, a :class:`Part` of it.
         colour_first: whether colour images are known to be (N, 3, H, W).
         caveat: a sentence, why numbers on these rows may not be compared with others.
         sizing: what brought the images to one size.
@@ -37,7 +37,9 @@ class SplitArrays:
     """
 
     origin: str
-    images: dict[str, np.ndarray | Part]
+    train: np.ndarray | Part
+    valid: np.ndarray
+    test: np.ndarray
     labels: dict[str, Tensor] | None
     label_names: tuple[str, ...]
     colour_first: bool = False
@@ -46,19 +48,24 @@ class SplitArrays:
     factors: Factors | None = None
 
     @property
-    def train(self) -> np.ndarray | Part:
-        """Rows of the training split, (N, ...)."""
-        return self.images["train"]
+    def tables(self) -> list[np.ndarray | Part]:
+        """The rows of all splits."""
+        return [self.train, self.valid, self.test]
 
     def channels_first(self) -> SplitArrays:
         """The same with colour images as (N, 3, H, W)."""
         if self.colour_first:
             return self
-        images = {
-            split: one.seen_as(channels_first) if isinstance(one, Part) else channels_first(one)
-            for split, one in self.images.items()
-        }
-        return replace(self, images=images, colour_first=True)
+        train = self.train
+        return replace(
+            self,
+            train=train.seen_as(channels_first)
+            if isinstance(train, Part)
+            else channels_first(train),
+            valid=channels_first(self.valid),
+            test=channels_first(self.test),
+            colour_first=True,
+        )
 
     def sized(self, sizing: Sizing) -> SplitArrays:
         """The same with images cut and reduced, colours first.
@@ -68,23 +75,23 @@ class SplitArrays:
         """
         if not sizing.wanted:
             return self
-        if isinstance(self.train, Part):
+        first = self.channels_first()
+        if isinstance(first.train, Part):
             raise InputError(
                 f"{self.origin} is read in place, and its images are taken as they are: cut and "
                 "reduce them beforehand"
             )
-        first = self.channels_first()
         shape = image_shape(first.train.shape[1:])
         if first.train.dtype != np.uint8 or picture_shape(shape) is None:
             raise InputError(
                 f"{self.origin}: only 8-bit images (N, H, W) or (N, H, W, 3) are cut or reduced, "
                 f"got {self.train.dtype} {self.train.shape}"
             )
-        images = {
-            split: sizing.applied(self.origin, part.reshape(-1, *shape))
-            for split, part in first.images.items()
-        }
-        return replace(first, images=images, sizing=sizing)
+        train, valid, test = (
+            sizing.applied(self.origin, images.reshape(-1, *shape))
+            for images in (first.train, first.valid, first.test)
+        )
+        return replace(first, train=train, valid=valid, test=test, sizing=sizing)
 
 
 def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None) -> SplitArrays:
@@ -96,13 +103,14 @@ def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None
     held_out = valid if test is None else np.concatenate([valid, test])
     train = np.setdiff1d(np.arange(len(raw.train)), held_out)
     rows = Part(raw.train, train) if raw.in_file else raw.train[train]
-    images = {"train": rows, "valid": np.asarray(raw.train[valid])}
-    images["test"] = raw.test if test is None else np.asarray(raw.train[test])
+    test_rows = raw.test if test is None else np.asarray(raw.train[test])
+    assert test_rows is not None  # one of the two is given
+    splits = rows, np.asarray(raw.train[valid]), test_rows
     value = only_value(rows)
     if value is not None:
         raise InputError(f"{raw.origin}: all training values are {value}: zero variance")
     if raw.train_labels is None or (test is None and raw.test_labels is None):
-        return SplitArrays(raw.origin, images, None, ())
+        return SplitArrays(raw.origin, *splits, None, ())
     given, wanted = [raw.train_labels], [len(raw.train)]
     if test is None and raw.test is not None and raw.test_labels is not None:
         given.append(raw.test_labels)
@@ -110,7 +118,7 @@ def split_rows(raw: RawArrays, valid: np.ndarray, test: np.ndarray | None = None
     codes, names = _encode_labels(raw.origin, given, wanted)
     labels = {"train": codes[0][train], "valid": codes[0][valid]}
     labels["test"] = codes[1] if test is None else codes[0][test]
-    return SplitArrays(raw.origin, images, labels, names)
+    return SplitArrays(raw.origin, *splits, labels, names)
 
 
 def split_at_random(raw: RawArrays, seed: int) -> SplitArrays:
@@ -143,10 +151,10 @@ def dataset_from_arrays(
             raise InputError(
                 f"{arrays.origin}: training values vary by {scale:g} only: zero variance"
             )
-        white = _white(list(arrays.images.values()))
+        white = _white(arrays.tables)
         how = ArrayPreprocessing(pixels, shape, mean, scale, white, seed, arrays.sizing)
         return _assemble(name, arrays, how, {"mean": mean, "scale": scale})
-    white = pixels.white(arrays.origin, list(arrays.images.values()))
+    white = pixels.white(arrays.origin, arrays.tables)
     how = ArrayPreprocessing(pixels, shape, 0.0, white, white, seed, arrays.sizing)
     if not pixels.drawn:
         return _assemble(name, arrays, how, {"scale": white})
@@ -167,19 +175,21 @@ def _assemble(
     scaling: dict,
     drawn: Sequence[str] = (),
 ) -> Dataset:
-    rows = {
-        split: FileRows(images, preprocessing.scaled)
-        if isinstance(images, Part)
-        else preprocessing.scaled(images, f"{arrays.origin} ({split})")
-        for split, images in arrays.images.items()
-    }
-    if isinstance(arrays.train, Part) and "train" in drawn:
+    def in_memory(split: str, images: np.ndarray) -> Tensor:
+        rows = preprocessing.scaled(images, f"{arrays.origin} ({split})")
+        return preprocessing.draw(rows, split) if split in drawn else rows
+
+    train: Tensor | FileRows
+    if not isinstance(arrays.train, Part):
+        train = in_memory("train", arrays.train)
+    elif "train" in drawn:
         raise InputError(f"{arrays.origin} is read in place: its pixels are drawn per access only")
-    for split in drawn:
-        rows[split] = preprocessing.draw(rows[split], split)
+    else:
+        train = FileRows(arrays.train, preprocessing.scaled)
+    valid, test = in_memory("valid", arrays.valid), in_memory("test", arrays.test)
     info = {
         "origin": arrays.origin,
-        "counts": {split: len(rows[split]) for split in rows},
+        "counts": {"train": len(train), "valid": len(valid), "test": len(test)},
         "row_shape": list(arrays.train.shape[1:]),
         **scaling,
     }
@@ -191,9 +201,9 @@ def _assemble(
         info["factors"] = {factor.name: factor.size for factor in arrays.factors.described}
     return Dataset(
         name,
-        rows["train"],
-        rows["valid"],
-        rows["test"],
+        train,
+        valid,
+        test,
         image_shape=preprocessing.image_shape,
         pixels=preprocessing.pixels,
         labels=arrays.labels,
@@ -230,7 +240,7 @@ def _flat_labels(origin: str, labels: np.ndarray, rows: int) -> np.ndarray:
     return labels.reshape(-1)
 
 
-def _white(tables: list[np.ndarray]) -> float | None:
+def _white(tables: Sequence[np.ndarray | Part]) -> float | None:
     """The value of white where the numbers are bytes or fractions; None where they are others."""
     low, high = low_and_high(tables)
     if low >= 0 and high <= 1:

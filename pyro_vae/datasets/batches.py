@@ -111,8 +111,6 @@ class Batches:
     def _batches(self, epoch: int, start: int) -> Iterator[Tensor]:
         order = self.order(epoch).to(self.data.device)
         data = self.data
-        if self.binarise == "epoch":
-            data = draw_binary(data, numpy_generator(self.seed, "binarise", epoch))
         indices = range(start, len(self))
         if isinstance(data, FarRows):
             numbers = [order[self._rows(index)].numpy() for index in indices]
@@ -121,6 +119,8 @@ class Batches:
                     self._check_probabilities(batch)
                 yield self._changed_(batch, epoch, index)
             return
+        if self.binarise == "epoch":
+            data = draw_binary(data, numpy_generator(self.seed, "binarise", epoch))
         on_host = data.device.type == "cpu" and self.augment is None
         if self.binarise == "access" and on_host and spare_core():
             make = partial(self._drawn, data.numpy(), order.numpy(), epoch)

@@ -158,7 +158,7 @@ class LoaderRows(FarRows):
             worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
             generator=torch.Generator(),  # the loader would draw a seed from the global one
-            **({"prefetch_factor": loader.prefetch_factor} if workers else {}),
+            prefetch_factor=loader.prefetch_factor if workers else None,
         )
         return map(self._first, again)
 

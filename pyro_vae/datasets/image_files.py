@@ -204,7 +204,7 @@ def _decode_deep_tiff(path: Path) -> Decoded:
     # What is wrong with a file stands in the error; without a handler it is printed as well.
     logging.getLogger("tifffile").addHandler(_SILENT)
     with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages[0]
+        page = tiff.pages.first
         check_pixels(path, page.imagelength, page.imagewidth)
         try:
             pixels, axes = page.asarray(), page.axes

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pyro_vae.datasets.far_rows import Part
 from pyro_vae.datasets.moments import low_and_high
 from pyro_vae.errors import InputError, check_choice
 
@@ -84,7 +85,7 @@ class PixelSpace(str):
         """
         return float(np.quantile(np.abs(images), 0.99)) if self.standardised else None
 
-    def white(self, origin: str, tables: Sequence[np.ndarray]) -> float:
+    def white(self, origin: str, tables: Sequence[np.ndarray | Part]) -> float:
         """The stored value that stands for the upper end: 255 of grey bytes, 1 of fractions.
 
         Judged over all tables, so that one of dark images is not read on its own scale; bytes
@@ -94,7 +95,7 @@ class PixelSpace(str):
             InputError: numbers below 0 or above white, named by ``origin``.
         """
         low, high = low_and_high(tables)
-        largest = self.levels - 1 if self.whole else 255
+        largest = self._highest if self.whole else 255
         fits = 0 <= low <= high <= largest if self.whole else tables[0].dtype == np.uint8
         if high > 1 and fits:
             return float(largest)

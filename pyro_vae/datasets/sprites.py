@@ -101,7 +101,9 @@ def load_sprites() -> SplitArrays:
     values = {split: torch.from_numpy(factors[rows]) for split, rows in places.items()}
     return SplitArrays(
         origin=f"{len(images)} sprites drawn by pyro_vae.datasets.sprites",
-        images={split: images[rows] for split, rows in places.items()},
+        train=images[train],
+        valid=images[valid],
+        test=images[test],
         labels={split: table[:, 0].clone() for split, table in values.items()},
         label_names=tuple(SHAPES),
         factors=Factors(FACTORS, values),

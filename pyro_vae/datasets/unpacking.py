@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 from zipfile import ZipFile
 
 from pyro_vae.datasets.reading import printable
@@ -82,6 +82,12 @@ def _unpacked(file: IO[bytes], size: int, most: int) -> int:
     return found
 
 
+class Stream(Protocol):
+    """As much of a file as unpacking wants of one."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class Bounded(io.RawIOBase):
     """A stream that unpacks ``path``, and ends in an InputError above what that may unpack to.
 
@@ -90,7 +96,7 @@ class Bounded(io.RawIOBase):
         most: bytes; by default :func:`most_bytes` of the file.
     """
 
-    def __init__(self, stream: IO[bytes], path: Path, most: int | None = None) -> None:
+    def __init__(self, stream: Stream, path: Path, most: int | None = None) -> None:
         self._stream, self._path = stream, path
         self._most = self._left = most_bytes(path.stat().st_size) if most is None else most
 
