@@ -88,7 +88,7 @@ def exit_code(name: str, run: Callable[[], int]) -> int:
     def say(line: str) -> None:
         print(f"{name}: {line}", file=sys.stderr)
 
-    def show(message, category, *_args) -> None:
+    def show(message: Warning | str, *_args: Any, **_named: Any) -> None:
         say(f"warning: {message}")
 
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from typing import Any
 
 import shtab
 
@@ -90,10 +91,11 @@ def all_commands() -> argparse.ArgumentParser:
 
 def _hint(action: argparse.Action) -> None:
     """Tell the shell what an argument is: a name, a folder or a file."""
+    hinted: Any = action  # shtab reads an attribute that actions do not have
     words = str(action.metavar).partition("[")[0].split("|")
     if action.dest in NAMES and action.nargs != 0:
         action.choices = list(NAMES[action.dest])
     elif words == ["RUN"] or ("DIR" in words and "FILE" not in words):
-        action.complete = shtab.DIRECTORY
+        hinted.complete = shtab.DIRECTORY
     elif any(word.startswith(("FILE", "IMAGES", "OTHERS")) for word in words):
-        action.complete = shtab.FILE
+        hinted.complete = shtab.FILE

@@ -14,7 +14,7 @@ from pyro_vae.cli.images import add_run, read_images
 from pyro_vae.datasets import load_dataset
 from pyro_vae.datasets.factors import KINDS, Factor
 from pyro_vae.errors import InputError, check_count
-from pyro_vae.evaluation import code_disentanglement, disentanglement
+from pyro_vae.evaluation import Disentanglement, code_disentanglement, disentanglement
 from pyro_vae.evaluation.disentanglement.code_arrays import check_factors
 from pyro_vae.evaluation.disentanglement.linear_codes import reference_codes
 from pyro_vae.evaluation.disentanglement.pair_accuracy import BATCH
@@ -115,7 +115,7 @@ def _answer(flags: argparse.Namespace) -> Answer:
         found = disentanglement(
             run.model, run.guide, known.rows, known.factors, known.described, **settings
         )
-    others = ()
+    others: tuple[Disentanglement, ...] = ()
     if flags.references:
         with ticking("scores of factors, pixels and components"):
             codes = reference_codes(
@@ -158,7 +158,10 @@ def _known(run: Run, flags: argparse.Namespace) -> Known:
             "--dataset sprites"
         )
     return Known(
-        data.test.to(run.device), data.factors.of("test"), data.factors.described, data.train
+        data.test.to(run.device),
+        data.factors.of("test"),
+        data.factors.described,
+        data.train_in_memory,
     )
 
 

@@ -108,6 +108,7 @@ def _answer(given: dict[str, Any], command: list[str], processes: Processes) -> 
             file=sys.stderr,
         )
         return Answer(found | {"summary": None}, 128 + signal)
+    assert outcome.summary is not None  # of a training that was not stopped
     print_table(outcome.summary)
     print(f"run directory: {directory.path}")
     return Answer(found | {"summary": outcome.summary.entries()})

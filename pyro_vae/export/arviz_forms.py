@@ -38,7 +38,7 @@ def arviz_data(groups: Mapping[str, xarray.Dataset]) -> ArvizData:
 
         # ArviZ has no group of its own for per-datum importance diagnostics.
         warnings.filterwarnings("ignore", message=".*not defined in the InferenceData scheme")
-        return arviz.InferenceData(**groups)
+        return arviz.InferenceData(attrs=None, warn_on_custom_groups=False, **groups)
 
 
 def group_names(data: ArvizData) -> list[str]:
@@ -55,8 +55,7 @@ def group(data: ArvizData, name: str) -> xarray.Dataset:
     if name not in group_names(data):
         have = ", ".join(group_names(data)) or "none"
         raise InputError(f"the ArviZ data have no group {name}; they have {have}")
-    found = data[name]
-    return found.to_dataset() if isinstance(found, xarray.DataTree) else found
+    return data.children[name].to_dataset() if isinstance(data, xarray.DataTree) else data[name]
 
 
 def read_netcdf(path: str | Path) -> ArvizData:

@@ -229,7 +229,7 @@ def _results(found: _Estimates) -> list[str]:
 
 
 def _gain(gain: Mean | None) -> str | None:
-    return gain and f"{_number(gain.mean)} ± {_number(gain.standard_error)} nats"
+    return None if gain is None else f"{_number(gain.mean)} ± {_number(gain.standard_error)} nats"
 
 
 def _uses(config: Any, found: _Estimates) -> list[str]:

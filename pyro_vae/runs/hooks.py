@@ -79,9 +79,10 @@ class Hooks:
 
     def also(self, **callbacks: Callable[..., None]) -> Hooks:
         """The same with further callbacks, each called after the one that is there."""
-        return dataclasses.replace(
-            self, **{name: _both(getattr(self, name), call) for name, call in callbacks.items()}
-        )
+        both: dict[str, Any] = {
+            name: _both(getattr(self, name), call) for name, call in callbacks.items()
+        }
+        return dataclasses.replace(self, **both)
 
 
 def _both(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:

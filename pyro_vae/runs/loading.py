@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation import simulate
 from pyro_vae.evaluation.encoding import Encoding, encode
 from pyro_vae.evaluation.routes import MEAN, check_names, reconstruct
+from pyro_vae.options import resolved
 from pyro_vae.programs import Generative, Guide
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
@@ -43,6 +44,16 @@ class Run:
     guide: Guide
     config: RunConfig
     path: Path | None = None
+
+    @classmethod
+    def of_modules(
+        cls, model: nn.Module, guide: nn.Module, config: RunConfig, path: Path | None
+    ) -> Run:
+        """A run of modules that may be the user's own programs, which it encodes by.
+
+        What else a run does is of this library's models, hence the types of its fields.
+        """
+        return cls(cast(Generative, model), cast(Guide, guide), config, path)
 
     def __iter__(self):
         """Unpacks as ``model, guide, config``."""
@@ -121,8 +132,9 @@ class Run:
 
         Raises:
             InputError: a kept name that is no latent, a given one that is no representation, other
-                images of another number, or a likelihood without a closed mean.
+                images of another number, a likelihood without a closed mean, or a user's own model.
         """
+        self._check_routes()
         rows = self.rows(images)
         check_count("num_samples", num_samples)
         if keep is not None or len(given) or self.model.representation_names:
@@ -152,6 +164,7 @@ class Run:
 
         Arguments and errors as for :meth:`reconstruct`; ``mean``: E[x | .] at the drawn parents.
         """
+        self._check_routes()
         wanted: Sequence[str] | dict[str, Tensor] = given
         if given_of is not None:
             other = self.rows(given_of)
@@ -170,6 +183,13 @@ class Run:
         if mean and MEAN not in drawn:
             raise InputError("the likelihood has no closed mean: its images can be drawn")
         return drawn[MEAN if mean else "x"]
+
+    def _check_routes(self) -> None:
+        if not isinstance(self.model, Generative):
+            raise InputError(
+                f"{type(self.model).__name__} is no model of this library: it encodes, and does "
+                "not reconstruct"
+            )
 
     def sample(self, num: int, *, seed: int = 0, mean: bool = False) -> np.ndarray:
         """Images drawn from the model, in the units of the run's images, (num, ...).
@@ -243,7 +263,7 @@ def _built(
     with sound(source):
         load_weights(model, weights["model"], "model", source)
         load_weights(guide, weights["guide"], "guide", source)
-    return Run(model.to(device).eval(), guide.to(device).eval(), config, path)
+    return Run.of_modules(model.to(device).eval(), guide.to(device).eval(), config, path)
 
 
 def _programs(
@@ -261,7 +281,7 @@ def _programs(
         raise InputError(f"{directory.path} {how}")
     if programs is not None:
         return programs
-    return config.pair.build(config.facts.num_pixels, config.facts.channels_first)
+    return config.pair.build(resolved(config.facts.num_pixels), config.facts.channels_first)
 
 
 def _weights(directory: RunDirectory) -> tuple[Mapping[str, Any], Path]:

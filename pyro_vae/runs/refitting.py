@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -62,7 +62,7 @@ class RefittedRun:
         summary: of the new run's ``summary.json``, with both under ``refit``.
     """
 
-    refit: Refit
+    refit: Refit[Generative]
     change: LikelihoodChange
     summary: Summary
 
@@ -136,7 +136,9 @@ def _with_prior(config: RunConfig, settings: RefitSettings) -> RunConfig:
     return dataclasses.replace(config, pair=pair, evaluation=judged)
 
 
-def _refitted(run: Run, data: Dataset, settings: RefitSettings, progress: bool) -> Refit:
+def _refitted(
+    run: Run, data: Dataset, settings: RefitSettings, progress: bool
+) -> Refit[Generative]:
     with tqdm(total=settings.steps, unit="step", disable=not progress, leave=False) as bar:
         return refit_prior(
             run.model,
@@ -153,10 +155,10 @@ def _refitted(run: Run, data: Dataset, settings: RefitSettings, progress: bool) 
 
 
 def _judged(
-    run: Run, refit: Refit, data: Dataset, config: RunConfig, progress: bool
+    run: Run, refit: Refit[Generative], data: Dataset, config: RunConfig, progress: bool
 ) -> tuple[Judgement, LikelihoodChange]:
     """The new pair judged as any run is, and the old one on the same data and noise."""
-    judged = judge(cast(Generative, refit.model), run.guide, data, config, run.device, progress)
+    judged = judge(refit.model, run.guide, data, config, run.device, progress)
     wanted = config.evaluation
     rows = data.test[: wanted.test_size].to(run.device)
     with (
@@ -175,7 +177,7 @@ def _judged(
     return judged, LikelihoodChange.of(before, judged.estimates)
 
 
-def _origin(run: Run, refit: Refit, settings: RefitSettings) -> dict[str, Any]:
+def _origin(run: Run, refit: Refit[Generative], settings: RefitSettings) -> dict[str, Any]:
     """Where the run came from, for ``config.json``."""
     return {
         "from": str(run.path),
@@ -188,10 +190,10 @@ def _origin(run: Run, refit: Refit, settings: RefitSettings) -> dict[str, Any]:
     }
 
 
-def _entries(refit: Refit, change: LikelihoodChange) -> dict[str, Any]:
+def _entries(refit: Refit[Generative], change: LikelihoodChange) -> dict[str, Any]:
     """What ``summary.json`` says of the refit; means in nats per datum."""
 
-    def of(found: Refit | LikelihoodChange) -> dict[str, Any]:
+    def of(found: Refit[Generative] | LikelihoodChange) -> dict[str, Any]:
         return {
             name: value.as_dict() if isinstance(value, Mean) else value
             for name, value in vars(found).items()
@@ -204,7 +206,7 @@ def _entries(refit: Refit, change: LikelihoodChange) -> dict[str, Any]:
 def _write(
     directory: RunDirectory,
     run: Run,
-    refit: Refit,
+    refit: Refit[Generative],
     config: RunConfig,
     judged: Judgement,
     summary: Summary,
@@ -221,7 +223,9 @@ def _write(
         write_text(directory.card, model_card(new))
 
 
-def _checkpoint(old: RunDirectory, run: Run, refit: Refit, config: RunConfig) -> dict[str, Any]:
+def _checkpoint(
+    old: RunDirectory, run: Run, refit: Refit[Generative], config: RunConfig
+) -> dict[str, Any]:
     """The old checkpoint with the new model: a resume goes on from here, its optimiser anew."""
     pair = {"model": refit.model.state_dict(), "guide": run.guide.state_dict()}
     content = load_checkpoint(old.checkpoint) | pair

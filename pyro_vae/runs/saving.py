@@ -16,6 +16,7 @@ from pyro_vae.errors import InputError, check_choice
 from pyro_vae.evaluation import evaluate
 from pyro_vae.evaluation.activity import ACTIVITY_THRESHOLD, posterior_means
 from pyro_vae.export import model_card
+from pyro_vae.options import resolved
 from pyro_vae.programs import Guide, PairConfig
 from pyro_vae.rows import as_data
 from pyro_vae.runs.config import RunConfig
@@ -88,7 +89,7 @@ def save_run(
         pair = {"model": model.state_dict(), "guide": guide.state_dict()}
         save_checkpoint(directory.checkpoint, pair)
         directory.write_summary(summary.entries())
-        run = Run(model, guide, config, directory.path)
+        run = Run.of_modules(model, guide, config, directory.path)
         write_text(directory.card, model_card(run))
     return run
 
@@ -121,7 +122,7 @@ def _check_rebuilt(config: RunConfig, model: nn.Module, guide: nn.Module) -> Non
     """InputError where the settings make another pair than the one that was trained."""
     if config.facts.own_pixels is not None:
         return
-    built = config.pair.build(config.facts.num_pixels, config.facts.channels_first)
+    built = config.pair.build(resolved(config.facts.num_pixels), config.facts.channels_first)
     for what, wanted, given in zip(("model", "guide"), built, (model, guide), strict=True):
         shapes = [{k: v.shape for k, v in one.state_dict().items()} for one in (wanted, given)]
         if shapes[0] != shapes[1]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyro_vae.errors import InputError
 from pyro_vae.runs.hooks import Finished, Hooks
 from pyro_vae.training.progress import Row
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 FOLDER = "tensorboard"  # of a run directory
 # Columns of metrics.csv on the training rows and the optimiser; others are of validation data.
@@ -30,7 +34,7 @@ class TensorBoard:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._writer = None
+        self._writer: SummaryWriter | None = None
         self._written = 0
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -43,26 +47,31 @@ class TensorBoard:
 
     def on_epoch(self, history: list[Row]) -> None:
         """Write the rows that are not written yet; see ``Hooks.on_epoch``."""
-        if self._writer is None:
-            for old in self.folder.glob("events.out.tfevents.*"):
-                old.unlink()
-            self._writer = self._open(str(self.folder))
+        writer = self._opened()
         for row in history[self._written :]:
             for name, value in row.items():
                 if name not in _NO_CURVES:
                     room = "training" if name.startswith(_OF_TRAINING) else "validation"
-                    self._writer.add_scalar(f"{room}/{name}", value, row["step"])
+                    writer.add_scalar(f"{room}/{name}", value, row["step"])
         self._written = len(history)
-        self._writer.flush()
+        writer.flush()
+
+    def _opened(self) -> SummaryWriter:
+        if self._writer is None:
+            for old in self.folder.glob("events.out.tfevents.*"):
+                old.unlink()
+            self._writer = self._open(str(self.folder))
+        return self._writer
 
     def on_finish(self, finished: Finished) -> None:
         """Write the estimates and the settings, and close the file; see ``Hooks.on_finish``."""
         self.on_epoch(finished.fitted.history)  # all of it, where no epoch was left to train
+        writer = self._opened()
         for name, estimate in finished.summary.test.items():
-            self._writer.add_scalar(f"test/{name}", estimate["mean"], finished.fitted.steps)
+            writer.add_scalar(f"test/{name}", estimate["mean"], finished.fitted.steps)
         settings = json.dumps(finished.config.settings, indent=2, default=str)
-        self._writer.add_text("settings", f"```\n{settings}\n```")
-        self._writer.close()
+        writer.add_text("settings", f"```\n{settings}\n```")
+        writer.close()
 
     def added_to(self, hooks: Hooks) -> Hooks:
         """The hooks with these callbacks."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -37,9 +37,11 @@ DRAWS = 10  # of q(z | x) per row that is judged
 HELD_OUT = 0.1  # share of the rows that are judged, where nobody names them
 MIN_ROWS = 10
 
+Model = TypeVar("Model", bound=nn.Module)
+
 
 @dataclass(frozen=True)
-class Refit:
+class Refit(Generic[Model]):
     """A prior fitted to a trained pair's q(zL | x), and what it is worth; nats per datum.
 
     All means are over data; what is compared is compared on the same draws.
@@ -59,7 +61,7 @@ class Refit:
     """
 
     prior: nn.Module
-    model: nn.Module
+    model: Model
     gain: Mean
     gain_fitted: Mean
     before: Mean
@@ -71,7 +73,7 @@ class Refit:
 
 
 def refit_prior(
-    model: nn.Module,
+    model: Model,
     guide: Callable,
     x: Tensor,
     prior: str | nn.Module,
@@ -82,7 +84,7 @@ def refit_prior(
     binarise: str | None = None,
     seed: int = 0,
     on_step: Callable[[], object] = lambda: None,
-) -> Refit:
+) -> Refit[Model]:
     """Fits another prior of the top level to draws of q(zL | x), all else held fixed.
 
     Maximises ``E_x E_q(zL | x) [log p(zL)]`` by Adam along a cosine after a warm-up, over batches
@@ -144,7 +146,7 @@ def refit_prior(
     )
 
 
-def with_prior(model: nn.Module, prior: nn.Module) -> nn.Module:
+def with_prior(model: Model, prior: nn.Module) -> Model:
     """The model with another prior; all other parts are the very same."""
     other = copy.copy(model)
     other._modules = dict(model._modules)  # a shallow copy shares the table of its parts

@@ -54,8 +54,10 @@ class TopDraws:
     def batches(self, rows: Tensor, size: int, steps: int) -> Iterator[Tensor]:
         """So many batches (B, features) with a new draw of every row in each epoch."""
         source = Batches(rows, size, seed=self.seed, binarise=self.binarise)
-        drawn = self._kept if source.binarise is None else self._anew
-        return islice(drawn(source, -(-steps // len(source))), steps)
+        epochs = -(-steps // len(source))
+        kept = source.binarise is None
+        drawn = self._kept(source, rows, epochs) if kept else self._anew(source, epochs)
+        return islice(drawn, steps)
 
     def _anew(self, source: Batches, epochs: int) -> Iterator[Tensor]:
         """Encoded batch by batch: their pixels are others every time."""
@@ -63,14 +65,14 @@ class TopDraws:
             for rows in source.epoch(epoch):
                 yield self(rows, 1)[0]
 
-    def _kept(self, source: Batches, epochs: int) -> Iterator[Tensor]:
+    def _kept(self, source: Batches, rows: Tensor, epochs: int) -> Iterator[Tensor]:
         """Rows are encoded once for as many epochs as there may be draws in memory."""
-        most = min(KEPT, max(1, HELD // (len(source.data) * self.features)))
+        most = min(KEPT, max(1, HELD // (len(rows) * self.features)))
         if epochs == 1:  # perhaps a part of one
             yield from self._anew(source, epochs)
             return
         for first in range(0, epochs, most):
-            draws = self.of(source.data, "fitted", min(most, epochs - first))
+            draws = self.of(rows, "fitted", min(most, epochs - first))
             for epoch, z in enumerate(draws, start=first):
                 for chosen in source.order(epoch).to(z.device).split(source.batch_size):
                     yield z[chosen]

@@ -97,6 +97,13 @@ def test_own_programs_have_to_be_given(own, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_own_programs_do_not_reconstruct(own, rows):
+    with pytest.raises(InputError, match="Regression is no model of this library: it encodes"):
+        own.reconstruct(rows.numpy())
+    with pytest.raises(InputError, match="does not reconstruct"):
+        own.route_rows(rows)
+
+
 def test_a_pair_of_the_library_is_rebuilt_and_packed(images, tmp_path):
     data = pyro_vae.load_dataset(images)
     settings = {"model": "burda1", "guide": "bottomup", "latent": (3,), "hidden": ("8",)}
