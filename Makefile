@@ -38,6 +38,7 @@ fuzz: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Into build/site; a broken link or an unknown name in the reference is an error.
 site: $(SITE)
