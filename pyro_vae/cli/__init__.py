@@ -67,8 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if arguments is None:
         prepare_process()
-    module = importlib.import_module(COMMANDS[name][0])
-    return module.main(rest, prog=f"pyro-vae {name}")
+    from pyro_vae.cli.common import exit_code
+
+    prog = f"pyro-vae {name}"
+    # The import too: that is where a tight limit on memory is met first.
+    return exit_code(prog, lambda: importlib.import_module(COMMANDS[name][0]).main(rest, prog=prog))
 
 
 def usage() -> str:

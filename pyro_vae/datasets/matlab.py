@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyro_vae.datasets.matlab_types import check_types
 from pyro_vae.datasets.raw_arrays import RawArrays, raw_from_named
 from pyro_vae.datasets.reading import printable, readable
 from pyro_vae.datasets.unpacking import check_mat, check_unpacked
@@ -50,6 +51,7 @@ def _open_scipy(path: Path) -> tuple[list[str], Callable[[str], np.ndarray]]:
     from scipy.io import loadmat, whosmat
 
     check_mat(path)
+    check_types(path)
     names = [name for name, _, kind in whosmat(path) if kind in NUMBERS]
     return names, lambda name: loadmat(path, variable_names=[name])[name]
 

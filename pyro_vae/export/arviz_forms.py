@@ -68,7 +68,9 @@ def read_netcdf(path: str | Path) -> ArvizData:
     import xarray
 
     with readable(path, "file of ArviZ data"):
-        h5py.File(path).close()  # h5netcdf fails on what is none, and once more when it is deleted
+        # Where h5netcdf fails on opening, it fails once more, aloud, when it is deleted.
+        with h5py.File(path) as file:
+            file.attrs.get("_nc3_strict")
         tree = xarray.open_datatree(path, engine="h5netcdf")
         return arviz_data({name: node.to_dataset() for name, node in tree.children.items()})
 

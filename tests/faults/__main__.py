@@ -10,6 +10,7 @@ user who may mount a tmpfs (root), and are left out with the reason where there 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shutil
 import sys
@@ -22,15 +23,27 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
+import torch
 
 from tests.faults import jobs, shortages
 from tests.faults.children import call
 from tests.faults.kills import Counts, Reference, killed
 
 KINDS = ("kills", "disk", "read-only", "files", "memory", "two")
+IMPORTED = (
+    "torch._inductor.compile_fx",
+    "matplotlib.pyplot",
+    "pandas",
+    "scipy.sparse",
+    "sklearn.decomposition",
+    "xarray",
+    "analysis.report",
+    "experiments.replicate",
+    "experiments.td_iwae",
+)
 TWICE = ("training", "table", "study")  # which two processes may share a folder of
 DISK = (0, 8, 40, 120, 400)  # kilobytes that are left
-FILES = (1, 4, 16, 64)  # kilobytes of the largest file
+FILES = (4, 16, 64, 256)  # kilobytes of the largest file, which what is said goes to as well
 MEMORY = (4, 16, 48, 96)  # megabytes
 
 
@@ -46,8 +59,8 @@ def parser() -> argparse.ArgumentParser:
 
 def warm() -> None:
     """Import what the commands import, so that forked processes need not."""
-    import torch._inductor.compile_fx
-
+    for name in IMPORTED:
+        importlib.import_module(name)
     torch.set_num_threads(1)
 
 

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# Of lines that do not end a command: warnings, and parts of it that were given up.
+GOES_ON = (": warning: ", "the others go on", "report: k = ")
 LONGEST = 900.0  # seconds that a command may take
 
 
@@ -35,12 +37,16 @@ class Ended:
 
     @property
     def tells_in_one_line(self) -> bool:
-        """Whether it refused as a command should: a line of its own at the end, no traceback.
+        """Whether it refused as a command should: a line of its own, no traceback.
 
-        Warnings, a line each, may stand before it.
+        Warnings, a line each, may stand before it, and one for every cell of a table or study and
+        every section of a report that was given up while the others went on. Progress bars are
+        no lines.
         """
-        lines = [line for line in self.err.splitlines() if ": warning: " not in line]
-        return self.code in (1, 2) and len(lines) == 1 and "Traceback" not in self.err
+        lines = [line for line in self.err.splitlines() if line.strip() and "%|" not in line]
+        own = all(line.startswith(("pyro-vae ", "report: ", "libgomp: ")) for line in lines)
+        ends = [line for line in lines if not any(word in line for word in GOES_ON)]
+        return self.code in (1, 2) and own and len(ends) <= 1 <= len(lines)
 
 
 class Child:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
@@ -31,7 +32,7 @@ REPORT += ["--labelled-test", "10", "--moment-draws", "3", "--weighted-groups", 
 REPORT += ["--patches", "4", "--weighted-patches", "2", "--draws", "5", "--stimuli", "3"]
 REPORT += ["--refit-steps", "3"]
 # Files of no fixed content: of locks, of checksums of files that hold times, and times themselves.
-FREE = ("checksums.json", "plan.json")
+FREE = ("checksums.json", "plan.json", "minutes.json")
 TIMES = ("training_minutes_of_this_call", "minutes", "generation")
 
 
@@ -82,9 +83,31 @@ def content(path: Path) -> Any:
             return {name: file[name].tobytes() for name in file.files}
     if path.suffix == ".nc":
         return _netcdf(path)
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return without_times(list(csv.reader(file)))
     if path.suffix == ".md":
-        return [line for line in path.read_text().splitlines() if "minutes" not in line]
+        return without_times([line.split("|") for line in path.read_text().splitlines()])
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def without_times(rows: list[list[str]]) -> list[list[str]]:
+    """Rows of a table, or lines of a page of tables, less the cells that are times.
+
+    A column whose head says minutes or seconds goes, and so do lines of text that say them, and
+    the command, which has --resume where it was given again.
+    """
+    kept, timed = [], set()
+    for before, row in zip([[], *rows], rows, strict=False):
+        if len(row) != len(before):  # a table begins
+            timed = {i for i, cell in enumerate(row) if is_time(cell)}
+        if len(row) > 1 or not (is_time(row[0]) or row[0].startswith("- command: ")):
+            kept.append([cell for i, cell in enumerate(row) if i not in timed])
+    return kept
+
+
+def is_time(text: str) -> bool:
+    return any(word in text for word in ("minutes", "seconds"))
 
 
 def _plain(value: Any) -> Any:
