@@ -49,8 +49,8 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8) as a whole file."""
-    write_whole(path, text.encode("utf-8"))
+    """Write ``text`` (UTF-8) as a whole file; bytes of names that are none as ``\\xNN``."""
+    write_whole(path, os.fsencode(text).decode("utf-8", "backslashreplace").encode())
 
 
 def json_text(content: Mapping[str, Any], indent: int | None = None) -> str:

@@ -86,7 +86,9 @@ def exit_code(name: str, run: Callable[[], int]) -> int:
     """Run a command; bad input gives 2, a training that diverges 1, Ctrl-C 130."""
 
     def say(line: str) -> None:
-        print(f"{name}: {line}", file=sys.stderr)
+        # Names of files may hold anything, a line of its own too.
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        print(f"{name}: {shown}", file=sys.stderr)
 
     def show(message: Warning | str, *_args: Any, **_named: Any) -> None:
         say(f"warning: {message}")

@@ -214,13 +214,14 @@ def _decode_deep_tiff(path: Path) -> Decoded:
         extra = [int(kind) for kind in page.extrasamples]
     if "S" in axes:
         pixels = np.moveaxis(pixels, axes.index("S"), -1)
-    if photometric not in (0, 1, 2) or pixels.ndim - ("S" in axes) != 2:
+    channels = 3 if photometric == 2 else 1
+    samples = pixels.shape[-1] if "S" in axes else 1
+    if photometric not in (0, 1, 2) or pixels.ndim - ("S" in axes) != 2 or samples < channels:
         raise InputError(
             f"{printable(path)} is a TIFF of {pixels.dtype} with photometric interpretation "
             f"{photometric} and shape {pixels.shape}, which is not read; grey and RGB are"
         )
     pixels = _upright(pixels, 1 if turned is None else int(turned.value))
-    channels = 3 if photometric == 2 else 1
     alpha, premultiplied = None, False
     if pixels.ndim == 3:
         if extra and extra[0] in (1, 2):

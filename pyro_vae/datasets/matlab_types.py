@@ -15,7 +15,7 @@ from typing import IO
 
 from pyro_vae.datasets.unpacking import MAT_COMPRESSED, MAT_HEADER
 
-MATRIX = 14
+MATRIX, UTF_8, COMPLEX, NAME = 14, 16, 0x800, 2  # types, a flag, the part that is the name
 NUMBERS = frozenset({*range(1, 8), 9, 12, 13})  # int8 to uint32, single, double, int64, uint64
 NUMERIC_CLASSES = range(6, 16)  # double to uint64; the others are passed over
 
@@ -46,7 +46,7 @@ def check_types(path: Path) -> None:
     """Check every array of numbers of a file of version 5; others are not looked at.
 
     Raises:
-        ValueError: numbers of a type that there is none of.
+        ValueError: numbers of a type that there is none of, or fewer parts than flags say.
     """
     with open(path, "rb") as file:
         order = {b"IM": "<", b"MI": ">"}.get(file.read(MAT_HEADER)[-2:])
@@ -65,27 +65,27 @@ def check_types(path: Path) -> None:
 
 
 def _check_matrix(stream: IO[bytes] | io.BufferedReader, size: int, order: str) -> None:
-    """Flags, axes, name, real and imaginary part; each with a tag of type and length."""
-    part = 0
+    """Flags, axes, name, real and, if flags say so, imaginary part; each with type and length."""
+    parts, wanted = 0, 4
     while size >= 8 and len(tag := stream.read(8)) == 8:
         first, length = struct.unpack(f"{order}2I", tag)
         size -= 8
         small = first >> 16  # the length of up to four bytes that stand in the tag itself
         kind = first & 0xFFFF if small else first
-        if kind not in NUMBERS and not (part == 2 and kind == 16):  # a name may be of UTF-8
+        if kind not in NUMBERS and not (parts == NAME and kind == UTF_8):
             raise ValueError(f"numbers of type {kind}, which there is none of")
-        if small:
-            part += 1
-            continue
-        padded = min(-(-length // 8) * 8, size)
-        content = stream.read(8) if part == 0 and padded >= 8 else b""
-        if part == 0:
+        padded = 0 if small else min(-(-length // 8) * 8, size)
+        content = stream.read(8) if parts == 0 and padded >= 8 else b""
+        if parts == 0:
             (flags,) = struct.unpack(f"{order}I", content[:4].ljust(4, b"\0"))
             if flags & 0xFF not in NUMERIC_CLASSES:
                 return
+            wanted += bool(flags & COMPLEX)
         _skip(stream, padded - len(content))
         size -= padded
-        part += 1
+        parts += 1
+    if parts < wanted:  # the reader would take what stands behind the array
+        raise ValueError("an array ends before its numbers")
 
 
 def _skip(stream: IO[bytes] | io.BufferedReader, size: int) -> None:

@@ -177,3 +177,13 @@ def test_a_folder_called_analysis_does_not_hide_the_installed_one(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "usage: pyro-vae report" in done.stdout
+
+
+def test_a_message_is_one_line_whatever_names_hold(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, shown in (("a\nb", r"a\nb"), ("a\x1b[2J", r"a\x1b[2J"), ("a\udcff", r"a\udcff")):
+        assert command("pack", name, "--out", "packed") == 2
+        assert command("fid", "run", name) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 2
+        assert shown in err.splitlines()[1]

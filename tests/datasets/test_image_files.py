@@ -108,6 +108,17 @@ def test_deep_tiffs_are_turned_upright(tmp_path, orientation, kind):
     assert same(tmp_path / "a.tif", tolerance=1e-4)
 
 
+def test_a_tiff_that_is_called_rgb_and_has_one_sample_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((6, 5, 3), "uint16"), photometric="rgb", metadata=None)
+    content = path.read_bytes()
+    with tifffile.TiffFile(path) as tiff:
+        place = tiff.pages.first.tags["SamplesPerPixel"].valueoffset
+    path.write_bytes(content[:place] + b"\x01\x00" + content[place + 2 :])
+    with pytest.raises(InputError, match="a.tif"):
+        read_grey(path)
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
 def test_sixteen_bits(tmp_path, suffix):
     Image.fromarray(DEEP).save(tmp_path / f"a.{suffix}")

@@ -58,6 +58,25 @@ def test_numbers_of_another_type_are_refused(tmp_path, rows, packed, kind):
         read_mat(path)
 
 
+@pytest.mark.parametrize("name", ["a.mat", "packed.mat"])
+def test_arrays_that_are_called_complex_and_are_not_are_refused(tmp_path, name):
+    """SciPy's reader would take what stands behind them for their imaginary part."""
+    content = bytearray(
+        saved(tmp_path / "a.mat", rows=np.ones((5, 4)), more=np.ones(3)).read_bytes()
+    )
+    content[HEADER + 17] |= 8
+    if name == "packed.mat":
+        inner = zlib.compress(bytes(content[HEADER:]))
+        content = content[:HEADER] + struct.pack("<2I", 15, len(inner)) + inner
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="an array ends before its numbers"):
+        read_mat(tmp_path / name, "rows")
+
+
+def test_complex_numbers_pass(tmp_path):
+    check_types(saved(tmp_path / "a.mat", rows=np.ones((5, 4)) * 1j))
+
+
 def test_files_that_end_early_are_left_to_the_reader(tmp_path):
     content = saved(tmp_path / "packed.mat", rows=np.ones((50, 40))).read_bytes()
     for length in range(0, len(content), 7):

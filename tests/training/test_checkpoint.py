@@ -28,6 +28,8 @@ def names(folder):
 
 def test_a_file_is_written_with_its_folder(tmp_path):
     path = tmp_path / "new" / "folder" / "a.txt"
+    write_text(path, "of a\udcffb\n")
+    assert path.read_text("utf-8") == "of a\\xffb\n"
     write_text(path, "käse\n")
     assert path.read_bytes() == "käse\n".encode()
     assert names(path.parent) == ["a.txt"]
