@@ -115,7 +115,7 @@ def test_a_tiff_that_is_called_rgb_and_has_one_sample_is_refused(tmp_path):
     with tifffile.TiffFile(path) as tiff:
         place = tiff.pages.first.tags["SamplesPerPixel"].valueoffset
     path.write_bytes(content[:place] + b"\x01\x00" + content[place + 2 :])
-    with pytest.raises(InputError, match="a.tif"):
+    with pytest.raises(InputError, match=r"a\.tif"):
         read_grey(path)
 
 
