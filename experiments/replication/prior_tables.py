@@ -207,7 +207,10 @@ PRIOR_TABLES: dict[str, Table] = {
             f"{SURGERY_ROWS} ours are nearer. The refit gains measure the headroom.",
             "The slides do not say which networks and which binarisation the published rows have. "
             "Ours: two tanh layers of 200 units, pixels drawn at every access.",
-            "The slides' L = log p + KL has the wrong sign of the KL.",
+            "The slides' L = log p + KL has the wrong sign of the KL, and their E_q p(X, Z) + H[q] "
+            "lacks a logarithm. They write L(q_EW) = L_K for the weighted q, where L(q_EW) >= L_K "
+            "holds, and that free bits make a group use less than lambda nats, where it is at "
+            "least lambda, as their next line has it.",
         ),
         particles=1_000,
     ),

@@ -30,6 +30,7 @@ from pyro_vae.torch_state import evaluating, flushed_denormals, own_generators
 from pyro_vae.training.optimisation import GradientStep, OptimiserSettings
 from pyro_vae.training.schedules import Cosine
 from pyro_vae.training.top_draws import TopDraws
+from pyro_vae.weights.densities import log_prob_at
 
 STEPS, BATCH = 1_500, 250
 RATE, WARM_UP = 3e-3, 0.1  # of Adam, for priors that are networks; those of others are theirs
@@ -108,8 +109,8 @@ def refit_prior(
         on_step: called after every step.
 
     Raises:
-        InputError: a prior that has nothing to fit or other units than the old one, a model without
-            a prior, fewer than ten rows, a number out of range.
+        InputError: a prior that has nothing to fit, other units than the old one or a flow without
+            an inverse, a model without a prior, fewer than ten rows, a number out of range.
         TrainingDiverged: a density that is not finite.
     """
     top = _top_of(model)
@@ -228,7 +229,7 @@ def _fit(
 ) -> None:
     step = GradientStep([prior], OptimiserSettings(lr=lr), Cosine(lr, WARM_UP))
     for number, z in enumerate(batches):
-        loss = -prior().log_prob(z).sum()
+        loss = -_log_p(prior, z).sum()
         # The prior's own: one that calls the guide, as a VampPrior does, must not change it.
         loss.backward(inputs=step.parameters)
         step.follow_schedule((number + 1) / (steps + 1))  # no rate of 0, at either end
@@ -240,13 +241,17 @@ def _fit(
         on_step()
 
 
+def _log_p(prior: nn.Module, z: Tensor) -> Tensor:
+    return log_prob_at(prior(), z, f"the prior {type(prior).__name__}")
+
+
 @torch.no_grad()
 def _log_densities(old: nn.Module, new: nn.Module, draws: TopDraws, rows: Tensor) -> np.ndarray:
     """E_q[log p(zL)] of every row under the old and the new prior, (2, B), on the same draws."""
     columns = []
     for part in draws.pieces(rows, "judged"):
         z = draws(part, DRAWS)
-        terms = [prior().log_prob(z).double().mean(0) for prior in (old, new)]
+        terms = [_log_p(prior, z).double().mean(0) for prior in (old, new)]
         columns.append(torch.stack(terms).cpu())
     found = torch.cat(columns, 1).numpy()
     if not np.isfinite(found[1]).all():

@@ -35,18 +35,30 @@ def log_prob(site: Site) -> Tensor:
     """
     if site.scored is not None:  # where the program sampled it
         return site.scored
+    density = log_prob_at(site.fn, site.value, f"site {site.name!r}")
+    return scale_and_mask(density, mask=site.mask)
+
+
+def log_prob_at(fn: dist.TorchDistribution, value: Tensor, what: str) -> Tensor:
+    """``fn.log_prob(value)``, with an error that a person can act on where a flow has no inverse.
+
+    Args:
+        what: whose distribution it is, for the error.
+
+    Raises:
+        NoInverse: a flow without an inverse, at a value from elsewhere.
+    """
     try:
-        density = site.fn.log_prob(site.value)
+        return fn.log_prob(value)
     except (KeyError, NotImplementedError) as error:
         frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
         if frame.f_code.co_name != "_inverse":
             raise
         raise NoInverse(
-            f"the density of site {site.name!r} wants the inverse of "
+            f"the density of {what} wants the inverse of "
             f"{type(frame.f_locals['self']).__name__}, which has none: such a flow scores what it "
             "has just drawn itself and no value from elsewhere, and its .inv the reverse"
         ) from error
-    return scale_and_mask(density, mask=site.mask)
 
 
 def total(terms: Iterable[Tensor]) -> Tensor:

@@ -262,6 +262,27 @@ def test_what_makes_no_sense_is_refused(pair, prior, settings, match):
         refit_prior(model, guide, x, prior, **settings)
 
 
+class Bent(nn.Module):
+    """A prior of the user's: the flow of a planar map, which has no inverse."""
+
+    def __init__(self):
+        super().__init__()
+        self.features, self.map = UNITS, dist.transforms.planar(UNITS)
+
+    def forward(self):
+        base = dist.Normal(torch.zeros(UNITS), 1.0).to_event(1)
+        return dist.TransformedDistribution(base, [self.map])
+
+
+def test_a_flow_that_cannot_be_inverted_is_refused_as_the_new_prior_and_as_the_old(pair):
+    model, guide, x, _ = pair
+    wanted = "the density of the prior Bent wants the inverse of .*Planar, which has none"
+    for one, prior in ((model, Bent()), (with_prior(model, Bent()), "learned")):
+        with pytest.raises(InputError, match=wanted) as caught:
+            refit_prior(one, guide, x, prior, steps=2)
+        assert "\n" not in str(caught.value)
+
+
 def test_too_few_rows_and_models_without_a_prior(pair):
     model, guide, x, _ = pair
     with pytest.raises(InputError, match="9 rows are too few to refit a prior"):
