@@ -39,6 +39,7 @@ from analysis.reporting.study import Settings, Study, Subject, load_study
 from analysis.reporting.titles import PAPERS
 from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.errors import check_count
+from pyro_vae.storage import sweep
 from pyro_vae.ticking import waited_for
 
 LARGEST = 6  # effects of a kind that the summary lists
@@ -96,6 +97,7 @@ def build_report(
         InputError: no run can be read.
     """
     settings = settings or Settings()
+    sweep(folder)
     store = Store(folder / "measured", MEASUREMENTS)
     study = load_study(paths, settings, store)
     wrong = [f"left out: {path}: {reason}" for path, reason in study.left_out.items()]

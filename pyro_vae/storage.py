@@ -48,6 +48,12 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
                 temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Delete what writers that were killed left behind, where nobody else writes now."""
+    for left in folder.rglob(".*.tmp"):
+        left.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) as a whole file; bytes of names that are none as ``\\xNN``."""
     write_whole(path, os.fsencode(text).decode("utf-8", "backslashreplace").encode())

@@ -40,7 +40,7 @@ from pyro_vae.errors import InputError, InUse
 from pyro_vae.export import netcdf_bytes
 from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.migrations import check_whole, read_config
-from pyro_vae.storage import Checksums, json_text, previous, write_text
+from pyro_vae.storage import Checksums, json_text, previous, sweep, write_text
 from pyro_vae.training.progress import Row
 
 if TYPE_CHECKING:
@@ -77,17 +77,10 @@ class RunDirectory:
             os.close(handle)
             raise InUse(f"another process is running in {self.path}") from error
         try:
-            self._sweep()
+            sweep(self.path)
             yield
         finally:
             os.close(handle)
-
-    def _sweep(self) -> None:
-        """Delete what writers that were killed left behind; nobody writes while it is locked."""
-        own = (self.config, self.metrics, self.checkpoint, self.summary, self.posterior)
-        for file in (*own, self.preprocessing, self._checksums.path):
-            for left in self.path.glob(f".{file.name}.*.tmp"):
-                left.unlink(missing_ok=True)
 
     def write_metrics(self, history: list[Row]) -> None:
         """Write one CSV row per epoch; numbers keep all their digits."""

@@ -16,7 +16,7 @@ import torch
 import pyro_vae
 from pyro_vae.errors import InputError
 from pyro_vae.programs import PairConfig
-from pyro_vae.storage import load_checkpoint, previous, save_checkpoint, write_text
+from pyro_vae.storage import load_checkpoint, previous, save_checkpoint, sweep, write_text
 from tests.conftest import tiny_pair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -376,3 +376,13 @@ def test_a_checkpoint_holds_tensors_and_plain_values_only(tmp_path):
         "generators",
         "plan",
     }
+
+
+def test_what_killed_writers_left_is_deleted_and_nothing_else(tmp_path):
+    kept = [tmp_path / name for name in ("a.tmp", ".hidden", "b.png")]
+    left = [tmp_path / ".a.json.x1.tmp", tmp_path / "figures" / ".b.png.x2.tmp"]
+    for path in (*kept, *left):
+        write_text(path, "content")
+    sweep(tmp_path)
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in left)
