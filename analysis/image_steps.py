@@ -9,7 +9,7 @@ figure-7.7-rates.png  quality of every route against the paper's count of number
 figure-7.7-rates.csv  the numbers of that figure
 ====================  =============================================================================
 
-What no run is of the kind for is said in a line. docs/ssvae.md tells what each shows.
+What no run is of the kind for is said in a line. docs/ssvae-figures.md tells what each shows.
 """
 
 from __future__ import annotations

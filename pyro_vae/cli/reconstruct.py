@@ -7,7 +7,7 @@ import argparse
 from pyro_vae.cli import pictures
 from pyro_vae.cli.common import Answer, Parser, answered
 from pyro_vae.cli.images import add_route, add_run, read_images
-from pyro_vae.errors import check_count
+from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation.route_rates import RouteRate, route_rates
 from pyro_vae.runs import load_run
 from pyro_vae.runs.job import device_named
@@ -63,6 +63,8 @@ def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
 def _answer(flags: argparse.Namespace) -> Answer:
     path = pictures.check_file(flags.out)
     check_count("--samples", flags.samples)
+    if flags.given_of is not None and not flags.given:
+        raise InputError("--given-of wants names of what is given of the other images: --given y1")
     run = load_run(flags.run, device_named(flags.device))
     images = read_images(flags.images)
     others = None if flags.given_of is None else read_images(flags.given_of)

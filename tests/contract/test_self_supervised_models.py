@@ -224,3 +224,7 @@ def test_a_run_by_command(tmp_path, capsys):
     np.save(tmp_path / "other.npy", rng.integers(0, 256, (4, 8, 8), dtype=np.uint8))
     code, text = command("reconstruct", images, *others)
     assert (code, "of 4 other images" in text) == (2, True)
+    code, text = command("reconstruct", images, *others[2:])
+    assert (code, "--given-of wants names of what is given" in text) == (2, True)
+    code, text = command("reconstruct", images, "--given", "z1")
+    assert (code, "'z1' cannot be given; the model's representations: y1" in text) == (2, True)

@@ -1,5 +1,8 @@
 """A self-supervised pair that can be enumerated: x of four values; y, u and z of two each."""
 
+import itertools
+import math
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -7,6 +10,8 @@ from torch import nn
 
 import pyro_vae
 from pyro_vae import bounds
+from pyro_vae.programs.likelihoods import Logistic, Quantised
+from pyro_vae.programs.representations import chain
 from pyro_vae.programs.self_supervised import SelfSupervisedGuide, SelfSupervisedVAE
 from tests.discrete import tuples
 
@@ -111,6 +116,69 @@ def test_bounds_are_of_the_pair(k):
         of_pair = log_p.logsumexp(0)
         of_x = torch.cat([pair.log_joint(x, y) for y in (0, 1)]).logsumexp(0)
         assert found < of_pair - 1e-6 < of_x - 1e-3
+
+
+def every_state(pair, x, states=4):
+    """The library's weight and log q of each joint state, (states,), of one row x (1, 1)."""
+    terms = pyro_vae.log_weights(pair.model, pair.guide, x, 400)
+    state = (2 * terms.latents["z2"] + terms.latents["z1"])[:, 0, 0].long()
+    first = torch.stack([(state == one).nonzero()[0, 0] for one in range(states)])
+    return terms.log_w[first, 0], sum(terms.log_guide.values())[first, 0]
+
+
+def enumerated(pair, x, y, k):
+    """E log((1/k) sum w), state by state, from the tables."""
+    p, q = pair.log_joint(x, y).exp().tolist(), pair.log_guide(x).exp().tolist()
+    total = 0.0
+    for drawn in itertools.product(range(4), repeat=k):
+        probability = math.prod(q[state] for state in drawn)
+        total += probability * math.log(sum(p[state] / q[state] for state in drawn) / k)
+    return total
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_bounds_of_the_library_are_those_of_the_enumeration(k):
+    """The ELBO, L_2, L_3 and their limit, from the library's densities and its bounds."""
+    pair = Pair()
+    for x in range(4):
+        row = torch.tensor([[float(x)]])
+        log_w, log_q = every_state(pair, row)
+        particles = tuples(4, k)
+        bound = bounds.elbo if k == 1 else bounds.iwae
+        found = (log_q[particles].sum(0).exp() * bound(log_w[particles])).sum().item()
+        assert found == pytest.approx(enumerated(pair, x, x // 2, k), abs=1e-9)
+        limit = (log_q + log_w).logsumexp(0).item()
+        assert limit == pytest.approx(pair.log_joint(x, x // 2).logsumexp(0).item(), abs=1e-9)
+
+
+@torch.no_grad()
+def test_the_quantised_likelihood_has_the_evidence_of_the_image():
+    """One pixel of 256 levels, y its high bit, u and z of two values: every sum is exact."""
+    torch.manual_seed(5)
+    (high,) = chain(["quantise:1"], (1, 1, 1))
+    made = {"image_shape": (1, 1, 1), "activation": "tanh"}
+    top, below = Logistic(1, (3,), 1, **made), Logistic((1, 1), (3,), 1, **made)
+    whole, law_of_y = Quantised(below, 1), Quantised(top, None, 1)
+    q, r = Table(2).logits.log_softmax(-1), Table(2, 2, 2).logits.log_softmax(-1)
+    x = torch.arange(256.0)[:, None] / 255
+    values = high(x).unique(dim=0)  # of y
+
+    def log_p(rows, y, bit):
+        """log p(rows, y) by the sum over u and z."""
+        terms = []
+        for u, z in itertools.product((0, 1), repeat=2):
+            given_u, given_z = torch.tensor([[float(u)]]), torch.tensor([[float(z)]])
+            law_of_x = whole(y.expand(len(rows), 1), given_z.expand(len(rows), 1))
+            known = q[u] + law_of_y(given_u).log_prob(y) + r[bit, u, z]
+            terms.append(known + law_of_x.log_prob(rows))
+        return torch.stack(terms).logsumexp(0)
+
+    both = torch.stack([log_p(x, y[None], bit) for bit, y in enumerate(values)])
+    own = (high(x) == values[1]).long()[:, 0]
+    of_pair, of_x = both.gather(0, own[None])[0], both.logsumexp(0)
+    torch.testing.assert_close(of_pair, of_x, rtol=0, atol=1e-9)
+    assert of_x.exp().sum().item() == pytest.approx(1, abs=1e-9)
 
 
 @torch.no_grad()
