@@ -23,7 +23,7 @@ from pyro_vae.evaluation.statistics import mean_and_error
 from pyro_vae.rows import Data, as_arguments, as_data, count_rows, split_rows
 from pyro_vae.torch_state import evaluating, flushed_denormals
 from pyro_vae.weights import traces
-from pyro_vae.weights.densities import log_prob, total
+from pyro_vae.weights.densities import log_prob, log_prob_at, total
 from pyro_vae.weights.handlers import SetValues
 from pyro_vae.weights.log_weights import LogWeights, log_weights, read
 from pyro_vae.weights.passes import passes
@@ -276,7 +276,7 @@ def _under_all_data(
 
 def _log_top(guide: Any, z: Tensor, x: Data) -> Tensor:
     """log q(zL | x_m) of C draws under m data, (C, m)."""
-    return guide.top(as_arguments(x)[0]).log_prob(z[:, None]).double()
+    return log_prob_at(guide.top(as_arguments(x)[0]), z[:, None], "the top level").double()
 
 
 def _log_guide(guide: Callable, latents: Mapping[str, Tensor], x: Data) -> Tensor:

@@ -2,9 +2,12 @@
 
 import math
 
+import pyro.distributions as dist
 import pytest
 import torch
+from pyro.distributions.transforms import planar
 
+from pyro_vae.errors import InputError
 from pyro_vae.evaluation import elbo_surgery
 from pyro_vae.programs import PairConfig
 from pyro_vae.torch_state import evaluating
@@ -45,3 +48,14 @@ def test_surgery_is_that_of_the_densities_of_all_pairs(posterior):
     assert found.marginal_kl == pytest.approx((aggregate - log_p).mean().item(), abs=1e-8)
     assert found.rate == pytest.approx(found.mutual_information + found.marginal_kl, abs=1e-8)
     assert 0 < found.mutual_information < found.log_num_data
+
+
+def test_a_flow_without_an_inverse_is_named(monkeypatch):
+    model, guide = PairConfig("planar", "bottomup").build(PIXELS)
+    x, gaussian = torch.ones(NUM, PIXELS), guide.top
+    flow = planar(*gaussian(x).event_shape)
+    monkeypatch.setattr(
+        guide, "top", lambda x: dist.TransformedDistribution(gaussian(x), [flow])
+    )
+    with pytest.raises(InputError, match="density of the top level wants the inverse of Planar"):
+        elbo_surgery(model, guide, x, level="z1")
