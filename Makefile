@@ -11,7 +11,7 @@ SITE := $(VENV)/installed-docs
 # Threads that spin long while they wait are many times slower on a machine that does anything else.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: fit test newest faults fuzz lint site pages clean
+.PHONY: fit test newest coverage faults fuzz lint site pages clean
 
 fit: $(STAMP)
 	$(BIN)/python experiments/fit.py --guide topdown --num-particles 50
@@ -34,6 +34,14 @@ faults: $(STAMP)
 MINUTES ?= 10
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+# Lines of the library that the tests run, and errors that they raise, for each room.
+coverage: export OMP_NUM_THREADS ?= 1
+coverage: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[test,dev]"
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist worksteal \
+		--cov=pyro_vae --cov-report=json:build/coverage.json --cov-report=
+	$(BIN)/python docs/tools/coverage_table.py build/coverage.json --raises
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
