@@ -31,7 +31,9 @@ class Known:
     """Images whose factors are known.
 
     Attributes:
-        rows: (N, D). factors: (N, F). described: the F factors.
+        rows: (N, D).
+        factors: (N, F).
+        described: the F factors.
         train: rows that other codes are fitted to.
     """
 

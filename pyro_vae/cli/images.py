@@ -22,7 +22,7 @@ def add_run(p: Parser) -> None:
 
 
 def add_route(p: argparse.ArgumentParser, keep: str) -> None:
-    """The flags of a route. keep: the default of ``--keep``, in words."""
+    """The flags of a route; ``keep``: the default of ``--keep``, in words."""
     p.add_argument(
         "--keep",
         nargs="*",

@@ -68,7 +68,7 @@ def print_estimates(
     bound_particles: int,
     bound_of: str = "x",
 ) -> None:
-    """Print estimates over ``count`` data, nats per datum; bound_of: see ``Judged``."""
+    """Print estimates over ``count`` data, nats per datum, ``bound_of`` as for ``Judged``."""
     print(f"\ntest data: {count}, particles: {particles}, nats per datum")
     if bound_of != "x":
         print(

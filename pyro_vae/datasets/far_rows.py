@@ -64,7 +64,8 @@ class Part:
     As much of an array as sums by chunks want of one.
 
     Attributes:
-        array: memory-mapped. numbers: (M,), ascending.
+        array: memory-mapped.
+        numbers: (M,), ascending.
     """
 
     array: np.ndarray
@@ -97,7 +98,8 @@ class FileRows(FarRows):
     """Rows (N, D) of a file, each scaled when it is read.
 
     Args:
-        part: (N, ...) numbers. scaled: such numbers as rows (n, D) float32.
+        part: (N, ...) numbers.
+        scaled: such numbers as rows (n, D) float32.
     """
 
     def __init__(self, part: Part, scaled: Callable[[np.ndarray], Tensor]) -> None:

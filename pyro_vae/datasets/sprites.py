@@ -61,7 +61,8 @@ def sprite(shape: str, radius: float, rotation: int) -> np.ndarray:
     In no unit, but of one sign on each side of the edge. The middle lies between four pixels.
 
     Args:
-        shape: a name of ``SHAPES``. radius: of the circle around it, pixels.
+        shape: a name of ``SHAPES``.
+        radius: of the circle around it, pixels.
         rotation: sixteenths of a full turn, against the clock.
     """
     length = SIDE - PLACES * STEP + STEP

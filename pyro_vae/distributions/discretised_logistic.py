@@ -30,9 +30,9 @@ class DiscretisedLogistic(Broadcasting):
     0 has the first term alone, level 255 the second. log_prob in nats, summed over the event.
 
     Args:
-        loc: on [-1, 1]; may lie outside. log_scale: on the same axis, clamped to [-7, 7], which
-            are scales of 0.12 and 140,000 levels. Both (..., D), or (..., C, H, W) with
-            ``event_dim=3``; they broadcast.
+        loc: on [-1, 1]; may lie outside.
+        log_scale: on the same axis, clamped to [-7, 7], which are scales of 0.12 and 140,000
+            levels. Both (..., D), or (..., C, H, W) with ``event_dim=3``; they broadcast.
         event_dim: how many of the last axes are the event.
 
     Raises:

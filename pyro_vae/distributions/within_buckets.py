@@ -34,8 +34,9 @@ class WithinBuckets(Broadcasting):
     Args:
         logits, loc, log_scale: see :class:`DiscretisedLogisticMixture`, without coefficients: the
             sum over a bucket of coupled channels has no closed form.
-        first: first levels of the buckets, (..., C, H, W) or (..., D). size: levels of a bucket;
-            256 for one that holds all. unit: levels that are one value.
+        first: first levels of the buckets, (..., C, H, W) or (..., D).
+        size: levels of a bucket; 256 for one that holds all.
+        unit: levels that are one value.
 
     Raises:
         InputError: buckets that do not fit 256 levels, or units that do not fit buckets; with

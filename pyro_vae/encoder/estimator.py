@@ -58,13 +58,16 @@ class HierarchicalVAEEncoder(TransformerMixin, BaseEstimator):
             probabilities in [0, 1], of which 0 and 1 are drawn anew for each batch.
         objective: a name of ``--objective``, with its settings as in ``"ciwae:beta=0.5"``.
         num_particles: k, particles per row.
-        epochs: passes over X. batch_size: rows of a step. learning_rate: of Adam.
+        epochs: passes over X.
+        batch_size: rows of a step.
+        learning_rate: of Adam.
         validation_fraction: share of the rows that is held out of the training; each epoch is
             judged on them (500 at most), in ``history_``.
         level: what ``transform`` returns: "z1", "z2", ..., or "all" levels side by side.
         random_state: of initial weights, order of the rows and all noise. The same number gives the
             same results on the CPU, bit for bit.
-        device: "auto", "cpu", "cuda" or "cuda:N". verbose: whether to show progress.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        verbose: whether to show progress.
 
     Attributes:
         model_, guide_: the trained Pyro programs.

@@ -20,11 +20,13 @@ class ActivityGap:
     """The largest ratio of neighbours among sorted activities.
 
     Attributes:
-        units: U. active: above the threshold.
+        units: U.
+        active: above the threshold.
         gap_low, gap_high, gap_ratio: the gap's ends and their ratio; NaN where no activity is above
             the floor.
         second_ratio: the second largest ratio, of two units NaN.
-        above_gap: units on its upper side. near_threshold: units within a factor of 3 of it.
+        above_gap: units on its upper side.
+        near_threshold: units within a factor of 3 of it.
         threshold_in_gap: whether the threshold lies between the gap's ends.
         active_above: whether it lies there or below, so that all above the gap are active.
     """

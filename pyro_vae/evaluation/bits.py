@@ -20,7 +20,8 @@ def bits_per_dim(log_likelihood: np.ndarray, num_pixels: int) -> np.ndarray:
     with the unit of the pixels, and so would the bits.
 
     Args:
-        log_likelihood: (B,), nats per image. num_pixels: D, colour channels counted.
+        log_likelihood: (B,), nats per image.
+        num_pixels: D, colour channels counted.
     """
     return -np.asarray(log_likelihood, float) / _nats(num_pixels)
 

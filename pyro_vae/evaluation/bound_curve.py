@@ -21,7 +21,8 @@ class BoundCurve:
     """L_k against k, from one table of K weights per datum; nats.
 
     Attributes:
-        particles: the numbers k, rising. values: (len(particles), B), L_k of each datum.
+        particles: the numbers k, rising.
+        values: (len(particles), B), L_k of each datum.
     """
 
     particles: tuple[int, ...]
@@ -55,7 +56,8 @@ def bound_curve(
 
     Args:
         x: (B, D), or the tuple of the programs' arguments; anything that
-            :func:`pyro_vae.rows.as_data` takes. num_particles: K.
+            :func:`pyro_vae.rows.as_data` takes.
+        num_particles: K.
         particles: the numbers k; by default 1, 2, 5, 10, 20, 50, ... and K. InputError where one
             is not within 1 .. K.
     """

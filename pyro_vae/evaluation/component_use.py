@@ -29,7 +29,8 @@ class ComponentUse:
     Attributes:
         shares: (M,), r_m = E[r_m(z)] over the data and their draws; they sum to one.
         entropy: H = -sum_m r_m log r_m, nats, with its standard error over the data (delta method).
-        num_data: N. num_samples: draws per datum.
+        num_data: N.
+        num_samples: draws per datum.
     """
 
     shares: np.ndarray
@@ -70,10 +71,12 @@ def component_use(
 
     Args:
         model: whose ``prior`` is a mixture: it has ``responsibilities(z)``, (..., features) ->
-            (..., M). guide: draws every latent of it.
+            (..., M).
+        guide: draws every latent of it.
         x: (N, D), or the tuple of the programs' arguments; anything that
             :func:`pyro_vae.rows.as_data` takes.
-        num_samples: draws per datum. chunk_size: draws times data run at once.
+        num_samples: draws per datum.
+        chunk_size: draws times data run at once.
 
     Raises:
         InputError: a prior that is no mixture.

@@ -26,7 +26,8 @@ def consistency(model: Generative, num_draws: int = 100, *, seed: int = 0) -> di
     (:class:`pyro_vae.programs.likelihoods.Quantised`).
 
     Args:
-        num_draws: images, x and its representations, from the model. seed: of the draws.
+        num_draws: images, x and its representations, from the model.
+        seed: of the draws.
 
     Returns:
         of every representation, with the standard error over images; empty where there are none.

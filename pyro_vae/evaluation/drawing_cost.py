@@ -24,8 +24,10 @@ class GenerationCost:
 
     Attributes:
         seconds: number of images that are drawn together -> median seconds.
-        repeats: draws behind each median. device: where they were drawn.
-        model, guide: learnt numbers of each. both: of the two, those that they share once.
+        repeats: draws behind each median.
+        device: where they were drawn.
+        model, guide: learnt numbers of each.
+        both: of the two, those that they share once.
     """
 
     seconds: Mapping[int, float]
@@ -55,7 +57,8 @@ def generation_cost(
     """Seconds to draw so many images from the model, and the learnt numbers of both programs.
 
     Args:
-        images: numbers of images, each drawn together. repeats: see :func:`drawing_seconds`.
+        images: numbers of images, each drawn together.
+        repeats: see :func:`drawing_seconds`.
     """
     return GenerationCost(
         seconds=drawing_seconds(model, images, repeats=repeats),

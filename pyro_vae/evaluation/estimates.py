@@ -35,17 +35,21 @@ class Evaluation:
     Attributes:
         num_particles: K, particles behind ``log_likelihood``, ``elbo`` and the terms.
         bound_particles: k of ``bound`` and ``ess``.
-        elbo: mean of log w. bound: L_k, from K / k disjoint groups. log_likelihood: L_K, a lower
-            estimate of log p(x). log_likelihood_jackknife: L_K with its first-order bias removed
-            (``bounds.jackknife``); not a lower bound. NaN for K = 1.
+        elbo: mean of log w.
+        bound: L_k, from K / k disjoint groups.
+        log_likelihood: L_K, a lower estimate of log p(x).
+        log_likelihood_jackknife: L_K with its first-order bias removed (``bounds.jackknife``); not
+            a lower bound. NaN for K = 1.
         monte_carlo_error: standard error of ``log_likelihood`` (delta method).
-        reconstruction: E_q log p(x | z). kl: level -> E_q[log q(z_l | ..) - log p(z_l | ..)], the
-            expected KL of that level in a top-down or mean-field guide; in a bottom-up chain only
-            their sum is a KL, and one of them can be negative.
+        reconstruction: E_q log p(x | z).
+        kl: level -> E_q[log q(z_l | ..) - log p(z_l | ..)], the expected KL of that level in a
+            top-down or mean-field guide; in a bottom-up chain only their sum is a KL, and one of
+            them can be negative.
         reconstructions: observed site -> E_q log p(site | ..), which add up to ``reconstruction``;
             of a self-supervised VAE the image and its representations (RE_x, RE_y of Gatopoulos
             2020). Empty where x is the only one.
-        ess: effective sample size out of k, particles. khat: Pareto k-hat of the K weights.
+        ess: effective sample size out of k, particles.
+        khat: Pareto k-hat of the K weights.
         num_pixels: D of pixels that take whole levels; None of pixels that are real numbers, whose
             densities have no bits per dimension.
     """
@@ -183,7 +187,8 @@ def log_likelihood(
 
     Args:
         x: (B, D), or the tuple of the programs' arguments; anything that
-            :func:`pyro_vae.rows.as_data` takes. num_particles: K.
+            :func:`pyro_vae.rows.as_data` takes.
+        num_particles: K.
         chunk_size: particles times data run at once. The estimate is exact for chunks of any size.
         jackknife: remove the first-order bias (``bounds.jackknife``); no longer a lower estimate.
 

@@ -60,7 +60,8 @@ def likelihood_change(
     Args:
         before, after: two models with the latents of ``guide``, such as a model and
             ``refit_prior(...).model``.
-        x: (B, D), anything that :func:`pyro_vae.rows.as_data` takes. num_particles: K.
+        x: (B, D), anything that :func:`pyro_vae.rows.as_data` takes.
+        num_particles: K.
         seed: of the particles; the global generators are put back.
     """
     found = []

@@ -37,7 +37,8 @@ class Parts(NamedTuple):
     """Parts of one level's posterior for B data, (R, B, U) each.
 
     Attributes:
-        mean, variance: of every part. scale: of every part of q, where its family has one.
+        mean, variance: of every part.
+        scale: of every part of q, where its family has one.
         draws: one from every part of q, (R, B, U); of q_EW from the first part of every
             run, (runs, B, U).
     """

@@ -125,7 +125,10 @@ def route_rate(
     coding of y, at its own -ELBO. So CR costs all of the ELBO but log p(x | y1, z1).
 
     Args:
-        x: (B, D). keep: latents. given: representations. name: of the route.
+        x: (B, D).
+        keep: latents.
+        given: representations.
+        name: of the route.
 
     Raises:
         InputError: a kept name that is no latent, a given one that is no representation, or some

@@ -76,7 +76,8 @@ def reconstruct(
     usual reconstruction, with none it is generation.
 
     Args:
-        x: (B, D). keep: latents; all of them by default.
+        x: (B, D).
+        keep: latents; all of them by default.
         given: names of representations (y1, ...), or name -> rows of another image's.
 
     Raises:

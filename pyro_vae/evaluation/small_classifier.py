@@ -68,8 +68,9 @@ def small_classifier(
     drawn from torch's generator.
 
     Args:
-        rows: (N, D). labels: (N,), whole numbers from 0. image_shape: (C, H, W) of a row, channel
-            first; None for rows that are no images.
+        rows: (N, D).
+        labels: (N,), whole numbers from 0.
+        image_shape: (C, H, W) of a row, channel first; None for rows that are no images.
     """
     trunk = _trunk(rows.shape[1], image_shape, num_features).to(rows)
     head = nn.Linear(num_features, int(labels.max()) + 1).to(rows)

@@ -53,8 +53,10 @@ def kl_per_unit(
 
     Args:
         x: (N, D), or the tuple of the programs' arguments; anything that
-            :func:`pyro_vae.rows.as_data` takes. num_samples: draws per datum.
-        chunk_size: draws times data run at once. per_datum: return (N, D_l) instead of means.
+            :func:`pyro_vae.rows.as_data` takes.
+        num_samples: draws per datum.
+        chunk_size: draws times data run at once.
+        per_datum: return (N, D_l) instead of means.
 
     Raises:
         InputError: a level whose units are not independent given their parents (it is named).
@@ -102,7 +104,8 @@ class ElboSurgery:
         distortion: -E_q log p(x | z); of one level, minus all other terms of the ELBO.
         standard_errors: term -> standard error of the mean over the data, data and Monte Carlo
             together, for q(z) as it is.
-        num_data: N. num_samples: draws per datum.
+        num_data: N.
+        num_samples: draws per datum.
     """
 
     rate: float
@@ -158,11 +161,9 @@ def elbo_surgery(
         KL(q(z) || p(z)) = E[log q(z) - log p(z)]
 
     the expectations over ``num_samples`` draws of every q(z | x_n), with q(m | z) = q(z | x_m) /
-    sum_j q(z | x_j). On these draws, so to rounding, rate = I + KL and 0 <= I <= log N. I cannot
-    exceed log N, so how a rate is shared depends on the number of data.
-
-    Every draw is scored under all N data: N^2 ``num_samples`` densities of the guide, in constant
-    memory.
+    sum_j q(z | x_j). On these draws, so to rounding, rate = I + KL and 0 <= I <= log N: how a rate
+    is shared depends on the number of data. Every draw is scored under all N data: N^2
+    ``num_samples`` densities of the guide, in constant memory.
 
     The prior must not depend on x. In a self-supervised VAE those of all levels but the top one do,
     through the representations, so there is the surgery of the top level alone (``level``): q(zL)

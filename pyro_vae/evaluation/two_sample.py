@@ -67,10 +67,12 @@ def two_sample_test(
     other. It is a lower estimate, since larger networks and more images tell more apart.
 
     Args:
-        real: (N, D) with N at least 2 n; the other n are the null's. generated: (n, D).
+        real: (N, D) with N at least 2 n; the other n are the null's.
+        generated: (n, D).
         image_shape: (C, H, W) of a row, channel first; None for rows that are no images.
-        steps: of the network's training. seed: of the network, the halves and the choice of real
-            images; on the CPU a seed gives the same numbers.
+        steps: of the network's training.
+        seed: of the network, the halves and the choice of real images; on the CPU a seed gives the
+            same numbers.
 
     Raises:
         InputError: fewer than 20 generated images, fewer real ones than twice as many, or rows of

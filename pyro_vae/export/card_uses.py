@@ -15,7 +15,8 @@ def not_for(config: Any, test: Mapping[str, Mean], test_data: int | None) -> Ite
     """Sentences, the general ones first.
 
     Args:
-        config: of the run. test: name -> estimate; empty where the run was not evaluated.
+        config: of the run.
+        test: name -> estimate; empty where the run was not evaluated.
         test_data: how many data are behind them.
     """
     name = config.data.dataset

@@ -184,7 +184,8 @@ def make_objective(
 
     Args:
         estimator: of the gradient (``objectives.estimators``); default pathwise, or the one that
-            the name says. thin: see :class:`ImportanceWeightedELBO`.
+            the name says.
+        thin: see :class:`ImportanceWeightedELBO`.
         settings: those of the objective; None stands for the default.
 
     Raises:

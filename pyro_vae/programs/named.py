@@ -229,7 +229,9 @@ def build_pair(
     :class:`PairConfig` has every other choice: ``PairConfig(latent=(32, 10)).build(num_pixels)``.
 
     Args:
-        model: one of ``MODELS``. guide: one of ``GUIDES``. preset: one of ``PRESETS``.
+        model: one of ``MODELS``.
+        guide: one of ``GUIDES``.
+        preset: one of ``PRESETS``.
         num_pixels: D, the width of a row of data.
         pixel_mean: mean of the training pixels (D,); sets the output bias of Bernoulli models.
         rows: training rows (N, D), for all parts that start from data; instead of the mean.

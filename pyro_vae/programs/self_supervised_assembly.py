@@ -111,7 +111,8 @@ def _likelihood(
     """p(image | y, z) behind the network in which both meet, or p(image | z) of the top.
 
     Args:
-        given: the transform that made y of the image. own: the one that made the image; None of x.
+        given: the transform that made y of the image.
+        own: the one that made the image; None of x.
     """
     assert arch.likelihood is not None  # as those of all architectures of images
     made, settings = read_part("likelihood", arch.likelihood, LIKELIHOODS)

@@ -138,8 +138,8 @@ class Architecture:
         """With the units that rows have, where latents have places in images.
 
         Args:
-            width: of a row, ``Maps`` where it is an image. units: of z1, ..., zL, where they are
-                asked for.
+            width: of a row, ``Maps`` where it is an image.
+            units: of z1, ..., zL, where they are asked for.
 
         Raises:
             InputError: rows that are no images, a side that the networks or a transform cannot

@@ -23,8 +23,9 @@ from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import check_same_data, with_facts
 from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
 from pyro_vae.runs.judging import judge
-from pyro_vae.runs.loading import Run, load_to_resume
+from pyro_vae.runs.loading import load_to_resume
 from pyro_vae.runs.resolving import resumed_config
+from pyro_vae.runs.run import Run
 from pyro_vae.runs.starting import judge_start, lines_of
 from pyro_vae.runs.summary import RunSummary, Start, Summary
 from pyro_vae.storage import write_text

@@ -57,7 +57,8 @@ def read_config(content: Mapping[str, Any], source: object) -> RunConfig:
     """The configuration that a ``config.json`` of any version holds.
 
     Args:
-        content: of the file. source: its path, for the errors.
+        content: of the file.
+        source: its path, for the errors.
 
     Raises:
         InputError: an entry that every version wrote is missing or damaged, or a later version

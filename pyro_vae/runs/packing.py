@@ -36,7 +36,8 @@ def pack_run(run_dir: str | Path, folder: str | Path) -> Path:
     best weights are packed.
 
     Args:
-        run_dir: of a run. folder: new, or empty.
+        run_dir: of a run.
+        folder: new, or empty.
 
     Raises:
         InputError: no run, or a folder that holds files.

@@ -38,9 +38,10 @@ def prior_card(
     (self-supervised models).
 
     Args:
-        fitted: rows (N, D) that the mixture is fitted to. judged: rows (M, D) of everything else,
-            pixels that are drawn already.
-        steps: of the refit. binarise: how pixels of ``fitted`` are drawn, see ``refit_prior``.
+        fitted: rows (N, D) that the mixture is fitted to.
+        judged: rows (M, D) of everything else, pixels that are drawn already.
+        steps: of the refit.
+        binarise: how pixels of ``fitted`` are drawn, see ``refit_prior``.
         image_shape: (C, H, W) of a row, channel first; None for rows that are no images.
 
     Returns:

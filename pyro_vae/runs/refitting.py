@@ -23,7 +23,8 @@ from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import check_same_data
 from pyro_vae.runs.hooks import Hooks
 from pyro_vae.runs.judging import Judgement, judge
-from pyro_vae.runs.loading import Run, load_run
+from pyro_vae.runs.loading import load_run
+from pyro_vae.runs.run import Run
 from pyro_vae.runs.summary import Start, Summary
 from pyro_vae.storage import load_checkpoint, save_checkpoint, write_text
 from pyro_vae.ticking import ticking
@@ -84,7 +85,9 @@ def refit_run(
     together from there, Adam starting anew.
 
     Args:
-        run_dir: a finished run. directory: of the new one. command: the line that asked for it.
+        run_dir: a finished run.
+        directory: of the new one.
+        command: the line that asked for it.
         hooks: ``say`` and ``progress`` count.
 
     Raises:

@@ -23,8 +23,8 @@ from pyro_vae.runs.config import RunConfig
 from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import with_facts, with_versions
 from pyro_vae.runs.judging import ACTIVITY_DATA, ACTIVITY_SAMPLES, activity_of
-from pyro_vae.runs.loading import Run
 from pyro_vae.runs.resolving import new_config
+from pyro_vae.runs.run import Run
 from pyro_vae.runs.summary import Judged, RunSummary, Summary
 from pyro_vae.storage import save_checkpoint, write_text
 from pyro_vae.torch_state import evaluating, own_generators
@@ -49,9 +49,9 @@ def save_run(
     ``metrics.csv`` with ``fitted``.
 
     Args:
-        directory: holds no run. model, guide: modules. data: the :class:`Dataset`, whose test rows
-            are judged, or the rows (N, D) to judge, anything that :func:`pyro_vae.rows.as_data`
-            takes.
+        directory: holds no run. model, guide: modules.
+        data: the :class:`Dataset`, whose test rows are judged, or the rows (N, D) to judge,
+            anything that :func:`pyro_vae.rows.as_data` takes.
         settings: how the pair was made and trained, by the names of ``config.json``, as far as that
             is to be kept: ``{"objective": "iwae", "num_particles": 50, "epochs": 10}``. With
             ``model`` among them the pair is one of this library and rebuilt from them. Without, the

@@ -176,8 +176,11 @@ class Summary:
     def of(cls, content: Mapping[str, Any], source: object) -> Summary:
         """From the content of a ``summary.json`` of this version or an earlier one.
 
+        Args:
+            source: its path, for the error.
+
         Raises:
-            InputError: it lacks what every run's summary holds. source: its path, for the error.
+            InputError: it lacks what every run's summary holds.
         """
         parts = {"settings": Judged, "run": RunSummary}
         rest = dict(content)

@@ -45,7 +45,8 @@ class Effect:
     """What lower precision does to the bound of a batch, on the same noise; nats per datum.
 
     Attributes:
-        mean: of the difference over the data. root_mean_square: of the same.
+        mean: of the difference over the data.
+        root_mean_square: of the same.
         standard_error: of the float32 bound's mean over the data; NaN for a single datum.
     """
 

@@ -164,7 +164,8 @@ class GradientStep:
         """Give the next step its learning rate, if one is scheduled.
 
         Args:
-            progress: share of training that is done. step: steps that were taken.
+            progress: share of training that is done.
+            step: steps that were taken.
         """
         if self.lr_schedule is None:
             return

@@ -48,8 +48,8 @@ class Refit(Generic[Model]):
     All means are over data; what is compared is compared on the same draws.
 
     Attributes:
-        prior: the new one, fitted. model: the model with it; all other parts are the very ones of
-            the model that was given.
+        prior: the new one, fitted.
+        model: the model with it; all other parts are the very ones of the model that was given.
         gain: E_q[log p_new(zL)] - E_q[log p_old(zL)] on rows that the prior was not fitted to, its
             standard error over these rows (paired). Nothing else of the ELBO depends on the prior,
             so it is the gain in ELBO as well, and the fall of the marginal KL.
@@ -94,14 +94,16 @@ def refit_prior(
 
     Args:
         model: with a module ``prior`` that gives p(zL) when called, as ``HierarchicalVAE`` has; it
-            is left as it is. guide: draws every latent of it.
+            is left as it is.
+        guide: draws every latent of it.
         x: rows to fit to (N, D); anything that :func:`pyro_vae.rows.as_data` takes, but for tuples.
         prior: ``NAME`` or ``NAME:key=value`` as ``--prior`` takes it, or a prior of your own, which
             is fitted in place.
         held_out: rows the gain is measured on, pixels that are drawn already. By default a tenth
             of x, drawn by ``seed``, which is not fitted to then.
-        steps: of the optimiser. lr: its largest learning rate; None for what the prior's kind had
-            best: 0.003 for flows, 0.03 for mixtures.
+        steps: of the optimiser.
+        lr: its largest learning rate; None for what the prior's kind had best: 0.003 for flows,
+            0.03 for mixtures.
         binarise: how 0/1 pixels are drawn from rows of probabilities, see
             :class:`pyro_vae.datasets.Batches`; of held-out rows that are taken from x as well.
         seed: of the new prior, the batches and the draws; the global generators are put back, and

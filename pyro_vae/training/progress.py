@@ -14,7 +14,8 @@ class Progress:
     """Where training stands; saved whole in every checkpoint.
 
     Attributes:
-        epoch, batch: the next batch to train on. step: optimiser steps tried so far.
+        epoch, batch: the next batch to train on.
+        step: optimiser steps tried so far.
         sums: running sums of this epoch's training columns.
         history: one row per finished epoch; row 0 is the untrained pair.
         compiled, precision: whether the step was compiled, and the precision of its matrix

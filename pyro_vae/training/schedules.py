@@ -151,7 +151,9 @@ class Decay:
     6) has 2e-3, a factor of 0.999999 and a floor of 1e-4.
 
     Attributes:
-        rate: of the first step. factor: in (0, 1]. floor: least rate, from 0 up to ``rate``.
+        rate: of the first step.
+        factor: in (0, 1].
+        floor: least rate, from 0 up to ``rate``.
 
     Raises:
         InputError: a rate, a factor or a floor that is none.

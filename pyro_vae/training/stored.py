@@ -89,7 +89,8 @@ def trainable_pair(model: Callable, guide: Callable, x: Tensor, seed: int) -> tu
     Modules whose parameters are all their own come back as they are, and nothing is drawn.
 
     Args:
-        x: the first batch, which both are run on. seed: of first values that a program draws.
+        x: the first batch, which both are run on.
+        seed: of first values that a program draws.
 
     Raises:
         InputError: a function that reads a parameter which is in no module given and not in Pyro's

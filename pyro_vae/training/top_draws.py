@@ -24,7 +24,9 @@ class TopDraws:
     """Draws of q(zL | x).
 
     Attributes:
-        guide: draws every latent. top: name of zL. features: its number of units.
+        guide: draws every latent.
+        top: name of zL.
+        features: its number of units.
         binarise: how 0/1 pixels are drawn from rows of probabilities, as
             :class:`pyro_vae.datasets.Batches` has it; None where rows are what they are.
         seed: of pixels and of the order of rows.

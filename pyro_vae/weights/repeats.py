@@ -220,7 +220,8 @@ def check_same_terms(
     """InputError unless a second run gave the same terms (K, B), site by site, as the first.
 
     Args:
-        what: the word for the program. why: what runs it again.
+        what: the word for the program.
+        why: what runs it again.
     """
     for name, term in again.items():
         if not _same(term, first[name], MOST):
@@ -247,7 +248,9 @@ def check_cut(
     It is one that the module does not own, or that a distribution made before the call holds.
 
     Args:
-        what: the word for the program. cut: terms (K, B). open_paths: what they may depend on.
+        what: the word for the program.
+        cut: terms (K, B).
+        open_paths: what they may depend on.
     """
     if not _thorough():
         return

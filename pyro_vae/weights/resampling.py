@@ -54,7 +54,8 @@ def sir(
     Args:
         x: (B, D), or the tuple of the programs' arguments; anything that
             :func:`pyro_vae.rows.as_data` takes.
-        num_particles: proposals k per draw. num_draws: draws per datum.
+        num_particles: proposals k per draw.
+        num_draws: draws per datum.
         chunk_size: proposals times data run at once (memory; the draws' law does not depend on it).
 
     Returns:

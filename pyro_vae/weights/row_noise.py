@@ -23,7 +23,8 @@ class RowNoise(Messenger):
     whose distribution has no quantile function F^-1 in torch draw as usual.
 
     Args:
-        x: (B, D), all rows that the programs see inside. seed: not negative.
+        x: (B, D), all rows that the programs see inside.
+        seed: not negative.
     """
 
     def __init__(self, x: Tensor, seed: int) -> None:

@@ -198,6 +198,8 @@ def test_a_run_by_command(tmp_path, capsys):
     drawn = np.load(images)[:3]
     assert loaded.reconstruct(drawn, num_samples=2).shape == (3, 8, 8)
     assert loaded.sample(2, mean=True).shape == (2, 8, 8)
+    with pytest.raises(InputError, match="given_of wants the names of what is given"):
+        loaded.reconstruct(drawn, given_of=drawn)
 
     def command(name, *words):
         code = cli.main([name, str(run), *map(str, words), "--out", str(tmp_path / "out.npz")])

@@ -54,8 +54,6 @@ def test_a_flow_without_an_inverse_is_named(monkeypatch):
     model, guide = PairConfig("planar", "bottomup").build(PIXELS)
     x, gaussian = torch.ones(NUM, PIXELS), guide.top
     flow = planar(*gaussian(x).event_shape)
-    monkeypatch.setattr(
-        guide, "top", lambda x: dist.TransformedDistribution(gaussian(x), [flow])
-    )
+    monkeypatch.setattr(guide, "top", lambda x: dist.TransformedDistribution(gaussian(x), [flow]))
     with pytest.raises(InputError, match="density of the top level wants the inverse of Planar"):
         elbo_surgery(model, guide, x, level="z1")

@@ -46,7 +46,8 @@ class AnnealedEstimate:
     """Annealed estimates of log p(x), float64 arrays of shape (B,), nats unless said otherwise.
 
     Attributes:
-        num_particles: K, chains per datum. num_temperatures: T.
+        num_particles: K, chains per datum.
+        num_temperatures: T.
         lower: log mean_k w_k, below log p(x) on average.
         lower_error: its standard error by the delta method, NaN for K = 1; not to be trusted where
             ``ess`` is near 1.
@@ -75,8 +76,10 @@ class Bracket:
 
     Attributes:
         x, latents: the data and the exact posterior draws that the backward chains began at.
-        num_particles: K, chains per datum and direction. num_temperatures: T.
-        lower: below log p(x) on average. upper: above it on average.
+        num_particles: K, chains per datum and direction.
+        num_temperatures: T.
+        lower: below log p(x) on average.
+        upper: above it on average.
         lower_error, upper_error: their standard errors by the delta method. All backward chains of
             a datum begin at one draw, so ``upper_error`` misses what another draw would change;
             the standard error over data in :meth:`summary` has it.
@@ -133,8 +136,9 @@ def ais(
         model, guide: Pyro programs with one data plate; every latent a real number with a density.
         x: (B, D), or the tuple of the programs' arguments; anything that
             :func:`pyro_vae.rows.as_data` takes.
-        num_particles: chains K per datum. num_temperatures: steps T of the path; one step is plain
-            importance sampling. num_leapfrog: leapfrog steps per transition.
+        num_particles: chains K per datum.
+        num_temperatures: steps T of the path; one step is plain importance sampling.
+        num_leapfrog: leapfrog steps per transition.
         start: "guide": from q(z | x). "prior": from p(z); the guide then only tells how large the
             steps of each latent should be, and a bad one biases nothing.
         schedule: "linear" or "sigmoid" (``ais.chains.temperatures``); by default the first

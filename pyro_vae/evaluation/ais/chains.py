@@ -38,8 +38,11 @@ class Plan:
     """How chains are run. InputError for what cannot be.
 
     Attributes:
-        num_particles: chains K per datum. num_temperatures: T. num_leapfrog: per transition.
-        start: "guide" or "prior". schedule: "linear" or "sigmoid"; None chooses by the start.
+        num_particles: chains K per datum.
+        num_temperatures: T.
+        num_leapfrog: per transition.
+        start: "guide" or "prior".
+        schedule: "linear" or "sigmoid"; None chooses by the start.
         chunk_size: chains times data run at once.
     """
 
@@ -91,7 +94,8 @@ class Chains:
     """What weighed runs leave, on the CPU in float64.
 
     Attributes:
-        log_w: (K, B), nats. acceptance: (T - 1, B), mean over the chains.
+        log_w: (K, B), nats.
+        acceptance: (T - 1, B), mean over the chains.
     """
 
     log_w: Tensor

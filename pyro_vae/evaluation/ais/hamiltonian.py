@@ -23,7 +23,8 @@ class Point(NamedTuple):
 
     Attributes:
         position: (K, B, D), all latents of a datum in one row.
-        start: (K, B), log f_0, nats. slope: (K, B), d log f_t / dt, nats.
+        start: (K, B), log f_0, nats.
+        slope: (K, B), d log f_t / dt, nats.
         start_gradient, slope_gradient: their derivatives by the position, (K, B, D).
     """
 
@@ -69,7 +70,8 @@ def transition(
 
     Args:
         evaluate: the point at a position (K, B, D).
-        step: (B,), step size of each datum. scale: (B, D), length of each unit.
+        step: (B,), step size of each datum.
+        scale: (B, D), length of each unit.
 
     Returns:
         the new points, and the probability (K, B) with which each proposal was accepted.

@@ -26,8 +26,8 @@ def corrected_information(binned: np.ndarray, codes: np.ndarray, classes: int) -
     with the numbers m of bins b, classes c and cells that are not empty. Not cut off at zero.
 
     Args:
-        binned: (N, U), from :func:`quantile_bins`. codes: (N,), the class of each datum, below
-            ``classes``.
+        binned: (N, U), from :func:`quantile_bins`.
+        codes: (N,), the class of each datum, below ``classes``.
     """
     joint = _counts(binned, codes, classes)
     by_bin, by_class = joint.sum(axis=2), joint.sum(axis=1)

@@ -30,7 +30,8 @@ class InformationGap:
         units: (F, 2), the best unit of each factor and the second best.
         nulls: (shuffles,), MIG with the factors' rows shuffled: of a code that says nothing.
         largest_bias: of I before it is corrected, nats: of the factor of most values.
-        bins: that each unit is cut into. num_images: N.
+        bins: that each unit is cut into.
+        num_images: N.
     """
 
     mig: Mean
@@ -71,7 +72,8 @@ def information_gap(
             code that is no random number is one draw, (1, N, U).
         factors: (N, F), the value of each factor, whole numbers from 0.
         bins: of each unit; with more values than bins a factor cannot be told in full.
-        shuffles: of the rows of ``factors``, for the null. seed: of these.
+        shuffles: of the rows of ``factors``, for the null.
+        seed: of these.
 
     Raises:
         InputError: shapes that do not fit, numbers that are not finite, fewer than two units, or

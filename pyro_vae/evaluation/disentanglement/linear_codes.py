@@ -24,9 +24,11 @@ def reference_codes(
     standard deviation 1.
 
     Args:
-        train: (M, D), to which the components are fitted. rows: (N, D).
+        train: (M, D), to which the components are fitted.
+        rows: (N, D).
         factors: (N, F).
-        num_units: components; at most as many as the rows allow. seed: of FastICA's start.
+        num_units: components; at most as many as the rows allow.
+        seed: of FastICA's start.
     """
     import warnings
 

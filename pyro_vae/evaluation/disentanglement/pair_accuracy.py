@@ -70,9 +70,11 @@ def pair_score(
     :func:`information_gap` and :func:`factor_readout`, which see both.
 
     Args:
-        means: (N, U), E[z | x] of N images. factors: (N, F), the value of each factor, whole.
+        means: (N, U), E[z | x] of N images.
+        factors: (N, F), the value of each factor, whole.
         batch: pairs behind a point. num_train, num_test: points of each repeat.
-        repeats: halvings, pairs and fits. seed: of all these.
+        repeats: halvings, pairs and fits.
+        seed: of all these.
 
     Raises:
         InputError: shapes that do not fit, numbers that are not finite, or fewer than four images

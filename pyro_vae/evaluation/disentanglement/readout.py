@@ -23,8 +23,9 @@ class FactorReadout:
     """How well one factor is read from the code of an image that was not fitted to.
 
     Attributes:
-        factor: which. linear: by regression, logistic for classes. forest: by 100 random trees,
-            which need no straight line.
+        factor: which.
+        linear: by regression, logistic for classes.
+        forest: by 100 random trees, which need no straight line.
         chance: of the best answer that ignores the code: the largest share of a class, else 0.
     """
 
@@ -53,7 +54,8 @@ def factor_readout(
     Args:
         codes: (N, U), a draw of q(z | x) for each image. Means of units that have collapsed to the
             prior can still be read, to any number of digits: draws cannot.
-        factors: (N, F), whole numbers from 0. described: the F factors.
+        factors: (N, F), whole numbers from 0.
+        described: the F factors.
         seed: of the halves and of the trees.
 
     Raises:

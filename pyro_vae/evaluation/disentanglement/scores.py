@@ -130,8 +130,10 @@ def code_disentanglement(
     """Both scores and the readouts of any code: of pixels, principal components, the factors.
 
     Args:
-        means: (N, U). draws: (S, N, U); ``means[None]`` of a code that is no random number.
-        factors: (N, F), whole numbers from 0. described: the F factors.
+        means: (N, U).
+        draws: (S, N, U); ``means[None]`` of a code that is no random number.
+        factors: (N, F), whole numbers from 0.
+        described: the F factors.
         level: what to call the code. settings: of :func:`pair_score`.
 
     Raises:
@@ -166,8 +168,10 @@ def disentanglement(
 
     Args:
         x: (N, D), in any form that :func:`pyro_vae.rows.as_data` takes.
-        factors: (N, F), whole numbers from 0. described: the F factors.
-        num_draws: of q(z | x) behind MIG. seed: of draws, halves, pairs and shuffles.
+        factors: (N, F), whole numbers from 0.
+        described: the F factors.
+        num_draws: of q(z | x) behind MIG.
+        seed: of draws, halves, pairs and shuffles.
         settings: of :func:`pair_score`.
 
     Returns:

@@ -25,7 +25,9 @@ class FrechetDistances:
         nulls: (S,), between the same n real images and n others: what ``values`` are for a model
             that is perfect.
         seeds: of the features, and of which real images are taken.
-        features: their name. num_features: d. accuracy: of their networks' labels, (S,), or None.
+        features: their name.
+        num_features: d.
+        accuracy: of their networks' labels, (S,), or None.
         num_images: n.
     """
 
@@ -95,10 +97,12 @@ def fid(
     same n and the same d.
 
     Args:
-        real: (N, D) with N at least 2 n. generated: (n, D), rows of the same kind.
+        real: (N, D) with N at least 2 n.
+        generated: (n, D), rows of the same kind.
         features: for each seed a map, such as ``lambda seed: label_features(x, y, seed=seed)``; or
             one map for all seeds, which then choose the real images alone.
-        seeds: at least one. on_seed: called after each.
+        seeds: at least one.
+        on_seed: called after each.
 
     Raises:
         InputError: no seeds, fewer images than features, or fewer real ones than twice the

@@ -80,8 +80,9 @@ def label_features(
     the same network. A tenth of the rows is left out of training, for its accuracy.
 
     Args:
-        rows: (N, D). labels: (N,), whole numbers from 0. image_shape: (C, H, W) of a row, channel
-            first; None for rows that are no images.
+        rows: (N, D).
+        labels: (N,), whole numbers from 0.
+        image_shape: (C, H, W) of a row, channel first; None for rows that are no images.
 
     Raises:
         InputError: labels that do not fit, or of one class.

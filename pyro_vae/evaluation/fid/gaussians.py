@@ -43,7 +43,8 @@ def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
     n = 1000). Read it beside the distance between two real samples of the same size.
 
     Args:
-        features: (n, d). others: (m, d).
+        features: (n, d).
+        others: (m, d).
 
     Raises:
         InputError: fewer than two rows, other widths, numbers that are not finite.

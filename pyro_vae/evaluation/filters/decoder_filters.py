@@ -80,9 +80,11 @@ def decoder_filters(
     What the fit calls localised in noise is what its thresholds give by chance.
 
     Args:
-        model: with a linear p(x | z1). data: the rows that it was trained on, grey images.
+        model: with a linear p(x | z1).
+        data: the rows that it was trained on, grey images.
         activity: (U,), of z1's units; the counts above its gap are given where it is clear.
-        num_noise: filters of noise; 0 for none. seed: of the noise.
+        num_noise: filters of noise; 0 for none.
+        seed: of the noise.
 
     Raises:
         InputError: the rows are no grey images of 8 x 8 pixels or more, or the decoder is not

@@ -35,7 +35,8 @@ class Basis:
     """The pair at parameters (..., 6), and what its derivatives are made of.
 
     Attributes:
-        across, along: x' and y' of every pixel, (..., P). envelope: e, (..., P).
+        across, along: x' and y' of every pixel, (..., P).
+        envelope: e, (..., P).
         pair: e cos and e sin, (..., 2, P).
     """
 
@@ -66,8 +67,11 @@ class Projection:
     """Filters (M, P) projected on the pairs at parameters (M, 6).
 
     Attributes:
-        parameters: (M, 6). basis: the pairs. inverse: of their Gram matrices, (M, 2, 2).
-        weights: a, (M, 2). residual: what they leave of the filters, (M, P).
+        parameters: (M, 6).
+        basis: the pairs.
+        inverse: of their Gram matrices, (M, 2, 2).
+        weights: a, (M, 2).
+        residual: what they leave of the filters, (M, P).
         cost: half the sum of the residual's squares, (M,).
     """
 
@@ -133,7 +137,8 @@ def refined(targets: np.ndarray, starts: np.ndarray, shape: tuple[int, int]) -> 
     """Parameters (M, 6) of a local minimum of the squared error within the bounds.
 
     Args:
-        targets: (M, P), filters of ``shape``. starts: (M, 6), where each begins.
+        targets: (M, P), filters of ``shape``.
+        starts: (M, 6), where each begins.
     """
     chunks = range(0, len(targets), ROWS)
     return np.concatenate(

@@ -84,7 +84,8 @@ def coupling(
     directions take one pass through each network.
 
     Args:
-        features: number of units D. transforms: number of couplings.
+        features: number of units D.
+        transforms: number of couplings.
         hidden: widths of the hidden layers of each network.
         context: number of numbers that every network reads beside the units.
         bins: of the splines; None for affine couplings. A single unit has a spline without network.
@@ -120,7 +121,8 @@ def autoregressive(
     in the order without some of those before them.
 
     Args:
-        features: number of units D. transforms: number of maps.
+        features: number of units D.
+        transforms: number of maps.
         hidden: widths of the hidden layers of each network.
         context: number of numbers that every network reads beside the units.
 

@@ -31,7 +31,8 @@ class BehindNetwork(AroundLikelihood):
     levels.
 
     Args:
-        network: with ``out_features``. likelihood: of as many inputs.
+        network: with ``out_features``.
+        likelihood: of as many inputs.
     """
 
     def __init__(self, network: nn.Module, likelihood: nn.Module) -> None:

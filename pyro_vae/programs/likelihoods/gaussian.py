@@ -78,7 +78,8 @@ class Gaussian(nn.Module):
     Learned scales are 0.01 at least: a pixel that is the same in all images would have no best one.
 
     Args:
-        in_features, hidden: of the network, as ``MLP`` has them. features: pixels D.
+        in_features, hidden: of the network, as ``MLP`` has them.
+        features: pixels D.
         noise: the scale, or what it is near before training.
         decoder, image_shape: for a network of images, see
             :mod:`pyro_vae.programs.likelihoods`; one plane a channel, two where the scale is

@@ -110,7 +110,8 @@ class PixelCNN(nn.Module):
     Args:
         in_features, hidden, activation: of the network from z to the maps, as ``MLP`` has them,
             whose linear head gives the maps; ``decoder`` in its place makes one of images.
-        features: D, the width of a row. image_shape: (C, H, W); None for one channel and one line.
+        features: D, the width of a row.
+        image_shape: (C, H, W); None for one channel and one line.
         window, layers, width: see :class:`pyro_vae.programs.networks.PixelNetwork`.
 
     Raises:

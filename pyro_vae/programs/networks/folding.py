@@ -50,7 +50,8 @@ class Folded(nn.Module):
     most :data:`AT_ONCE` images are in memory with their maps.
 
     Args:
-        net: (N, C, H, W) -> (N, ...). shape: (C, H, W).
+        net: (N, C, H, W) -> (N, ...).
+        shape: (C, H, W).
 
     Raises:
         InputError: rows of another width.

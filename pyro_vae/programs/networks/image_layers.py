@@ -99,7 +99,8 @@ class ImageLayers:
         """The units of z1, as ``Maps`` where they have places.
 
         Args:
-            units: asked for; None for :attr:`channels` at every place. name: for the error.
+            units: asked for; None for :attr:`channels` at every place.
+            name: for the error.
 
         Raises:
             InputError: units that are no whole number of maps.
@@ -135,7 +136,8 @@ class ImageEncoder(Folded):
     convolution of stride 2 between two sides. ``out_features`` is F, as ``Maps``.
 
     Args:
-        image: width of a row. layers: with the encoder's stack.
+        image: width of a row.
+        layers: with the encoder's stack.
 
     Raises:
         InputError: a side that cannot be halved so often.
@@ -179,7 +181,10 @@ class ImageDecoder(nn.Module):
 
     Args:
         latent: units of z1; where they are no ``Maps``, a linear layer spreads them over the
-            smallest side. planes: P. image: width of a row. layers: with the decoder's stack.
+            smallest side.
+        planes: P.
+        image: width of a row.
+        layers: with the decoder's stack.
 
     Raises:
         InputError: a side that cannot be halved so often, or a stack that has no width for a z1

@@ -15,8 +15,10 @@ class JointNetwork(nn.Module):
     levels of latents.
 
     Args:
-        in_features: widths of the inputs. hidden: widths, at least one.
-        activation: between layers. kind: of ``networks.NETWORKS``, the class of g and f.
+        in_features: widths of the inputs.
+        hidden: widths, at least one.
+        activation: between layers.
+        kind: of ``networks.NETWORKS``, the class of g and f.
     """
 
     def __init__(

@@ -36,13 +36,17 @@ class LevelNetworks:
     """Layers of every level, y_0 = x, k = 1..K; all latents lie on maps of about one side.
 
     Attributes:
-        encoder: of y_{k-1} in q(z_k | y_{k-1}). top_encoder: of y_K in q(z_{K+1} | y_K).
+        encoder: of y_{k-1} in q(z_k | y_{k-1}).
+        top_encoder: of y_K in q(z_{K+1} | y_K).
         top_decoder: of z_{K+1} in p(y_K | z_{K+1}).
-        seen: of y_k in p(z_k | y_k, z_{k+1}). above: of z_{k+1} there; both end in ``channels``
-            maps. joint: of both together.
+        seen: of y_k in p(z_k | y_k, z_{k+1}).
+        above: of z_{k+1} there; both end in ``channels`` maps.
+        joint: of both together.
         decoder: of z_k in p(y_{k-1} | y_k, z_k), which ends in ``width`` maps beside those of y_k,
-            resized. met: of both together.
-        width: see ``decoder``. channels: of a latent at every place.
+            resized.
+        met: of both together.
+        width: see ``decoder``.
+        channels: of a latent at every place.
         side: of the latents' maps. Images are halved while both sides are even and the smaller one
             is at least twice that.
     """
@@ -107,7 +111,9 @@ class Met(nn.Module):
     once per datum, where latents (K, B, F) pass theirs once per particle.
 
     Args:
-        parts: g_1, ..., g_n, rows to rows. maps: what they give. blocks: f.
+        parts: g_1, ..., g_n, rows to rows.
+        maps: what they give.
+        blocks: f.
 
     Raises:
         InputError: maps of several sides.
@@ -160,7 +166,9 @@ def before_image(y: Maps, z: Maps, image: Maps, layers: LevelNetworks, activatio
     """What p(y_{k-1} | y_k, z_k) reads y_k and z_k with, at the places of y_{k-1}.
 
     Args:
-        y: width of y_k. z: units of z_k. image: width of y_{k-1}.
+        y: width of y_k.
+        z: units of z_k.
+        image: width of y_{k-1}.
     """
     check_count("width", layers.width)
     resized = Resized(y, image.places)

@@ -34,7 +34,8 @@ class MaskedConv(nn.Conv2d):
     the input, under autocast too.
 
     Args:
-        kernel_size: odd, or height and width. dilation: distance of the places that are read.
+        kernel_size: odd, or height and width.
+        dilation: distance of the places that are read.
     """
 
     def __init__(
@@ -127,7 +128,8 @@ class PixelNetwork(nn.Module):
     broadcast, so x is convolved once per datum whatever the particles.
 
     Args:
-        image: width of a row. outputs: numbers for every place.
+        image: width of a row.
+        outputs: numbers for every place.
         window: r, for places up to r rows above and r columns to either side, and no others: the
             first layer has a kernel of 2 r + 1 places and all after it have one (``WindowAround``
             of Chen et al. 2017, https://arxiv.org/abs/1611.02731). 0 for the whole image, as far as

@@ -64,7 +64,8 @@ class WithinWindow:
     """The numbers of one place after the other where a window is seen.
 
     Args:
-        first: the masked convolution. after: layers of every place for itself.
+        first: the masked convolution.
+        after: layers of every place for itself.
         context: (N, maps, H, W), added between the two.
     """
 
@@ -88,7 +89,8 @@ class OfWholeImage:
     The stack of the rows above is run a row at a time, the other one a place at a time.
 
     Args:
-        first, steps: the stacks. after: layers of every place for itself, after the stacks.
+        first, steps: the stacks.
+        after: layers of every place for itself, after the stacks.
         context: (N, maps, H, W), added to the first maps.
     """
 

@@ -44,7 +44,8 @@ def bind_(prior: nn.Module, guide: nn.Module, rows: Tensor, likelihood: nn.Modul
     """Tell the prior what it stands on besides its own parameters, if it asks.
 
     Args:
-        rows: training rows (N, D), or (0, D). likelihood: of the model, whose pixels count.
+        rows: training rows (N, D), or (0, D).
+        likelihood: of the model, whose pixels count.
     """
     bind = getattr(prior, "bind_", None)
     if bind is not None:

@@ -26,7 +26,9 @@ class FlowPrior(nn.Module):
     as p_0, where all but the last layers of its networks have no gradient for one step.
 
     Args:
-        features: number of units. family: "normal" or "laplace". transform: f, from z to u.
+        features: number of units.
+        family: "normal" or "laplace".
+        transform: f, from z to u.
     """
 
     settings: ClassVar = _SETTINGS

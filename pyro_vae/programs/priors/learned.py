@@ -21,7 +21,8 @@ class LearnedPrior(nn.Module):
     step towards the VampPrior of Tomczak and Welling 2018, https://arxiv.org/abs/1705.07120).
 
     Args:
-        features: number of units. family: "normal" or "laplace".
+        features: number of units.
+        family: "normal" or "laplace".
         scale: of every unit before training.
 
     Raises:

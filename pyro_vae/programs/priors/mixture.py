@@ -28,7 +28,8 @@ class MixturePrior(nn.Module):
     The components are Normal whatever the family of the level in the guide.
 
     Args:
-        features: number of units. family: "normal" or "laplace", of the guide.
+        features: number of units.
+        family: "normal" or "laplace", of the guide.
         components: M; each adds 2 ``features`` parameters.
         spread: of the locations before training, between 0 and 1. At 0 all components would be one.
         weights: "learned", by their logits, or "equal" for good.

@@ -20,7 +20,8 @@ class SpatialPrior(FlowPrior):
     images. Density and draws take one pass through each network; it starts as p_0.
 
     Args:
-        features: number of units, C H W. family: of p_0, "normal" or "laplace".
+        features: number of units, C H W.
+        family: of p_0, "normal" or "laplace".
         shape: (C, H, W) of the units, channel first; may be left out where the model's latent has
             places (``networks.Maps``).
         scales: of the flow; every one after the first halves both sides.

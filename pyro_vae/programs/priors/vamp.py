@@ -33,7 +33,8 @@ class VampPrior(nn.Module):
     of the model alone has a guide of its own.
 
     Args:
-        features: number of units of zL. family: of its units, for parts that ask.
+        features: number of units of zL.
+        family: of its units, for parts that ask.
         components: M.
         start: "random": Normal(0.05, 0.01) of the interval of a pixel, as the authors have it on
             binary images, or Normal(0, 1) where it has none; "data": different training rows.

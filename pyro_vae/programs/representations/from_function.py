@@ -18,7 +18,9 @@ class FromFunction(Representation):
     batch.
 
     Args:
-        shape: (C, H, W) of what it reads. function: see above. shape_out: (C', H', W').
+        shape: (C, H, W) of what it reads.
+        function: see above.
+        shape_out: (C', H', W').
         recordable: whether it is made of torch operations alone, so that a step may be recorded:
             what another function does would be taken for a constant.
 

@@ -24,8 +24,8 @@ class Level:
     """Units of one level before anything is known of the levels above.
 
     Attributes:
-        scale: of a unit under its prior. laplace: whether units are Laplace, of variance 2 scale^2,
-            or Normal, of variance scale^2.
+        scale: of a unit under its prior.
+        laplace: whether units are Laplace, of variance 2 scale^2, or Normal, of variance scale^2.
     """
 
     scale: float
@@ -103,7 +103,8 @@ def set_heads_(
     above, is not read: the weights on it start at zero.
 
     Args:
-        location, log_scale: (r, H); None for zero. scales: (r,); None for the prior's.
+        location, log_scale: (r, H); None for zero.
+        scales: (r,); None for the prior's.
     """
     head: Any = conditional.loc
     like = head.parts[0].weight

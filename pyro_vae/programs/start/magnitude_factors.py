@@ -28,7 +28,8 @@ def expected_magnitudes(
     the scales of sources that are hidden in the noise too small.
 
     Args:
-        locations: (N, r). scales: (r,), above zero.
+        locations: (N, r).
+        scales: (r,), above zero.
     """
     size = np.abs(np.asarray(locations, dtype=np.float64))
     return size + scales * np.exp(-size / scales) if laplace else np.hypot(size, scales)
@@ -39,8 +40,10 @@ class MagnitudeFactors:
     """log m = centre + loadings f + rest, f ~ N(0, I), rest ~ N(0, psi I).
 
     Attributes:
-        centre: (r,). loadings: (r, q).
-        eigenvalues: (q,), of the covariance of log m, falling. psi: mean of the others.
+        centre: (r,).
+        loadings: (r, q).
+        eigenvalues: (q,), of the covariance of log m, falling.
+        psi: mean of the others.
     """
 
     centre: np.ndarray
@@ -111,7 +114,8 @@ class ScaleModel:
     """log b_i(f) = slope (loadings f)_i + intercept_i, the scale of source i given the factors.
 
     Attributes:
-        slope: one number. intercept: (r,).
+        slope: one number.
+        intercept: (r,).
         gain: nats per row that the factors add to the expected log-likelihood of the sources.
     """
 

@@ -73,7 +73,8 @@ def carry_(trunk: MLP | None, signals: Tensor, offsets: Tensor | None = None) ->
 
     Args:
         trunk: of one input; None for no hidden layer.
-        signals: (m, F), of inputs of width F. offsets: (m,), zero where left out.
+        signals: (m, F), of inputs of width F.
+        offsets: (m,), zero where left out.
 
     Returns:
         readout (m, H): ``readout h = signals x + offsets`` for the network's output h, with the

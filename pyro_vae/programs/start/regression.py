@@ -29,7 +29,8 @@ def regress_(
     Args:
         network: inputs (B, F) -> (B, q).
         parameters: those that are fitted.
-        inputs: (N, F). targets: (N, q).
+        inputs: (N, F).
+        targets: (N, q).
 
     Returns:
         1 - mean squared error / variance of the targets, over all rows and targets.
