@@ -1,6 +1,20 @@
 # What `import pyro_vae` offers: read by type checkers, and at run time by lazy_loader.
 
-from . import distributions, evaluation
+from . import (
+    datasets,
+    distributions,
+    encoder,
+    errors,
+    evaluation,
+    export,
+    objectives,
+    options,
+    programs,
+    rows,
+    runs,
+    training,
+    weights,
+)
 from .datasets import Dataset, load_dataset
 from .encoder import HierarchicalVAEEncoder
 from .errors import InputError, TrainingDiverged

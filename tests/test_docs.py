@@ -8,6 +8,7 @@ import pyro
 import pytest
 import torch
 
+import pyro_vae
 from analysis.reporting.sections import SECTIONS
 from pyro_vae.objectives import CATALOGUE
 
@@ -16,11 +17,16 @@ DOCS = ROOT / "docs"
 PAGE = DOCS / "objectives.md"
 
 
+def blocks(path):
+    """The Python of a page."""
+    return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.S)
+
+
 def run(path):
     """All names that a page's code leaves, run from top to bottom."""
     names = {}
     with torch.random.fork_rng(devices=[]):
-        for block in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
+        for block in blocks(path):
             exec(compile(block, str(path), "exec"), names)
     pyro.clear_param_store()
     return names
@@ -124,6 +130,16 @@ def test_the_site_shows_every_page():
     )
     notebooks = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert notebooks == {Path(name).stem for name in shown if name.startswith("notebooks/")}
+
+
+def test_the_package_offers_what_pages_take_from_it():
+    """By its list: a room that something imported before is an attribute, offered or not."""
+    code = [text for path in (*PAGES, ROOT / "PACKAGE.md") for text in blocks(path)]
+    code += [path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("*.py")]
+    taken = {n for text in code for n in re.findall(r"(?<!import )(?<!from )pyro_vae\.(\w+)", text)}
+    assert {"evaluation", "export"} < taken
+    missing = [name for name in sorted(taken) if name not in pyro_vae.__all__]
+    assert not missing
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
