@@ -44,6 +44,8 @@ from pyro_vae.ticking import ticking
 from pyro_vae.version import __version__
 
 PROG = "bracket.py"
+# Chains advance by parts of a datum.
+PART_BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} data [{elapsed}<{remaining}]"
 # Rows that are log-likelihoods, and not differences of them.
 BOUNDS = ("AIS, lower", "L_K", "L_K, jackknife", "reverse AIS, upper")
 
@@ -150,7 +152,8 @@ def _bracketed(flags: argparse.Namespace) -> dict[str, Kind]:
         "num_leapfrog": flags.leapfrog,
     }
     torch.manual_seed(flags.seed)
-    with tqdm(total=flags.num_data + len(test), unit="datum", disable=flags.quiet) as bar:
+    total = flags.num_data + len(test)
+    with tqdm(total=total, bar_format=PART_BAR, disable=flags.quiet) as bar:
         bracket = bidirectional(
             model, guide, num_data=flags.num_data, on_progress=bar.update, **annealing
         )

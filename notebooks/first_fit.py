@@ -188,7 +188,7 @@ pd.DataFrame(figures.summary()).T.loc[wanted].round(2)
 idata = pyro_vae.to_inference_data(model, guide, data.test[:8], num_particles=10, num_draws=300)
 print(dict(idata.posterior.sizes))
 print("k-hat:", pyro_vae.export.per_datum(idata).khat.values.round(2))
-arviz.plot_forest(idata, var_names=["z2"], coords={"datum": [0]}, combined=True, figsize=(7, 3.5))
+arviz.plot_forest(idata, var_names=["z2"], coords={"datum": [0]}, combined=True)
 # %% [markdown]
 # The intervals are of the posterior of one patch. A unit that the patch says nothing about has the prior's interval, about
 # -1.9 to 1.9.

@@ -139,7 +139,7 @@ def save_checkpoint(path: Path, content: dict[str, Any], *, keep_previous: bool 
             link.unlink(missing_ok=True)
             os.link(path, link)
             link.replace(previous(path))
-    write_whole(path, stream.getbuffer())
+    write_whole(path, stream.getvalue())
 
 
 def previous(path: Path) -> Path:

@@ -6,6 +6,7 @@ held against the flags that there are.
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import sys
@@ -71,7 +72,8 @@ def test_commands_of_the_pages_have_the_flags_that_they_are_given(flags):
     assert seen > 200
 
 
-def test_a_block_that_is_too_large_says_so_and_is_not_run(tmp_path):
+def test_a_block_that_is_too_large_says_so_and_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     page = tmp_path / "page.md"
     page.write_text(
         "# Page\n\n<!-- not run: a year -->\n```bash\nexit 1\n```\n\n"
@@ -118,7 +120,8 @@ def test_a_notebook_is_shown_with_its_outputs(tmp_path):
     path.write_text(notebooks.nbformat.writes(notebooks.nbformat.from_dict(notebook)))
     files = notebook_pages.rendered(path)
     assert files["small-1.png"] == b"hi"
-    assert files["small.md"].startswith("# Title\n\n*A notebook")
+    assert files["small.md"].startswith("# Title\n\n*The notebook [small.ipynb](files/small.ipynb)")
+    assert files["files/small.ipynb"] == path.read_text()
     assert (
         "```python\nprint(1)\n```\n\n```text\n1\n```\n\n![output](small-1.png)" in files["small.md"]
     )

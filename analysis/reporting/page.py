@@ -188,7 +188,7 @@ class Page:
                 stream = io.BytesIO()
                 figure.savefig(stream, format=kind, dpi=DPI, metadata=metadata)
                 pictures[kind] = stream.getvalue()
-                write_whole(self._path("figures", f"{name}.{kind}"), stream.getbuffer())
+                write_whole(self._path("figures", f"{name}.{kind}"), stream.getvalue())
         return pictures["png"]
 
 

@@ -79,14 +79,14 @@ def write_figures(shown: Shown) -> list[str]:
     return lines
 
 
-def png(figure: Figure) -> memoryview:
+def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120)
-    return stream.getbuffer()
+    return stream.getvalue()
 
 
-def image_grid(images: np.ndarray, columns: int = GRID_COLUMNS) -> memoryview:
+def image_grid(images: np.ndarray, columns: int = GRID_COLUMNS) -> bytes:
     """Images (N, H, W) or (N, H, W, 3) side by side as a PNG file, on one scale from 0 to 1."""
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(columns, rows + 0.2), layout="constrained")

@@ -62,7 +62,7 @@ class Store:
         stream = io.BytesIO()
         np.savez(stream, **arrays)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, stream.getbuffer())
+        write_whole(path, stream.getvalue())
         return arrays
 
     def missing(self, subject: Subject) -> list[str]:

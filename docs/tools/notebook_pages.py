@@ -15,8 +15,9 @@ MAX_LINES = 40  # of one printed output
 
 
 def rendered(path: Path) -> dict[str, str | bytes]:
-    """File name -> content: the page ``NAME.md`` and its pictures ``NAME-1.png``, ..."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    """File name -> content: the page ``NAME.md``, its pictures ``NAME-1.png``, the notebook."""
+    notebook = path.read_text(encoding="utf-8")
+    cells = json.loads(notebook)["cells"]
     files: dict[str, str | bytes] = {}
     parts = []
     for cell in cells:
@@ -28,7 +29,11 @@ def rendered(path: Path) -> dict[str, str | bytes]:
         for output in cell["outputs"]:
             parts.append(shown(output, f"{path.stem}-{len(files) + 1}.png", files))
     title, *rest = parts[0].split("\n", 1)
-    note = f"*A notebook: `notebooks/{path.name}`, shown as it was committed, with its outputs.*"
+    note = (
+        f"*The notebook [{path.name}](files/{path.name}), shown with the outputs it was committed "
+        "with. To run it: `pip install jupyterlab` beside pyro_vae, then `jupyter lab`.*"
+    )
+    files[f"files/{path.name}"] = notebook
     files[f"{path.stem}.md"] = "\n\n".join([title, note, *rest, *parts[1:]]) + "\n"
     return files
 

@@ -19,7 +19,7 @@ def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     """Write arrays by name, whole or not at all."""
     stream = io.BytesIO()
     np.savez_compressed(stream, **columns)
-    write_whole(path, stream.getbuffer())
+    write_whole(path, stream.getvalue())
 
 
 class Clock:

@@ -23,7 +23,7 @@ COMMANDS = {
     ),
     "disentangle": (
         "pyro_vae.cli.disentangle",
-        "which known factors of the images a run's code tells, and how",
+        "what a run's code tells of known factors of the images",
     ),
     "refit": ("pyro_vae.cli.refit", "another prior for a trained run, and what it is worth"),
     "card": ("pyro_vae.cli.card", "a model card of a run, as Markdown"),

@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--json",
             action="store_true",
-            help="print the results as one JSON object, and all else on stderr (docs/json.md)",
+            help="print the results as one JSON object, and all else on stderr",
         )
 
     def error(self, message: str) -> NoReturn:

@@ -16,7 +16,7 @@ TITLES = {
     "data": "data",
     "pair": "model and guide",
     "objective": "objective",
-    "settings": "settings of single objectives (docs/objectives.md)",
+    "settings": "settings of single objectives",
     "training": "training",
     "": "training",
     "speed": "speed and memory; torchrun starts several processes",

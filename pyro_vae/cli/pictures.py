@@ -55,12 +55,12 @@ def save(path: Path, images: np.ndarray, preprocessing: Preprocessing) -> dict[s
         np.save(stream, images)
     else:
         np.savez_compressed(stream, images=images)
-    write_whole(path, stream.getbuffer())
+    write_whole(path, stream.getvalue())
     print(f"{len(images)} images of shape {images.shape[1:]}; wrote {path}")
     return {"images": len(images), "shape": images.shape[1:], "files": [str(path)]}
 
 
-def grid(images: np.ndarray, preprocessing: Preprocessing) -> memoryview:
+def grid(images: np.ndarray, preprocessing: Preprocessing) -> bytes:
     """Images in the units of a run's images as one PNG file; 0 is black and the run's white 1.
 
     Raises:

@@ -96,7 +96,7 @@ class Preprocessing(ABC):
         """Write an ``.npz`` file, whole or not at all, that NumPy reads without pickles."""
         stream = io.BytesIO()
         np.savez(stream, format=FORMAT, kind=self.kind, **_plain(self))
-        write_whole(Path(path), stream.getbuffer())
+        write_whole(Path(path), stream.getvalue())
 
     @staticmethod
     def load(path: str | os.PathLike) -> Preprocessing:

@@ -72,7 +72,7 @@ class Encoding:
         draws = {f"{level}_draws": values for level, values in self.draws.items()}
         columns: dict[str, Any] = self._columns() | draws
         np.savez_compressed(stream, **columns, num_particles=np.array(self.num_particles))
-        write_whole(path, stream.getbuffer())
+        write_whole(path, stream.getvalue())
 
     def _csv(self, path: Path) -> None:
         import pandas as pd

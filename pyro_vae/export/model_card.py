@@ -249,7 +249,7 @@ def _limits(config: Any, found: _Estimates) -> list[str]:
         "The standard errors are over the test data of this one run: another seed of the training "
         "gives other parameters, and they do not hold that spread.",
         "The log-likelihood is a lower estimate, whose bias the standard error does not hold. "
-        "`experiments/bracket.py` bounds it from both sides on data that the model made.",
+        "`pyro-vae bracket` bounds it from both sides on data that the model made.",
         "The test data come from where the training data come from: nothing is known of others.",
         "A higher likelihood is no better representation: what the latents are good for has to be "
         "measured by itself.",

@@ -206,7 +206,11 @@ def make_objective(
     values = {key: setting.default for key, setting in entry.settings.items()} | given
     for key, value in values.items():
         if value is None:
-            raise InputError(f"objective {name!r} wants {key}")
+            told = entry.settings[key].help
+            flag = key.replace("_", "-")
+            raise InputError(
+                f"objective {name!r} wants {key}, {told}: {key}=VALUE, or --{flag} VALUE"
+            )
     arguments = {_ARGUMENTS.get(key, key): value for key, value in values.items()}
     known = inspect.signature(entry.make).parameters
     if thin is not None:
