@@ -91,10 +91,7 @@ def read_levels(path: Path) -> np.ndarray:
 
 def _read(path: Path) -> Decoded:
     with readable(path, "image"):
-        decoded = _decode(path)
-    if decoded.pixels.size == 0:
-        raise InputError(f"{printable(path)} holds no pixels: shape {decoded.pixels.shape}")
-    return decoded
+        return _decode(path)
 
 
 def _decode(path: Path) -> Decoded:
@@ -206,6 +203,10 @@ def _decode_deep_tiff(path: Path) -> Decoded:
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         check_pixels(path, page.imagelength, page.imagewidth)
+        if not page.imagelength * page.imagewidth:  # Pillow knows no such image
+            raise InputError(
+                f"{printable(path)} holds no pixels: {page.imagelength} x {page.imagewidth}"
+            )
         try:
             pixels, axes = page.asarray(), page.axes
         except ValueError as error:

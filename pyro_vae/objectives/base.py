@@ -98,7 +98,7 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
 
     def bound(self, log_w: Tensor) -> Tensor:
         """(K, B) log-weights -> (B,) nats."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says no bound(log_w)")
 
     def gate_factor(self, log_w: Tensor) -> Tensor:
         """(K, B): what DReG multiplies the gradient by that reaches a latent.
@@ -107,7 +107,9 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
         that is left when the score term ``-c_k d log q(z_k) / d phi`` is reparameterised in its
         turn (Tucker et al. 2019, eq. 5 to 8). For IWAE it is w~_k.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} says no gate_factor(log_w), which the estimator 'dreg' wants"
+        )
 
     def prepare(self, terms: LogWeights) -> LogWeights:
         """The terms as this objective weighs them."""
@@ -132,7 +134,7 @@ class ImportanceWeightedELBO(pyro.infer.ELBO):
         return not self.scheduled
 
     def _get_trace(self, model, guide, args, kwargs):
-        raise NotImplementedError("traces are run by pyro_vae.traces")
+        raise NotImplementedError("traces are run by pyro_vae.weights.traces")
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args, **kwargs) -> Tensor:
         """Minus the bound, summed over the data plate: a scalar that carries the gradient.

@@ -178,3 +178,10 @@ def test_switching_the_objective_goes_on_training_and_is_remembered(
     assert config["beta"] is None
     second = {"until_epoch": 3, "objective": "ciwae", "num_particles": 2, "beta": 0.25}
     assert config["earlier_objectives"] == [first, second]
+
+
+def test_a_resume_takes_no_config_file(finished_run, capsys):
+    flags = ["--config", finished_run / "config.json", "--run-dir", finished_run]
+    assert run_fit("--resume", *flags) == 2
+    expected = "fit.py: --resume takes the settings of the run itself; leave --config out\n"
+    assert capsys.readouterr().err == expected

@@ -187,3 +187,16 @@ def test_a_message_is_one_line_whatever_names_hold(capsys, tmp_path, monkeypatch
         err = capsys.readouterr().err
         assert err.count("\n") == 2
         assert shown in err.splitlines()[1]
+
+
+def test_rows_that_are_no_images_are_not_drawn(tmp_path, capsys):
+    rows = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    pair = pyro_vae.PairConfig(latent=(3, 2)).build(6)
+    settings = {"model": "td", "latent": (3, 2), "eval_particles": 50}
+    run = pyro_vae.save_run(tmp_path / "run", *pair, rows, settings=settings)
+    assert command("sample", run.path, "--num", 3, "--out", tmp_path / "s.png") == 2
+    err = capsys.readouterr().err
+    assert "the run's rows of 6 numbers are no images: write an array (.npz, .npy)" in err
+    assert not (tmp_path / "s.png").exists()
+    assert command("sample", run.path, "--num", 3, "--out", tmp_path / "s.npy") == 0
+    assert np.load(tmp_path / "s.npy").shape == (3, 6)

@@ -133,6 +133,15 @@ def test_what_is_printed(finished_run, tmp_path, capsys):
         assert text in out
 
 
+def test_a_run_that_was_never_finished_is_refused(finished_run, tmp_path, capsys):
+    unfinished = shutil.copytree(finished_run, tmp_path / "unfinished")
+    (unfinished / "summary.json").unlink()
+    assert command("refit", unfinished, *SETTINGS, "--run-dir", tmp_path / "new") == 2
+    err = capsys.readouterr().err
+    assert f"{unfinished} is no finished run: it has no summary.json" in err
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_directory_is_named_after_the_prior():
     from pyro_vae.cli.refit import default_run_dir
 

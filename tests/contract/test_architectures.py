@@ -1,10 +1,13 @@
 """The published architectures: how their scale heads are read, and how their layers start."""
 
+from dataclasses import replace
+
 import pyro
 import pytest
 import torch
 from torch import nn
 
+from pyro_vae.errors import InputError
 from pyro_vae.programs import GUIDES, MODELS, PRESETS, PairConfig, architecture, build_pair
 from pyro_vae.programs.networks import MergedConv, MergedLinear, glorot_
 from tests.statistics import z_score
@@ -165,3 +168,28 @@ def test_a_seed_gives_the_weights_of_earlier_versions(name, guide):
         for part in build_pair(name, guide, num_pixels=10, seed=0)
     ]
     assert found == pytest.approx(SUMS[name, guide], abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"family": ("normal",) * 3}, "--family wants 1 or 2 names for 2 levels, got 3"),
+        ({"hidden": ("encoders=3/4/5",)}, "encoders=3/4/5: encoders have 2 levels, got 3"),
+    ],
+)
+def test_settings_of_other_levels_than_there_are_are_named(settings, match):
+    with pytest.raises(InputError, match=match):
+        PairConfig("td", **settings).build(6)
+
+
+@pytest.mark.parametrize(
+    ("model", "changed", "match"),
+    [
+        ("ssvae", {"transforms": ("quantise:3",) * 3}, "3 transforms want one level more"),
+        ("image", {"encoders": ((8,),)}, "the first encoder and the decoder have no widths"),
+        ("image", {"decoder": (8,)}, "the first encoder and the decoder have no widths"),
+    ],
+)
+def test_parts_that_do_not_belong_together_are_refused(model, changed, match):
+    with pytest.raises(InputError, match=match):
+        replace(architecture(model), **changed)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import pyro_vae
+from pyro_vae import bounds
 from pyro_vae.errors import InputError
 from pyro_vae.objectives import (
     CIWAE,
@@ -15,6 +16,7 @@ from pyro_vae.objectives import (
     BetaELBO,
     CapacityELBO,
     FreeBitsELBO,
+    ImportanceWeightedELBO,
     MedianWeight,
     PowerMean,
     can_thin,
@@ -125,3 +127,38 @@ def test_objectives_of_the_batch_are_not_split():
     assert whole.rows is None
     with pytest.raises(InputError, match="cannot be split into chunks of particles"):
         Gradients(CapacityELBO(1.0, 1.0, 50), *pair, chunk_size=20)
+
+
+class Unsaid(ImportanceWeightedELBO):
+    """An objective of one's own that says neither its bound nor its gate factor."""
+
+
+class Ungated(ImportanceWeightedELBO):
+    """One whose bound is there."""
+
+    def bound(self, log_w):
+        return bounds.iwae(log_w)
+
+
+@pytest.mark.parametrize(
+    ("objective", "match"),
+    [
+        (Unsaid(3), r"Unsaid says no bound\(log_w\)"),
+        (Ungated(3, estimator="dreg"), r"Ungated says no gate_factor\(log_w\).*'dreg'"),
+    ],
+)
+def test_what_an_objective_of_ones_own_leaves_out_is_named(objective, match):
+    with pytest.raises(NotImplementedError, match=match):
+        objective(*tiny_pair())(torch.randn(5, 6))
+
+
+@pytest.mark.parametrize("objective", [CapacityELBO(1.0), FreeBitsELBO(0.1)])
+def test_objectives_of_the_batch_are_no_bound_of_the_weights(objective):
+    match = f"{type(objective).__name__} is no function of the log-weights alone"
+    with pytest.raises(NotImplementedError, match=match):
+        objective.bound(torch.zeros(3, 5))
+
+
+def test_pyros_own_way_to_run_a_trace_is_closed():
+    with pytest.raises(NotImplementedError, match=r"run by pyro_vae\.weights\.traces"):
+        next(IWAE(2)._get_traces(*tiny_pair(), (torch.randn(5, 6),), {}))

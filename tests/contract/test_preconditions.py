@@ -8,6 +8,7 @@ from pyro import poutine
 from torch import nn
 
 import pyro_vae
+from pyro_vae.programs import TopDownGuide
 from pyro_vae.programs.networks import MLP
 
 X = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
@@ -268,6 +269,26 @@ def test_library_pairs_with_different_numbers_of_levels():
     _, one = pyro_vae.build_pair("sparse", num_pixels=2)
     with pytest.raises(ValueError, match="site 'z2' of the model is neither observed nor drawn"):
         pyro_vae.log_weights(two, one, X, 3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "match"),
+    [
+        ((1, 2, 1), "TopDownGuide with 2 levels wants 2 encoders, got 1"),
+        ((2, 2, 2), "TopDownGuide with 2 levels wants 1 feedback networks, got 2"),
+    ],
+)
+def test_a_guide_of_too_few_or_too_many_parts(parts, match):
+    encoders, conditionals, feedback = ([nn.Identity()] * number for number in parts)
+    with pytest.raises(pyro_vae.InputError, match=match):
+        TopDownGuide(encoders, conditionals, feedback)
+
+
+@pytest.mark.parametrize("beta", [-0.1, float("inf"), float("nan")])
+def test_annealing_by_what_is_no_weight(beta):
+    match = f"beta of site 'z' must be finite and >= 0, got {beta}"
+    with pytest.raises(pyro_vae.InputError, match=match):
+        pyro_vae.anneal({"z": beta})
 
 
 def test_annealing_an_observed_site():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pyro_vae.errors import InputError
 from pyro_vae.programs.representations import (
@@ -12,6 +13,7 @@ from pyro_vae.programs.representations import (
     FromFunction,
     Greyscale,
     Quantise,
+    Representation,
     Sketch,
     chain,
     check_representations,
@@ -156,6 +158,34 @@ def test_a_function_of_another_shape_is_refused(message):
     wrong = FromFunction(SHAPE, OTHER_SHAPES[message], SHAPE)
     with pytest.raises(InputError, match=message):
         check_representations([wrong], rows(images()))
+
+
+class Promise(nn.Module):
+    """A transform that is no class of this library: it says one width and returns another."""
+
+    features = 7
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def forward(self, rows):
+        return self.found
+
+
+@pytest.mark.parametrize(("found", "got"), [(torch.zeros(5, 6), r"\(5, 6\)"), (None, "NoneType")])
+def test_rows_of_another_shape_than_was_said_are_refused(found, got):
+    match = rf"y1 \(Promise\) said rows \(5, 7\), but returned {got}"
+    with pytest.raises(InputError, match=match):
+        check_representations([Promise(found)], rows(images()))
+
+
+def test_a_subclass_without_its_transform_is_named():
+    class Blur(Representation):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Blur says no levels of images"):
+        Blur(SHAPE)(rows(images()))
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,12 @@ def test_own_programs_come_back_with_their_weights(own, rows):
     assert len(RunDirectory(run.path).read_metrics()["elbo"]) == 3
 
 
+def test_codes_are_not_written_to_a_file_of_another_kind(own, rows, tmp_path):
+    with pytest.raises(InputError, match=r"codes\.txt: codes are written to \.npz, \.csv, \.nc"):
+        own.encode(rows.numpy(), num_samples=2).save(tmp_path / "codes.txt")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_card_of_own_programs_says_how_they_are_loaded(own):
     card = (own.path / "model_card.md").read_text(encoding="utf-8")
     assert f"{__name__}.Regression" in card
@@ -138,6 +144,8 @@ def test_what_cannot_be_saved_is_refused_before_anything_is_written(own, rows, i
 
     refused("holds a run already", own.path, model, guide, rows)
     refused("model is no module", path, lambda x: None, guide, rows)
+    refused("data must be rows", path, model, guide, (rows, rows))
+    refused("data must be rows", path, model, guide, rows[:, None])
     refused("unknown setting 'epoch'", path, model, guide, rows, settings={"epoch": 3})
     data = pyro_vae.load_dataset(images)
     other, recognition = pyro_vae.PairConfig(latent=(3, 2)).build(16)

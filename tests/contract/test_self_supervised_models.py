@@ -13,6 +13,7 @@ from pyro_vae.evaluation.activity import posterior_means
 from pyro_vae.programs.networks import Maps
 from pyro_vae.programs.priors import bind_
 from pyro_vae.programs.priors.vamp import VampPrior
+from pyro_vae.programs.self_supervised import SelfSupervisedVAE
 from pyro_vae.runs import RunDirectory, load_run, new_config
 from pyro_vae.training.gradients import Gradients
 from pyro_vae.weights.resampling import sir
@@ -158,6 +159,20 @@ def test_keeping_everything_reconstructs_and_nothing_generates():
 def test_what_cannot_be_is_refused(settings, message):
     with pytest.raises(InputError, match=message):
         PairConfig(**{"model": "ssvae", "guide": "meanfield", **settings}).build(64, (1, 8, 8))
+
+
+def test_parts_and_representations_of_another_number_are_refused():
+    model, _ = tiny_images(("downscale:2", "quantise:3"))
+    given = {"prior": model.prior, "top": model.top, "transforms": model.transforms}
+    with pytest.raises(InputError, match="a self-supervised VAE wants at least one transform"):
+        SelfSupervisedVAE(**given | {"transforms": []}, conditionals=[], likelihoods=[])
+    both = {"conditionals": model.conditionals, "likelihoods": model.likelihoods}
+    for what in both:
+        match = f"2 transforms want 2 {what}, from the data up, got 1"
+        with pytest.raises(InputError, match=match):
+            SelfSupervisedVAE(**given, **both | {what: both[what][:1]})
+    with pytest.raises(InputError, match="2 representations belong to an image, 1 were given"):
+        model(X, model.represent(X)[0])
 
 
 def test_rows_that_are_no_levels_are_refused():

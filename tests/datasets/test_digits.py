@@ -205,6 +205,14 @@ def test_damaged_omniglot(tmp_path, content):
         load_dataset("omniglot", data_dir=tmp_path)
 
 
+def test_an_archive_of_omniglot_without_drawings_is_named(tmp_path):
+    write_omniglot(tmp_path, drawing())
+    with zipfile.ZipFile(tmp_path / "images_evaluation.zip", "w") as archive:
+        archive.writestr("images_evaluation/readme.txt", "no drawing")
+    with pytest.raises(InputError, match=r"images_evaluation\.zip holds no drawings \(\.png\)"):
+        load_dataset("omniglot", data_dir=tmp_path)
+
+
 @pytest.mark.parametrize("pixels", PIXEL_SPACES)
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_name_is_a_dataset_or_one_clear_line_without_a_network(name, pixels):

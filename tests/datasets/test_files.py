@@ -3,6 +3,7 @@
 import gzip
 import json
 import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -180,6 +181,13 @@ def test_damaged_numpy_files(tmp_path):
         np.save(file, images())
     fails(npz, "an .npy file under the name of an .npz archive")
     fails(f"{npy}:a", "only .npz and .mat files hold named arrays")
+
+
+def test_a_member_of_an_npz_file_that_is_no_array_is_named(tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes", b"kept at 4 degrees")
+    fails(path, r"a\.npz:notes is no array")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Folders of photographs as people have them: nested, from a Mac, with a broken file in them."""
 
+import errno
 import json
 import os
 import subprocess
@@ -62,6 +63,20 @@ def test_one_unreadable_file_is_named_and_left_out(tmp_path):
     for name in "abcd":
         (tmp_path / f"{name}.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"holds 0 images, .* \(5 cannot be read: .*a.png is not"):
+        load_dataset(tmp_path, **SMALL)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_no_empty_one(tmp_path, monkeypatch):
+    write(tmp_path, "a.png", "b.png", "c.png", "locked/d.png")
+    scandir = os.scandir
+
+    def guarded(path):
+        if os.path.basename(path) == "locked":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(InputError, match=r"is not a readable folder: PermissionError: .*/locked'"):
         load_dataset(tmp_path, **SMALL)
 
 

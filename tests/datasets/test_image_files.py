@@ -271,3 +271,16 @@ def test_what_is_no_image_is_refused_by_name(tmp_path):
             with pytest.raises(InputError, match=rf"a.{suffix} is not a readable image") as caught:
                 read_grey(path)
             assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "photometric"), [(BYTES, "minisblack"), (RGB, "rgb"), (DEEP, "minisblack")]
+)
+@pytest.mark.parametrize(("side", "size"), [("ImageWidth", "64 x 0"), ("ImageLength", "0 x 48")])
+def test_a_tiff_without_pixels_is_named(tmp_path, pixels, photometric, side, size):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, photometric=photometric)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.first.tags[side].overwrite(0)
+    with pytest.raises(InputError, match=rf"a\.tif holds no pixels: {size}"):
+        read_grey(path)

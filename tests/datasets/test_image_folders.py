@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from pyro_vae.datasets import load_dataset
+from pyro_vae.datasets.image_folders import read_folder
+from pyro_vae.datasets.sizing import Sizing
 from pyro_vae.errors import InputError
 
 
@@ -107,6 +109,14 @@ def test_small_images_are_errors_and_sizes_must_agree(tmp_path):
     with pytest.raises(InputError, match=r"small\.png: 5 x 9 .* the image size 6"):
         load(tmp_path, image_size=6)
     assert load(tmp_path, image_size=None, crop=(0, 0, 5, 8)).image_shape == (3, 5, 8)
+
+
+def test_images_of_several_sizes_are_named_where_nothing_brings_them_to_one(tmp_path):
+    twelve(tmp_path)
+    write(tmp_path, {"small.png": colour(1, 5, 9)})
+    small = r"small\.png has 5 x 9 pixels, 00\.png has 6 x 8: image_size brings images to one size"
+    with pytest.raises(InputError, match=small):
+        read_folder(tmp_path, Sizing())
 
 
 def test_folders_inside_are_labels(tmp_path):

@@ -1,6 +1,7 @@
 """Patches: whitening, one scale for the whole set, held-out photographs and image areas."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ from pyro_vae.datasets import load_dataset
 from pyro_vae.datasets.cutting import PatchSettings, cut_split
 from pyro_vae.datasets.intensity import LOG_OFFSET
 from pyro_vae.datasets.patches import FLAT_FRACTION
-from pyro_vae.datasets.photographs import NATURAL, natural_photographs, read_photograph
+from pyro_vae.datasets.photographs import (
+    NATURAL,
+    natural_photographs,
+    read_bundled,
+    read_photograph,
+)
 from pyro_vae.datasets.textures import texture_bands
 from pyro_vae.datasets.whitening import fit_whitening
 from pyro_vae.errors import InputError
@@ -87,6 +93,11 @@ def test_whitening_refuses_wrong_widths_and_too_few_patches():
         fit_whitening(correlated_patches(rows=20), "zca", 36, (6, 6))
 
 
+def test_patches_of_one_grey_have_no_scale():
+    with pytest.raises(InputError, match="training patches are constant: zero variance"):
+        fit_whitening(np.full((20, 36), 0.5, np.float32), "none", 36, (6, 6))
+
+
 @pytest.mark.parametrize("whiten", ["zca", "pca", "none"])
 @pytest.mark.parametrize("intensity", ["log", "grey"])
 def test_natural(whiten, intensity, photographs):
@@ -124,6 +135,14 @@ def test_photographs_of_the_splits_are_disjoint_and_bundled(photographs):
     assert len(every) == len(set(every)) == 8
     assert names["test"] == ["astronaut.png", "chelsea.png"]
     assert {s: len(f) for s, f in NATURAL.items()} == {s: len(photographs.of(s)) for s in NATURAL}
+
+
+def test_photographs_of_a_package_that_is_not_there_are_named(monkeypatch):
+    with pytest.raises(InputError, match="the installed skimage does not bundle data/moon2.png"):
+        read_bundled("skimage/data/moon2.png")
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(InputError, match=r"sklearn is not installed, and sklearn/datasets/\w+"):
+        load_dataset("natural", **SMALL)
 
 
 def test_patches_are_cut_from_the_photographs_equally_and_none_is_flat(photographs):

@@ -73,6 +73,19 @@ def test_truth_07_median():
     assert_same(bounds.median(even), middle)
 
 
+@pytest.mark.parametrize("inner", [0, 4, 7])
+def test_groups_that_do_not_divide_the_particles_are_refused(inner):
+    match = f"num_inner must divide the number of particles 6, got {inner}"
+    with pytest.raises(pyro_vae.InputError, match=match):
+        bounds.miwae(torch.zeros(6, 2), inner)
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.5, float("nan")])
+def test_shares_of_two_bounds_outside_the_unit_interval_are_refused(beta):
+    with pytest.raises(pyro_vae.InputError, match=rf"beta must lie in \[0, 1\], got {beta}"):
+        bounds.ciwae(torch.zeros(6, 2), beta)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.5, -1.0])
 def test_truth_07_losses_are_these_bounds_on_the_same_noise(alpha):
     """IWAE, the k-sample VAE and Pyro's own Renyi loss against the bounds of one table."""

@@ -2,13 +2,14 @@
 
 import copy
 
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
 from pyro_vae import InputError
 from pyro_vae.evaluation import elbo_surgery, kl_per_unit, pruned_log_likelihood
-from pyro_vae.programs import build_guide, build_model
+from pyro_vae.programs import Guide, LocScale, build_guide, build_model
 from pyro_vae.programs.priors import PRIORS
 from pyro_vae.training.prior_refit import refit_prior
 from tests.conftest import tiny_architecture
@@ -75,3 +76,17 @@ def test_single_units_have_a_kl_where_the_prior_has_units(pair, name):
     ):
         with pytest.raises(InputError, match=r"site 'z1' in the .* not independent of each"):
             asked()
+
+
+class Untold(Guide):
+    """A guide of one's own: it draws z1, and says nothing of a density at other values."""
+
+    def forward(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z1", self.conditionals[0](x))
+
+
+def test_a_guide_that_does_not_tell_its_density_is_named():
+    model, _, x = a_pair()
+    with pytest.raises(InputError, match=r"Untold does not tell q\(z1 \| x\)"):
+        elbo_surgery(model, Untold([LocScale(6, (), 4)]), x, level="z1")

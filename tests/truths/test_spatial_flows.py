@@ -55,6 +55,13 @@ def test_every_mask_keeps_its_units_and_moves_the_others(mask, shape, parity):
     assert (others[~kept.flatten()][:, kept.flatten()] != 0).any(1).all()
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_mask_that_moves_nothing_or_all_is_refused(kept):
+    places = torch.arange(4).reshape(1, 2, 2)
+    with pytest.raises(InputError, match=rf"units to keep and to move, got tensor.*{kept}"):
+        MapCoupling(places, torch.full((1, 2, 2), kept), 3)
+
+
 def test_the_squeeze_makes_squares_into_channels():
     maps = torch.arange(24).reshape(1, 4, 6)
     found = squeezed(maps)

@@ -41,7 +41,7 @@ class Representation(nn.Module):
 
     def levels(self, images: Tensor) -> Tensor:
         """Levels (N, C, H, W), as floats 0..255, to whole levels (N, C', H', W')."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says no levels of images")
 
     @property
     def features_in(self) -> int:
