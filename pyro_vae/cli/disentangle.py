@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from pyro_vae.cli.common import Answer, Parser, answered, write_out
-from pyro_vae.cli.images import add_run, read_images
+from pyro_vae.cli.images import add_run, read_array, read_images
 from pyro_vae.datasets import load_dataset
 from pyro_vae.datasets.factors import KINDS, Factor
 from pyro_vae.errors import InputError, check_count
@@ -146,8 +146,8 @@ def _answer(flags: argparse.Namespace) -> Answer:
 def _known(run: Run, flags: argparse.Namespace) -> Known:
     """The images of the command line with their factors, or those of the run's test data."""
     if flags.images is not None and flags.factors is not None:
-        rows = run.rows(read_images(flags.images))
-        factors, described = _described(read_images(flags.factors), flags.names, len(rows))
+        rows = run.rows(read_images(flags.images, run))
+        factors, described = _described(read_array(flags.factors), flags.names, len(rows))
         return Known(rows, factors, described, train=rows)
     if flags.images is not None or flags.factors is not None or flags.names is not None:
         raise InputError("IMAGES, --factors and --names go together: give IMAGES and --factors")

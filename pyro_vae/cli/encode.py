@@ -7,7 +7,7 @@ import argparse
 from tqdm import tqdm
 
 from pyro_vae.cli.common import Answer, Parser, answered
-from pyro_vae.cli.images import add_run, read_images
+from pyro_vae.cli.images import KINDS, add_run, read_images
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.encoding import SUFFIXES, encode
 from pyro_vae.runs import load_run
@@ -32,8 +32,7 @@ def parser(prog: str = PROG) -> Parser:
     p.add_argument(
         "images",
         metavar="IMAGES",
-        help=".npy, .npz (file.npz:array), .mat or IDX file of images; of photographs, which are "
-        "filtered and cut, where the run has --whiten radial",
+        help=f"{KINDS}; arrays of photographs where the run has --whiten radial",
     )
     p.add_argument(
         "--out", required=True, metavar="FILE", help=f"file to write: {', '.join(SUFFIXES)}"
@@ -64,7 +63,7 @@ def _answer(flags: argparse.Namespace) -> Answer:
     if not flags.out.endswith(SUFFIXES):
         raise InputError(f"--out {flags.out}: allowed are {', '.join(SUFFIXES)}")
     run = load_run(flags.run, device_named(flags.device))
-    rows = run.rows(read_images(flags.images))
+    rows = run.rows(read_images(flags.images, run))
     with tqdm(total=len(rows), desc="images", leave=False) as bar:
         codes = encode(
             run.model,

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from pyro_vae.cli.common import Answer, Parser, answered, write_out
-from pyro_vae.cli.images import add_run, read_images
+from pyro_vae.cli.images import KINDS, add_run, read_images
 from pyro_vae.cli.table import print_estimates
 from pyro_vae.datasets import load_dataset
 from pyro_vae.errors import check_count
@@ -39,10 +39,14 @@ def parser(prog: str = PROG) -> Parser:
         "images",
         nargs="?",
         metavar="IMAGES",
-        help=".npy, .npz (file.npz:array), .mat or IDX file; of photographs where the run has "
-        "--whiten radial (default: the run's test data)",
+        help=f"{KINDS} (default: the run's test data)",
     )
-    p.add_argument("--size", type=int, metavar="N", help="images judged (default: all, or 200)")
+    p.add_argument(
+        "--size",
+        type=int,
+        metavar="N",
+        help="images judged (default: all; of test data as many as the run judged)",
+    )
     p.add_argument(
         "--eval-particles",
         type=int,
@@ -70,9 +74,9 @@ def _answer(flags: argparse.Namespace) -> Answer:
         with ticking("reading the data", not flags.quiet):
             data = load_dataset(**run.config.data_arguments | changes)
         check_same_data(run.config, data, flags.run)
-        rows, size = data.test.to(run.device), flags.size or 200
+        rows, size = data.test.to(run.device), flags.size or run.config.evaluation.test_size
     else:
-        rows = run.rows(read_images(flags.images))
+        rows = run.rows(read_images(flags.images, run))
         size = flags.size or len(rows)
     rows = rows[: check_count("--size", size)]
     torch.manual_seed(flags.seed)

@@ -10,7 +10,9 @@ import numpy as np
 
 from pyro_vae.cli.common import Parser
 from pyro_vae.datasets.files import read_arrays
+from pyro_vae.datasets.new_images import holds_images, read_new_images
 from pyro_vae.errors import InputError
+from pyro_vae.runs import Run
 from pyro_vae.runs.devices import HELP as DEVICES
 
 
@@ -38,8 +40,26 @@ def add_route(p: argparse.ArgumentParser, keep: str) -> None:
     )
 
 
-def read_images(name: str) -> np.ndarray:
-    """The images of an array file, or of the one after a colon: ``stack.npz:images``.
+KINDS = (
+    ".npy, .npz (file.npz:array), .mat or IDX file of images; or a picture (.png, .jpg, .tif ...) "
+    "or a folder of them, which a run on patches cuts into patches side by side"
+)
+
+
+def read_images(name: str, run: Run) -> np.ndarray:
+    """New images for a run: of an array file, or of pictures (``datasets.new_images``).
+
+    Raises:
+        InputError: there is no such file, or it holds no images for the run.
+    """
+    path = Path(name).expanduser()
+    if path.exists() and holds_images(path):
+        return read_new_images(path, run.preprocessing)
+    return read_array(name)
+
+
+def read_array(name: str) -> np.ndarray:
+    """The rows of an array file, or of the one after a colon: ``stack.npz:images``.
 
     Raises:
         InputError: there is no such file, or it holds no array.

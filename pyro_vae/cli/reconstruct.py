@@ -6,7 +6,7 @@ import argparse
 
 from pyro_vae.cli import pictures
 from pyro_vae.cli.common import Answer, Parser, answered
-from pyro_vae.cli.images import add_route, add_run, read_images
+from pyro_vae.cli.images import KINDS, add_route, add_run, read_images
 from pyro_vae.errors import InputError, check_count
 from pyro_vae.evaluation.route_rates import RouteRate, route_rates
 from pyro_vae.runs import load_run
@@ -30,9 +30,7 @@ def parser(prog: str = PROG) -> Parser:
   {prog} runs/ssvae images.npy --rates --out again.npz""",
     )
     add_run(p)
-    p.add_argument(
-        "images", metavar="IMAGES", help=".npy, .npz (file.npz:array), .mat or IDX file of images"
-    )
+    p.add_argument("images", metavar="IMAGES", help=KINDS)
     add_route(p, "all")
     p.add_argument(
         "--given-of",
@@ -66,8 +64,8 @@ def _answer(flags: argparse.Namespace) -> Answer:
     if flags.given_of is not None and not flags.given:
         raise InputError("--given-of wants names of what is given of the other images: --given y1")
     run = load_run(flags.run, device_named(flags.device))
-    images = read_images(flags.images)
-    others = None if flags.given_of is None else read_images(flags.given_of)
+    images = read_images(flags.images, run)
+    others = None if flags.given_of is None else read_images(flags.given_of, run)
     with ticking(f"reconstructing {len(images)} images"):
         made = run.reconstruct(
             images,

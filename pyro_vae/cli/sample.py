@@ -69,7 +69,7 @@ def _answer(flags: argparse.Namespace) -> Answer:
 def _images(run: Run, flags: argparse.Namespace) -> np.ndarray:
     if flags.of is None:
         return run.sample(flags.num, seed=flags.seed, mean=flags.mean)
-    rows = run.rows(read_images(flags.of))
+    rows = run.rows(read_images(flags.of, run))
     rows = rows[torch.arange(flags.num, device=rows.device) % len(rows)]
     keep = flags.keep or ()
     drawn = run.route_rows(rows, keep, flags.given, seed=flags.seed, mean=flags.mean)

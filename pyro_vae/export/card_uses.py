@@ -1,4 +1,4 @@
-"""What a trained pair should not be used for, as far as its own files tell: a part of its card."""
+"""What a run's numbers do not say, and what its pair is not for: parts of its card."""
 
 from __future__ import annotations
 
@@ -58,3 +58,35 @@ def not_for(config: Any, test: Mapping[str, Mean], test_data: int | None) -> Ite
             "Grey images: the pixels that the model knows are 0 or 1, drawn with the grey level as "
             "probability, and its nats are of those."
         )
+
+
+def limits(config: Any, log_likelihood: Mean | None) -> list[str]:
+    """What the numbers of a run do not say, in sentences."""
+    pixels = config.pixels
+    lines = [
+        "The standard errors are over the test data of this one run: another seed of the training "
+        "gives other parameters, and they do not hold that spread.",
+        "The log-likelihood is a lower estimate, whose bias the standard error does not hold. "
+        "`pyro-vae bracket` bounds it from both sides on data that the model made.",
+        "The test data come from where the training data come from: nothing is known of others.",
+        "A higher likelihood is no better representation: what the latents are good for has to be "
+        "measured by itself.",
+    ]
+    if log_likelihood is not None and log_likelihood.monte_carlo_error is not None:
+        lines[1] += f" Its Monte Carlo error is {log_likelihood.monte_carlo_error:.3f} nats."
+    if config.facts.own_pixels is not None:
+        lines.append(
+            "Nats are of the programs' own likelihood, which may be one of counts or of densities: "
+            "they compare with those of models of the same rows and nothing else."
+        )
+    elif pixels.whole:
+        lines.append(
+            f"Nats are of probabilities of {pixels.levels} levels, not of densities: they compare "
+            "with those of any model of the same images at the same size."
+        )
+    elif pixels.standardised:
+        lines.append(
+            "Nats are densities of scaled pixels here: they compare with runs on data of the same "
+            "preprocessing and nothing else."
+        )
+    return lines

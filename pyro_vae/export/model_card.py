@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pyro_vae.errors import InputError
 from pyro_vae.evaluation.drawing_cost import num_parameters
 from pyro_vae.evaluation.statistics import Mean
-from pyro_vae.export.card_uses import not_for
+from pyro_vae.export.card_uses import limits, not_for
 from pyro_vae.objectives.catalogue import CATALOGUE
 from pyro_vae.storage import Checksums
 
@@ -151,7 +151,7 @@ def _data(config: Any) -> list[str]:
             "caveat": data.get("caveat"),
             "rows": _listed(data.get("counts", {})),
             "pixels in a row": facts.num_pixels,
-            "pixel space": config.pixels,
+            "pixel space": config.pixels if data or facts.own_pixels is None else None,
             "settings": _listed(data.get("settings", {})),
             "checksum": f"`{facts.data_checksum}`" if facts.data_checksum else "not recorded",
         }
@@ -243,31 +243,7 @@ def _meaning(name: str) -> str:
 
 
 def _limits(config: Any, found: _Estimates) -> list[str]:
-    pixels = config.pixels
-    log_likelihood = found.test.get("log_likelihood")
-    lines = [
-        "The standard errors are over the test data of this one run: another seed of the training "
-        "gives other parameters, and they do not hold that spread.",
-        "The log-likelihood is a lower estimate, whose bias the standard error does not hold. "
-        "`pyro-vae bracket` bounds it from both sides on data that the model made.",
-        "The test data come from where the training data come from: nothing is known of others.",
-        "A higher likelihood is no better representation: what the latents are good for has to be "
-        "measured by itself.",
-    ]
-    if log_likelihood is not None and log_likelihood.monte_carlo_error is not None:
-        error = _number(log_likelihood.monte_carlo_error)
-        lines[1] += f" Its Monte Carlo error is {error} nats."
-    if pixels.whole:
-        lines.append(
-            f"Nats are of probabilities of {pixels.levels} levels, not of densities: they compare "
-            "with those of any model of the same images at the same size."
-        )
-    elif pixels.standardised:
-        lines.append(
-            "Nats are densities of scaled pixels here: they compare with runs on data of the same "
-            "preprocessing and nothing else."
-        )
-    return [f"- {line}" for line in lines]
+    return [f"- {line}" for line in limits(config, found.test.get("log_likelihood"))]
 
 
 def _loading(run: TrainedRun) -> list[str]:

@@ -30,6 +30,7 @@ from pyro_vae.storage import save_checkpoint, write_text
 from pyro_vae.torch_state import evaluating, own_generators
 from pyro_vae.training import FitResult
 
+OWN_ROWS = "own rows"  # where a data set would be named
 _ELSEWHERE = RunSummary("trained elsewhere", 0, 0, False, 0.0)
 
 
@@ -98,8 +99,8 @@ def _config(
     model: nn.Module, guide: nn.Module, data: Any, num_pixels: int, settings: dict[str, Any]
 ) -> RunConfig:
     """The settings that are known, and the facts."""
-    if isinstance(data, Dataset):
-        settings.setdefault("dataset", data.name)
+    # Never the default, which would say that the rows are photographs.
+    settings.setdefault("dataset", data.name if isinstance(data, Dataset) else OWN_ROWS)
     if "model" in settings:
         config = new_config(settings)
     else:

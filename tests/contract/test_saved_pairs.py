@@ -1,6 +1,7 @@
 """Pairs trained in Python, of this library and foreign: saved as runs and loaded again."""
 
 import json
+import re
 
 import numpy as np
 import pyro
@@ -101,6 +102,15 @@ def test_own_programs_have_to_be_given(own, capsys):
         pyro_vae.load_run(own.path, programs=(Posterior(), Posterior()))
     assert cli.main(["evaluate", str(own.path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_card_of_own_rows_says_nothing_of_photographs(own):
+    config = json.loads((own.path / "config.json").read_text())
+    assert config["dataset"] == "own rows"
+    card = (own.path / "model_card.md").read_text()
+    assert "name: own rows" in card
+    assert "the programs' own likelihood" in card
+    assert not re.search("natural|pixel space|scaled pixels", card)
 
 
 def test_own_programs_do_not_reconstruct(own, rows):

@@ -138,7 +138,7 @@ def test_photographs_of_the_splits_are_disjoint_and_bundled(photographs):
 
 
 def test_photographs_of_a_package_that_is_not_there_are_named(monkeypatch):
-    with pytest.raises(InputError, match="the installed skimage does not bundle data/moon2.png"):
+    with pytest.raises(InputError, match=r"the installed skimage does not bundle data/moon2\.png"):
         read_bundled("skimage/data/moon2.png")
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(InputError, match=r"sklearn is not installed, and sklearn/datasets/\w+"):
