@@ -59,6 +59,9 @@ def _draw(given: argparse.Namespace) -> None:
     data = load_dataset(**run.config.data_arguments | changes)
     check_same_data(run.config, data, given.run)
     test = data.test[: max(2 * count, check_count("--images", given.images))]
+    count = min(count, len(test) // 2)
+    if count == 0:
+        raise InputError(f"{given.run}: two test images at least are needed, there are {len(test)}")
     x, other = test[:count], test[count : 2 * count]
     page = routes_page(
         [

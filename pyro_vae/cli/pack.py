@@ -21,7 +21,7 @@ def parser(prog: str = PROG) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"""examples:
   {prog} runs/first --out first
-  huggingface-cli upload NAME/first first    # or an archive of the folder""",
+  hf upload NAME/first first    # or an archive of the folder""",
     )
     p.add_argument("run", metavar="RUN", help="run directory of pyro-vae fit")
     p.add_argument("--out", required=True, metavar="DIR", help="folder, new or empty")

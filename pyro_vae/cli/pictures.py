@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from pyro_vae.datasets.intensity import intensities
+from pyro_vae.datasets.patch_preprocessing import PatchPreprocessing
 from pyro_vae.datasets.preprocessing import ArrayPreprocessing, Preprocessing
 from pyro_vae.datasets.shapes import pictures
 from pyro_vae.errors import InputError
@@ -63,6 +65,9 @@ def save(path: Path, images: np.ndarray, preprocessing: Preprocessing) -> dict[s
 def grid(images: np.ndarray, preprocessing: Preprocessing) -> bytes:
     """Images in the units of a run's images as one PNG file; 0 is black and the run's white 1.
 
+    Patches whose intensities are logarithms are shown as these, each about its mean, on one scale:
+    in grey levels the brightest draw would leave the others black.
+
     Raises:
         InputError: the run's rows are no images.
     """
@@ -71,7 +76,12 @@ def grid(images: np.ndarray, preprocessing: Preprocessing) -> bytes:
             f"the run's rows of {preprocessing.num_pixels} numbers are no images: write an array "
             "(.npz, .npy), or train with --image-shape HEIGHT WIDTH"
         )
-    if isinstance(preprocessing, ArrayPreprocessing) and preprocessing.pixels.whole:
+    if isinstance(preprocessing, PatchPreprocessing) and preprocessing.intensity == "log":
+        values = intensities(images.clip(min=0), "log")
+        values = values - values.mean((1, 2), keepdims=True)
+        limit = max(np.quantile(np.abs(values), 0.995), np.finfo(float).tiny)
+        images = 0.5 + values / (2 * limit)
+    elif isinstance(preprocessing, ArrayPreprocessing) and preprocessing.pixels.whole:
         images = images / preprocessing.scale
     else:
         low, high = np.quantile(images, [0.005, 0.995])

@@ -5,6 +5,7 @@ from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
 from pyro_vae.runs.job import resume_config, train
 from pyro_vae.runs.loading import load_run
+from pyro_vae.runs.packing import pack_run
 from pyro_vae.runs.resolving import new_config
 from pyro_vae.runs.run import Run
 from pyro_vae.runs.saving import save_run
@@ -22,6 +23,7 @@ __all__ = [
     "Trained",
     "load_run",
     "new_config",
+    "pack_run",
     "resume_config",
     "save_run",
     "train",

@@ -28,7 +28,7 @@ tags:
 
 
 def pack_run(run_dir: str | Path, folder: str | Path) -> Path:
-    """Write the folder of a run, ready for ``huggingface-cli upload`` or an archive.
+    """Write the folder of a run, ready for ``hf upload`` or an archive.
 
     Files: ``model.safetensors`` (parameters and buffers of the pair, under ``model.`` and
     ``guide.``), ``config.json`` (without the data folder of this machine), ``preprocessing.npz``,
