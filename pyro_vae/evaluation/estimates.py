@@ -230,7 +230,8 @@ def evaluate(
     check_positive("bound_particles", bound_particles)
     if num_particles < bound_particles:
         raise InputError(
-            f"num_particles = {num_particles} is fewer than the bound's {bound_particles} particles"
+            f"num_particles = {num_particles} is fewer than the bound's {bound_particles} "
+            "particles: give more, or fewer bound_particles"
         )
     columns: dict[str, list] = {}
     kl: dict[str, list] = {}
