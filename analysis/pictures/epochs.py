@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from analysis.measures.by_name import Named
 
@@ -89,7 +90,7 @@ def mark_start(
     style = {"linestyle": "", "marker": "o", "markersize": 10, "markerfacecolor": "none"}
     ax.plot([0] * len(shown), shown, color="k", label=f"start ({init}){words}", **style)
     if len(columns) == len(shown) == 1:
-        ax.axhline(shown[0], color="k", linewidth=0.8, linestyle=":")
+        ax.axhline(shown[0], color="k", linewidth=0.8, linestyle=":", label="the same level")
     ax.legend(loc=loc)
     return ax
 
@@ -114,6 +115,7 @@ def _zoom_on_end(ax: Axes, values: Sequence[float]) -> None:
 def _finish(ax: Axes, title: str, unit: str) -> Axes:
     ax.set_title(title)
     ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel(unit)
     ax.legend()
     ax.grid(alpha=0.3)

@@ -33,8 +33,8 @@ def by_class(found: DecoderFilters) -> Figure:
     counts, chosen = found.counts(), found.above_gap
     which = "all units: no clear gap of activity" if chosen is None else "units above the gap"
     title = (
-        f"{counts.localised_shown} of {counts.shown} filters are localised ({which})\n"
-        f"of all {counts.units}: {counts.localised} localised, {counts.non_localised} "
+        f"{counts.localised_shown} of the {counts.shown} filters drawn are localised ({which})\n"
+        f"of all {counts.units} units: {counts.localised} localised, {counts.non_localised} "
         f"non-localised, {counts.unresolved} unresolved"
     )
     rows = -(-counts.shown // COLUMNS)

@@ -13,8 +13,8 @@ from experiments.late.arms import Arm
 from pyro_vae.datasets import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.runs import Hooks, Run, RunConfig, RunDirectory, load_run, new_config, train
-from pyro_vae.runs.job import resume_config
 from pyro_vae.runs.refitting import RefitSettings, refit_run
+from pyro_vae.runs.resuming import resume_config
 from pyro_vae.training.prior_refit import STEPS
 
 LATER_RATE = 1e-3  # half of the recipe's, along the same shape

@@ -46,7 +46,7 @@ examples:
   pyro-vae sample runs/first --num 64 --out samples.png
   pyro-vae report runs/first --out report
 
-pyro-vae COMMAND --help lists the flags of a command."""
+pyro-vae COMMAND --help lists the flags of a command; pyro-vae --version tells the version."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -83,7 +85,10 @@ def write_out(path: str | None, content: dict[str, Any]) -> list[str]:
 
 
 def exit_code(name: str, run: Callable[[], int]) -> int:
-    """Run a command; bad input gives 2, a training that diverges 1, Ctrl-C 130."""
+    """Run a command; bad input gives 2, a training that diverges 1, Ctrl-C 130.
+
+    A reader of its output that leaves, as ``| head`` does, ends it without a word, by 141.
+    """
 
     def say(line: str) -> None:
         # Names of files may hold anything, a line of its own too.
@@ -96,7 +101,14 @@ def exit_code(name: str, run: Callable[[], int]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show
-            return run()
+            code = run()
+            sys.stdout.flush()  # here a reader that has left is met, not at the end of the process
+            return code
+    except BrokenPipeError:
+        # As of ``pyro-vae completion bash | head``. Nothing is left to be flushed into the pipe.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (InputError, OSError) as error:
         say(str(error))
         return 2

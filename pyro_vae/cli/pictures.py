@@ -44,21 +44,33 @@ def check_file(name: str) -> Path:
     return path
 
 
-def save(path: Path, images: np.ndarray, preprocessing: Preprocessing) -> dict[str, Any]:
+def save(
+    path: Path,
+    images: np.ndarray,
+    preprocessing: Preprocessing,
+    originals: np.ndarray | None = None,
+) -> dict[str, Any]:
     """Write images in the units of a run's images, and say so: arrays, or one picture.
+
+    Args:
+        originals: what the images were made from, as many; a picture shows each left of its image.
 
     Returns:
         the same for a command's answer.
     """
     stream = io.BytesIO()
     if path.suffix == ".png":
-        stream.write(grid(images, preprocessing))
+        pairs = [images] if originals is None else [originals, images]
+        shown = np.stack(pairs, axis=1).reshape(-1, *images.shape[1:])
+        stream.write(grid(shown, preprocessing))
     elif path.suffix == ".npy":
         np.save(stream, images)
     else:
         np.savez_compressed(stream, images=images)
     write_whole(path, stream.getvalue())
-    print(f"{len(images)} images of shape {images.shape[1:]}; wrote {path}")
+    paired = path.suffix == ".png" and originals is not None
+    beside = ", each right of what it was made from" if paired else ""
+    print(f"{len(images)} images of shape {images.shape[1:]}{beside}; wrote {path}")
     return {"images": len(images), "shape": images.shape[1:], "files": [str(path)]}
 
 

@@ -49,7 +49,12 @@ def parser(prog: str = PROG) -> Parser:
         action="store_true",
         help="print what every usual route costs in bits, and how near it comes to the images",
     )
-    p.add_argument("--out", required=True, metavar="FILE", help=".npz, .npy, or .png: a grid")
+    p.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help=".npz, .npy, or .png: a grid of pairs, the image left",
+    )
     return p
 
 
@@ -80,7 +85,8 @@ def _answer(flags: argparse.Namespace) -> Answer:
         with ticking("rates of the usual routes"):
             rates = route_rates(run.model, run.guide, run.rows(images), seed=flags.seed)
         print_rates(rates)
-    written = pictures.save(path, made, run.preprocessing)
+    originals = run.preprocessing.images(run.rows(images))
+    written = pictures.save(path, made, run.preprocessing, originals)
     return Answer(written | {"rates": [rate.entries() for rate in rates]})
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import difflib
 import io
 import json
 import os
@@ -131,13 +132,28 @@ class RunDirectory:
         return self.config.is_file() and not later
 
     def read_config(self) -> RunConfig:
-        """The configuration, whatever version wrote it."""
+        """The configuration, whatever version wrote it.
+
+        Raises:
+            InputError: there is no such run, or its ``config.json`` is damaged.
+        """
+        if not self.config.is_file():
+            raise self._no_run()
         return self.read_config_file(self.config)
 
     @staticmethod
     def read_config_file(path: Path) -> RunConfig:
         """The configuration of a ``config.json``, wherever it lies."""
         return read_config(_read_json(path), path)
+
+    def _no_run(self) -> InputError:
+        beside = sorted(path.parent.name for path in self.path.parent.glob("*/config.json"))
+        near = difflib.get_close_matches(self.path.name, beside, n=3, cutoff=0.5)
+        runs = ", ".join(str(self.path.parent / name) for name in near or beside[-3:])
+        return InputError(
+            f"there is no run in {self.path}: it has no {self.config.name}"
+            + (f"; runs beside it: {runs}" if runs else "")
+        )
 
     def read_summary(self) -> dict[str, Any]:
         return _read_json(self.summary)

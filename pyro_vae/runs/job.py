@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pyro_vae.datasets import Dataset, load_dataset
 from pyro_vae.errors import InputError
@@ -23,8 +24,7 @@ from pyro_vae.runs.directory import RunDirectory
 from pyro_vae.runs.facts import check_same_data, with_facts
 from pyro_vae.runs.hooks import Finished, Hooks, Outcome, Trained
 from pyro_vae.runs.judging import judge
-from pyro_vae.runs.loading import load_to_resume
-from pyro_vae.runs.resolving import resumed_config
+from pyro_vae.runs.resuming import resume_notices
 from pyro_vae.runs.run import Run
 from pyro_vae.runs.starting import judge_start, lines_of
 from pyro_vae.runs.summary import RunSummary, Start, Summary
@@ -47,7 +47,8 @@ def train(
     """Train, judge and write a run directory.
 
     Args:
-        config: of :func:`pyro_vae.runs.new_config`, or of :func:`resume_config` for ``resume``.
+        config: of :func:`pyro_vae.runs.new_config`, or for ``resume`` of
+            :func:`pyro_vae.runs.resume_config`.
         directory: of the run; see :mod:`pyro_vae.runs.directory` for its files.
         hooks: what is told and added.
         data: the data that ``config`` names, where they are loaded already.
@@ -69,6 +70,8 @@ def train(
             data = load_dataset(**config.data_arguments)
     if resume:
         check_same_data(config, data, directory.path)
+        for line in resume_notices(directory, config):
+            hooks.say(line)
         if directory.never_saved:
             resume = False
             hooks.say(f"{directory.path} holds no checkpoint yet: the run starts again")
@@ -82,7 +85,7 @@ def train(
         model, guide = build(config, data, start=starting, say=notices.append)
     if not resume:
         hooks.initialise(model, guide)
-    hooks.say(_describe(config, data, directory, device))
+    hooks.say(_describe(model, config, data, directory, device))
     model, guide = model.to(device), guide.to(device)
     if starting:
         with ticking("judging the start", hooks.progress):
@@ -181,12 +184,17 @@ def build(
         InputError: the objective has no right gradient for the guide, or is of single units where
             a level has none, or the rows are none that the configuration's start can use.
     """
-    rows, shape = data.train_in_memory if start else None, data.channels_first
-    model, guide = config.pair.build(
-        data.train.shape[1], shape, rows=rows, seed=config.seed, say=say
-    )
+
+    def built(rows: Tensor | None) -> tuple[Generative, Guide]:
+        return config.pair.build(
+            data.train.shape[1], data.channels_first, rows=rows, seed=config.seed, say=say
+        )
+
+    model, guide = built(None)
     objective: Any = config.objective.make()
-    check_objective_fits(objective, guide)
+    check_objective_fits(objective, guide)  # a start from the data can take minutes
+    if start:
+        model, guide = built(data.train_in_memory)
     if getattr(objective, "per_unit", False):
         with own_generators():  # units that depend on each other are found by a loss
             objective.differentiable_loss(model, guide, data.train[:1])
@@ -234,35 +242,23 @@ def fit_pair(
     )
 
 
-def resume_config(run_dir: str | Path, given: dict[str, Any]) -> RunConfig:
-    """The configuration of a run that goes on, with the settings that a resume may change.
-
-    Raises:
-        InputError: the run's files are damaged, or a setting cannot change.
-    """
-    # Checks the files before anything of the run is written; metrics.csv is written anew from what
-    # the checkpoint holds.
-    directory = RunDirectory(run_dir)
-    if directory.never_saved:
-        stored, epochs = directory.read_config(), 0
-    else:
-        run, epochs = load_to_resume(run_dir)
-        stored = run.config
-    directory.check_config()
-    return resumed_config(stored, given, epochs)
-
-
 def with_command(config: RunConfig, words: list[str]) -> RunConfig:
     """The configuration that remembers the command line that began the run."""
     return config.with_facts(command=shlex.join(words))
 
 
 def _describe(
-    config: RunConfig, data: Dataset, directory: RunDirectory, device: torch.device
+    model: Generative,
+    config: RunConfig,
+    data: Dataset,
+    directory: RunDirectory,
+    device: torch.device,
 ) -> str:
     pair, objective = config.pair, config.objective
+    sizes = zip(model.latent_names, model.latent_sizes, strict=True)
+    levels = " and ".join(f"{name} of {units}" for name, units in sizes)
     return (
-        f"{pair.model} ({pair.preset}) with a {pair.guide} guide, objective {objective.name}, "
-        f"k = {objective.num_particles}, on {device}\n"
+        f"{pair.model} ({pair.preset}), {levels} units, with a {pair.guide} guide, "
+        f"objective {objective.name}, k = {objective.num_particles}, on {device}\n"
         f"{data.description}\nrun directory {directory.path}"
     )

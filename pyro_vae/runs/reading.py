@@ -56,7 +56,9 @@ def _of_training(summary: Summary) -> Iterator[str]:
             change = f"{summary.estimate('elbo').mean - start.estimate('elbo').mean:+.1f}"
         else:
             change = f"{gain.mean:+.1f} ± {gain.standard_error:.1f}"
-        yield f"training changed the ELBO by {change} nats"
+        worse = gain is not None and gain.mean < -2 * gain.standard_error
+        advice = ": the start was better, so train longer" if worse else ""
+        yield f"training changed the ELBO by {change} nats{advice}"
 
 
 def _of_gap(summary: Summary) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Settings that a user gave, resolved into a configuration: new, or for a run that goes on."""
+"""Settings that a user gave, resolved into the configuration of a new run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ from pyro_vae.training.recipes import Recipe, named_recipe, recipe_name
 from pyro_vae.training.schedules import LinearWarmUp, default_annealing
 
 _THIN_FROM = 50  # particles from which benchmarks/thinned_gradients.py found that thinning pays
-_FLAGS = {named.name: named.flag for named in OPTIONS}
-_FLAGS |= {name: f"--{name.replace('_', '-')}" for name in SETTINGS}
-_MAY_CHANGE = {named.name for named in OPTIONS if named.option.may_change} | {*SETTINGS}
+FLAGS = {named.name: named.flag for named in OPTIONS}
+FLAGS |= {name: f"--{name.replace('_', '-')}" for name in SETTINGS}
 
 
 def flag_of(name: str) -> str:
     """The flag of a setting, as errors name it."""
-    return _FLAGS[name]
+    return FLAGS[name]
 
 
 def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
@@ -44,7 +43,7 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
             objective) is decided anew.
     """
     for name in given:
-        check_choice("setting", name, _FLAGS)
+        check_choice("setting", name, FLAGS)
     if "objective" in given:
         check_choice("objective", given["objective"], OBJECTIVES)
     chosen = ({} if base is None else _kept(base, given)) | dict(given)
@@ -64,12 +63,12 @@ def new_config(given: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
         staged = name in ("lr", "lr_shape") and values.lr_stages
         if getattr(values, name) is None and not staged:
             setattr(values, name, value)
-    values.thin = _thin(values, values.thin)
+    values.thin = thin_of(values, values.thin)
     if values.annealing is None:
         values.annealing = plan.annealing_of(len(arch.units))
     if values.annealing is None and arch.of_images:
         values.annealing = {}
-    values.annealing = _annealing(values.annealing, len(arch.units))
+    values.annealing = annealing_of(values.annealing, len(arch.units))
     if not RunConfig.from_settings(vars(values)).data.cuts_patches:
         _refuse_patch_settings(given, values.dataset)
         vars(values).update(dict.fromkeys(PATCH_SETTINGS))
@@ -138,61 +137,6 @@ def _entries_of(plan: Recipe) -> dict[str, Any]:
     }
 
 
-def resumed_config(stored: RunConfig, given: Mapping[str, Any], epochs_done: int) -> RunConfig:
-    """The stored configuration with those of the given settings that a resume may change.
-
-    Args:
-        epochs_done: of the run; one that has ended is not renamed by another objective.
-
-    Raises:
-        InputError: a setting that belongs to the run is given another value.
-    """
-    if given.get("objective") is not None:
-        check_choice("objective", given["objective"], OBJECTIVES)
-    values = SimpleNamespace(**stored.settings)
-    for name, value in given.items():
-        check_choice("setting", name, _FLAGS)
-        if name == "annealing":
-            value = _annealing(value, len(stored.pair.architecture.units))
-        if name not in _MAY_CHANGE and getattr(values, name) != value:
-            kept = getattr(values, name)
-            if name == "lr" and values.lr_stages:
-                kept = f"the stages {', '.join(f'{rate:.2g}' for rate in values.lr_stages)}"
-            flag = "--no-anneal" if name == "annealing" and not value else flag_of(name)
-            raise InputError(f"{flag} {value} cannot change on --resume: the run has {kept}")
-    vars(values).update(given)
-    if values.objective != stored.objective.name:
-        # Settings and estimator belong to the objective that was; those of the new one are given.
-        vars(values).update({name: given.get(name) for name in (*SETTINGS, "estimator")})
-    if given.keys() & {"thin", "num_particles", "objective", "chunk_size"}:
-        values.thin = _thin(values, given.get("thin", "auto"))
-    values.annealing = stored.training.annealing
-    config = RunConfig.from_settings(vars(values), stored.facts)
-    check_config(config)
-    return _with_history(stored, config, epochs_done)
-
-
-def _with_history(stored: RunConfig, config: RunConfig, epochs_done: int) -> RunConfig:
-    """Write down until where another objective trained; refuse to rename a finished run."""
-    before, now = _identity(stored), _identity(config)
-    if before == now:
-        return config
-    if epochs_done >= resolved(config.training.epochs):
-        raise InputError(
-            f"the run has finished its {epochs_done} epochs with objective "
-            f"{stored.objective.name} and k = {stored.objective.num_particles}; to go on with "
-            f"another one give --epochs above {epochs_done}"
-        )
-    earlier = (*config.facts.earlier_objectives, {"until_epoch": epochs_done, **before})
-    return config.with_facts(earlier_objectives=earlier)
-
-
-def _identity(config: RunConfig) -> dict[str, Any]:
-    values = config.settings
-    names = ("objective", "num_particles", "estimator", *SETTINGS)
-    return {name: values[name] for name in names if values[name] is not None}
-
-
 def check_config(config: RunConfig) -> None:
     """Names and ranges that hold for new and resumed runs."""
     values = config.settings
@@ -239,7 +183,7 @@ def check_config(config: RunConfig) -> None:
         )
 
 
-def _thin(values: SimpleNamespace, kept: Any) -> int | None:
+def thin_of(values: SimpleNamespace, kept: Any) -> int | None:
     """Particles per datum that are differentiated; None for all.
 
     Where nothing is given they are thinned where that was measured to win in bound per minute.
@@ -277,7 +221,7 @@ def _refuse_patch_settings(given: Mapping[str, Any], dataset: str) -> None:
             )
 
 
-def _annealing(given: Any, num_levels: int) -> dict[str, tuple[float, float, float]]:
+def annealing_of(given: Any, num_levels: int) -> dict[str, tuple[float, float, float]]:
     """Level -> (start, end, share); from a table, from words LEVEL=START:END:SHARE, or defaults."""
     if given is None:
         return {

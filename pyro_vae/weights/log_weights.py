@@ -208,7 +208,15 @@ def read(
     observed = {name: site for name, site in model_sites.items() if site.is_observed}
     latent = [name for name in model_sites if name not in observed]
     if not observed:
-        raise ValueError("the model observes no site; give the data with pyro.sample(..., obs=x)")
+        swapped = any(site.is_observed for site in guide_sites.values())
+        raise ValueError(
+            "the model observes no site; "
+            + (
+                "the guide does: model and guide stand in each other's place"
+                if swapped
+                else "give the data with pyro.sample(..., obs=x)"
+            )
+        )
     auxiliary = auxiliaries(latent, guide_sites)
     check_same_latents(latent, guide_sites)
     log_prior, log_guide, kl = {}, {}, {}

@@ -157,11 +157,14 @@ def test_titles_of_filters_are_the_counts(monkeypatch):
     counts = found.counts()
     left, right = decoder_pictures.by_class(found).axes
     assert left.get_title() == (
-        f"{counts.localised_above_gap} of 3 filters are localised (units above the gap)\n"
-        f"of all 4: {counts.localised} localised, {counts.non_localised} non-localised, "
+        f"{counts.localised_above_gap} of the 3 filters drawn are localised (units above the gap)\n"
+        f"of all 4 units: {counts.localised} localised, {counts.non_localised} non-localised, "
         f"{counts.unresolved} unresolved"
     )
     assert right.get_title().endswith(f"{counts.noise_localised} of 7 localised")
     alone = decoder_filters(wide, data, np.full(4, 0.5), num_noise=0)
     (left,) = decoder_pictures.by_class(alone).axes
-    assert "of 4 filters are localised (all units: no clear gap of activity)" in left.get_title()
+    assert (
+        "of the 4 filters drawn are localised (all units: no clear gap of activity)"
+        in left.get_title()
+    )

@@ -162,7 +162,7 @@ def test_a_run_counts_its_filters_and_says_what_it_shows(tmp_path, capsys):
     again = filters_of(model, load_data(config, run), means, seed=config.seed)
     title = decoder_pictures.by_class(again).axes[0].get_title()
     assert title.endswith(
-        f"of all 6: {counts.localised} localised, {counts.non_localised} non-localised, "
+        f"of all 6 units: {counts.localised} localised, {counts.non_localised} non-localised, "
         f"{counts.unresolved} unresolved"
     )
     assert {path.stem for path in (run / "figures").iterdir()} >= set(PICTURES)
@@ -205,7 +205,8 @@ def test_an_unfinished_run_is_refused(finished_run, tmp_path, capsys, missing):
     assert figures.main([str(run)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert str(run / missing) in err
+    assert str(run) in err
+    assert missing in err
     assert not (run / "figures").exists()
 
 

@@ -19,6 +19,7 @@ from pyro_vae.cli import pictures
 from pyro_vae.datasets import DATASETS
 from pyro_vae.objectives import OBJECTIVES
 from pyro_vae.programs import GUIDES, MODELS
+from pyro_vae.programs.start.from_data import DataStart
 from pyro_vae.storage import previous
 from tests.conftest import bare_runs, changed_by_hand, run_fit, write_images
 
@@ -159,8 +160,14 @@ def test_the_gpu_of_apple_is_refused_with_the_reason(refused, images):
     assert "--device mps: Apple's GPU has no double precision" in line
 
 
-def test_no_refused_command_leaves_a_run_directory(refused, images, tmp_path):
-    refused("--guide", "bottomup", "--objective", "elbo-analytic", "--dataset", images)
+def test_a_refused_command_starts_nothing_and_leaves_no_run_directory(
+    refused, images, tmp_path, monkeypatch
+):
+    started = []
+    monkeypatch.setattr(DataStart, "initialise_", lambda *given: started.append(given) or [])
+    flags = ("--guide", "bottomup", "--objective", "elbo-analytic", "--dataset", images)
+    refused(*flags, "--init", "data", "--latent", "4", "2")
+    assert not started  # which takes minutes where rows are many
     assert not (tmp_path / "run").exists()
 
 
@@ -343,7 +350,7 @@ def test_a_run_directory_that_is_a_file(refused, images, tmp_path):
 
 def test_resume_wants_a_run(refused, images, tmp_path, capsys):
     line = refused("--resume", "--run-dir", tmp_path / "nowhere")
-    assert f"there is no {tmp_path / 'nowhere' / 'config.json'}" in line
+    assert f"there is no run in {tmp_path / 'nowhere'}: it has no config.json" in line
     assert not (tmp_path / "nowhere").exists()
     capsys.readouterr()
     assert fit.main(["--resume"]) == 2

@@ -406,7 +406,7 @@ def test_quiet_prints_the_table_only(monkeypatch, images, tmp_path, capsys):
         assert fit.main([*flags, "--run-dir", str(tmp_path / name), *extra]) == 0
         outputs[name] = capsys.readouterr()
     assert "epoch    1" in outputs["loud"].out
-    assert "td (small) with a topdown guide" in outputs["loud"].out
+    assert "td (small), z1 of 12 and z2 of 4 units, with a topdown guide" in outputs["loud"].out
     assert "epoch" not in outputs["quiet"].out
     assert outputs["quiet"].err == ""
     for line in ("ELBO", "L_2", "log-likelihood", "active units of z1", "run directory:"):

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -49,6 +50,15 @@ def test_commands_flags_and_names_are_offered(script, tmp_path):
     (tmp_path / "readme").touch()
     assert offered(script, "evaluate", "r", folder=tmp_path) == {"runs"}
     assert offered(script, "evaluate", "runs", "r", folder=tmp_path) == {"runs", "readme"}
+
+
+def test_a_reader_that_leaves_ends_a_command_without_a_word():
+    asked = f"'{sys.executable}' -m pyro_vae completion bash | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", asked], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.splitlines()[1:] == ["141"]
+    assert done.stderr == ""
 
 
 def test_names_are_those_of_flags():

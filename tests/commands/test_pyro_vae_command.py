@@ -12,6 +12,7 @@ import xarray
 
 import pyro_vae
 from pyro_vae import cli
+from pyro_vae.cli import pictures
 from pyro_vae.datasets import load_dataset
 
 IMAGES = 7
@@ -115,6 +116,32 @@ def test_samples_and_reconstructions_are_images(finished_run, new_images, tmp_pa
     assert run.reconstruct(np.load(new_images)).shape == (IMAGES, 4, 4)
 
 
+def test_a_picture_shows_each_image_left_of_what_was_made_of_it(
+    finished_run, new_images, tmp_path, capsys, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(pictures, "grid", lambda shown, _: drawn.append(shown) or b"")
+    assert command("reconstruct", finished_run, new_images, "--out", tmp_path / "r.png") == 0
+    assert "each right of what it was made from" in capsys.readouterr().out
+    assert command("reconstruct", finished_run, new_images, "--out", tmp_path / "r.npy") == 0
+    assert "each right" not in capsys.readouterr().out
+    (pairs,) = drawn
+    run = pyro_vae.load_run(finished_run)
+    originals = run.preprocessing.images(run.rows(np.load(new_images)))
+    np.testing.assert_array_equal(pairs[::2], originals)
+    np.testing.assert_array_equal(pairs[1::2], np.load(tmp_path / "r.npy"))
+
+
+def test_runs_beside_one_that_is_none_are_named(finished_run, tmp_path, capsys):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    assert command("card", tmp_path / "frist") == 2
+    line = capsys.readouterr().err
+    assert f"there is no run in {tmp_path / 'frist'}: it has no config.json" in line
+    assert line.endswith(f"runs beside it: {tmp_path / 'first'}\n")
+
+
 def test_evaluation_of_new_images_and_of_the_test_data(finished_run, new_images, tmp_path, capsys):
     flags = ["--eval-particles", 50, "--quiet", "--out"]
     assert command("evaluate", finished_run, new_images, *flags, tmp_path / "new.json") == 0
@@ -147,7 +174,10 @@ def test_a_card_says_what_the_run_is(finished_run, tmp_path, capsys):
         (["encode", "{run}", "{new}", "--out", "a.txt"], "allowed are .npz, .csv, .nc"),
         (["sample", "{run}", "--out", "a.jpg"], "allowed are .npz, .npy, .png"),
         (["sample", "{run}", "--num", "0", "--out", "a.png"], "--num must be a whole number"),
-        (["sample", "nowhere", "--out", "a.png"], "there is no nowhere/config.json"),
+        (
+            ["sample", "nowhere", "--out", "a.png"],
+            "there is no run in nowhere: it has no config.json",
+        ),
     ],
 )
 def test_bad_input_ends_with_one_line(words, match, finished_run, new_images, tmp_path, capsys):

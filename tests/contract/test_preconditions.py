@@ -226,7 +226,11 @@ def test_model_without_observation():
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", normal())
 
-    refused(blind, guide, "the model observes no site")
+    refused(blind, guide, "the model observes no site; give the data")
+
+
+def test_a_model_in_the_place_of_the_guide():
+    refused(guide, model, "the guide does: model and guide stand in each other's place")
 
 
 def test_layers_that_do_not_broadcast():
