@@ -37,6 +37,7 @@ def page():
     return run(PAGE)
 
 
+@pytest.mark.slow
 def test_every_objective_trains_the_regression(page):
     """All but those that are no bounds end near the likelihood of the best; the start is far."""
     best = max(page["likelihoods"].values())
@@ -63,6 +64,7 @@ def test_the_page_lists_every_objective():
         assert f"`{name}`" in text, name
 
 
+@pytest.mark.slow
 def test_the_page_on_evaluation_runs():
     names = run(DOCS / "evaluation.md")
     curve, bracket, surgery = names["curve"], names["bracket"], names["surgery"]
@@ -80,6 +82,7 @@ def test_the_page_on_evaluation_runs():
     assert list(ax.lines[0].get_ydata()) == list(curve.mean)
 
 
+@pytest.mark.slow
 def test_the_page_on_the_estimator_runs(capsys):
     names = run(DOCS / "encoder.md")
     codes = names["codes"]

@@ -70,11 +70,15 @@ class Dataset:
 
     @property
     def description(self) -> str:
-        """A line of name, rows and pixel space; a caveat that ``info`` has is a second one."""
+        """A line of name, rows, pixel space, photographs; a caveat of ``info`` is a second one."""
         rows = (
             f"{self.name}: {len(self.train)} train, {len(self.valid)} valid and {len(self.test)} "
             f"test rows of {self.train.shape[1]} ({self.pixels})"
         )
+        photographs = self.info.get("photographs")
+        if photographs is not None:
+            train, valid, test = (len(photographs[split]) for split in SPLITS)
+            rows += f", cut from {train}, {valid} and {test} photographs in grey"
         caveat = self.info.get("caveat")
         return rows if caveat is None else f"{rows}\nnote: {caveat}"
 

@@ -14,24 +14,29 @@ OTHERWISE = "; of arrays intensity='raw' takes numbers as they are"
 
 
 def grey_levels(
-    origin: str, pixels: np.ndarray, *, colour: bool, unbounded: bool = False
+    origin: str,
+    pixels: np.ndarray,
+    *,
+    colour: bool,
+    unbounded: bool = False,
+    otherwise: str = OTHERWISE,
 ) -> np.ndarray:
     """Numbers (..., H, W), or (..., H, W, 3) of ``colour``, as grey levels in [0, 1], float32.
 
     Whole numbers are divided by the largest one of their type (uint8, uint16; bool); RGB becomes
     luminance, 0.2125 R + 0.7154 G + 0.0721 B (scikit-image's ``rgb2gray``). Where ``unbounded`` is
-    true, numbers of any type and range are taken as they are.
+    true, numbers of any type and range are taken as they are. ``otherwise``: what errors advise.
 
     Raises:
         InputError: other types of number, or fractions outside [0, 1]; ``origin`` is named.
     """
     from skimage import color
 
-    levels = pixels.astype(np.float64) if unbounded else fractions(origin, pixels)
+    levels = pixels.astype(np.float64) if unbounded else fractions(origin, pixels, otherwise)
     return (color.rgb2gray(levels) if colour else levels).astype(np.float32)
 
 
-def fractions(origin: str, pixels: np.ndarray) -> np.ndarray:
+def fractions(origin: str, pixels: np.ndarray, otherwise: str = OTHERWISE) -> np.ndarray:
     """Numbers of any shape as fractions of the largest one of their type.
 
     Raises:
@@ -43,12 +48,12 @@ def fractions(origin: str, pixels: np.ndarray) -> np.ndarray:
         if not (pixels.min() >= 0 and pixels.max() <= 1):
             raise InputError(
                 f"{origin}: float pixels must lie in [0, 1], got {pixels.min():g} to "
-                f"{pixels.max():g}" + OTHERWISE
+                f"{pixels.max():g}" + otherwise
             )
     elif pixels.dtype not in (np.uint8, np.uint16, np.bool_):
         raise InputError(
             f"{origin}: whole numbers must be uint8 (0..255) or uint16 (0..65535), got "
-            f"{pixels.dtype}" + OTHERWISE
+            f"{pixels.dtype}" + otherwise
         )
     return util.img_as_float(pixels)
 

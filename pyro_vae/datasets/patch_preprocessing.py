@@ -60,7 +60,13 @@ class PatchPreprocessing(Preprocessing):
         return self.whitening.transform(values.reshape(len(images), -1))
 
     def _intensities(self, images: np.ndarray, colour: bool) -> np.ndarray:
-        grey = grey_levels("images", images, colour=colour, unbounded=self.intensity == "raw")
+        grey = grey_levels(
+            "images",
+            images,
+            colour=colour,
+            unbounded=self.intensity == "raw",
+            otherwise="; divide them by their white, or cut them off (np.clip(images, 0, 1))",
+        )
         values = intensities(grey, self.intensity)
         if not np.isfinite(values).all():
             raise InputError("images hold values that are NaN or infinite")

@@ -97,6 +97,7 @@ def trained(shown, tmp_path_factory):
     return folder / "one", folder / "many"
 
 
+@pytest.mark.slow
 def test_the_commands_write_pictures_and_rates(trained, tmp_path, capsys):
     one, many = map(str, trained)
     words = ["--out", str(tmp_path / "out"), "--columns", "3", "--images", "4"]

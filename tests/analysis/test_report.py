@@ -258,6 +258,7 @@ def reported(capsys, *arguments):
     return code, out, err, re.sub(r'src="data:[^"]*"', "", page)
 
 
+@pytest.mark.slow
 def test_the_command_builds_every_entry_for_models_with_seeds(runs, tmp_path, capsys, coarse):
     out = tmp_path / "report"
     paths = (runs["vanilla-seed0"], runs["vanilla-seed1"], runs["k3-seed0"])
@@ -287,6 +288,7 @@ def test_the_command_builds_every_entry_for_models_with_seeds(runs, tmp_path, ca
     assert set(terms["model"]) == {"vanilla", "k = 3"}
 
 
+@pytest.mark.slow
 def test_the_command_says_what_one_run_without_labels_cannot_show(images, tmp_path, capsys, coarse):
     plain = tmp_path / "plain"
     one_level = ("--model", "burda1", "--guide", "bottomup", "--dataset", str(images))

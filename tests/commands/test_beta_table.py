@@ -3,10 +3,14 @@
 import csv
 import dataclasses
 
+import pytest
+
 from experiments.campaign.plan import Plan
 from experiments.replication import beta_tables, tables
 from experiments.replication.beta_tables import BETA_TABLES, REFERENCES
 from experiments.replication.table_campaign import Rows, TableCampaign
+
+pytestmark = pytest.mark.slow
 
 TABLE = BETA_TABLES["beta-vae"]
 

@@ -21,6 +21,7 @@ def digits_run(tmp_path_factory, images):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_is_bracketed(digits_run, capsys):
     flags = ["--num-data", "8", "--temperatures", "60", "--eval-particles", "500", "--quiet"]
     assert bracket.main([str(digits_run), *flags]) == 0

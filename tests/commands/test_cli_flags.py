@@ -286,7 +286,12 @@ def test_every_flag_has_a_case():
     assert flags_of_the_parser() == CASES.keys() | APART
 
 
-@pytest.mark.parametrize("flag", CASES)
+SLOW = {"--no-compile"}  # it compiles
+
+
+@pytest.mark.parametrize(
+    "flag", [pytest.param(flag, marks=[pytest.mark.slow] * (flag in SLOW)) for flag in CASES]
+)
 def test_the_flag_changes_something(flag, run, capsys):
     case = CASES[flag]
     assert flag in case.flags

@@ -14,6 +14,8 @@ import torch
 
 from tests.conftest import QUICK, bare_runs, run_fit
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 12
 # Forty steps in an epoch, long enough for a signal to arrive in the middle of one.

@@ -8,6 +8,8 @@ import pytest
 from pyro_vae import cli, evaluation, load_dataset, load_run
 from tests.conftest import bare_runs, run_fit
 
+pytestmark = pytest.mark.slow
+
 
 def command(*words):
     return cli.main(["disentangle", *map(str, words)])

@@ -35,6 +35,7 @@ def test_the_answer_is_the_content_of_the_file(labelled_run, tmp_path, capsys):
     assert found == written | {"files": [str(tmp_path / "found.json")]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["labels", "random"])
 def test_distances_are_printed_with_their_null(features, labelled_run, tmp_path, capsys):
     flags = ["--features", features, "--num", 80, "--num-seeds", 2, "--quiet"]
@@ -59,6 +60,7 @@ def test_a_seed_gives_the_same_distances_and_means_are_other_images(labelled_run
     assert texts[0][1:] != texts[3][:2]  # the same features, other draws
 
 
+@pytest.mark.slow
 def test_the_default_is_half_of_the_test_data_and_the_labels(labelled_run, capsys):
     assert command("fid", labelled_run, "--num-seeds", 1, "--quiet") == 0
     out = capsys.readouterr().out

@@ -8,6 +8,8 @@ import pytest
 from experiments.campaign import taking_over
 from pyro_vae.training.prior_refit import refit_prior
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory):

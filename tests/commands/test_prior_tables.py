@@ -121,6 +121,7 @@ def test_the_table_of_priors_is_judged_and_compared(run, tmp_path, monkeypatch):
     assert "p(z given lambda)" in out
 
 
+@pytest.mark.slow
 def test_the_surgery_adds_up(run, tmp_path, monkeypatch):
     cell = TABLES["elbo-surgery"].rows[0].cell
     gain = measures.refit_gain("gain_mixture", "mixture:components=4")
@@ -135,6 +136,7 @@ def test_the_surgery_adds_up(run, tmp_path, monkeypatch):
     assert "| 7.41 |" in out
 
 
+@pytest.mark.slow
 def test_a_late_prior_is_the_refit_and_the_rest_goes_on(run, tmp_path, monkeypatch):
     """The second cell begins with the first one's likelihood and guide, and a fitted prior."""
     first = small(prior_cell(1, "standard"))

@@ -212,6 +212,7 @@ def test_a_cell_that_fails_is_told_and_tried_again(run, tmp_path, monkeypatch):
     assert "1L-iwae-k5-seed0: done before" in out
 
 
+@pytest.mark.slow
 def test_cells_side_by_side_and_more_seeds(run, tmp_path, monkeypatch):
     """Two processes find what one does; a resume may add seeds and fills in the reference."""
     monkeypatch.setattr(TableCampaign, "settings", run.settings)  # as other processes have them
@@ -436,6 +437,7 @@ def test_second_stages_wait_for_the_first_ones_and_are_shorter():
     assert 50 * (found + 1) + round((found + 1) * 2187 / 3280) > seconds
 
 
+@pytest.mark.slow
 def test_a_budget_is_planned_with_measured_times(run, tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "START_SECONDS", 0.0)
     flags = ("--table", "median", "--recipe", "mlmi4", "--budget", 0.1, "--jobs", 2)

@@ -87,6 +87,7 @@ def test_a_record_of_its_step_gives_the_plain_gradient(texts):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("texts", "shape"), [(("quantise:3",), (1, 4, 2)), (("downscale:2", "quantise:3"), (1, 8, 4))]
 )
@@ -191,6 +192,7 @@ def test_levels_have_the_units_that_images_give_them():
     assert new_config({"model": "ssvae"}).pair.guide == "meanfield"
 
 
+@pytest.mark.slow
 def test_a_run_by_command(tmp_path, capsys):
     """Fitted, resumed, loaded; its routes by command, with what is refused."""
     from pyro_vae import cli

@@ -121,6 +121,7 @@ print(train(data).steps, data.info["counts"]["train"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits as Linux has them")
 def test_a_file_larger_than_the_memory_limit_is_trained_on(tmp_path):
     rng = np.random.default_rng(0)

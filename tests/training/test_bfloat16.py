@@ -251,6 +251,7 @@ def test_a_checkpoint_of_a_version_that_chose_none_goes_on_in_float32(machine, t
     assert repr(resumed.history) == repr(fit(precision="float32").history)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "compiled"), [(1.0, True), (1.5, False), (-1.0, False)])
 def test_a_compiled_step_in_bfloat16_is_compared_with_the_float32_one(
     monkeypatch, factor, compiled

@@ -110,6 +110,7 @@ def run_with_limited_files(folder, body):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_text_and_checkpoints_stop_at_a_real_limit(tmp_path):
     body = """
     refused("text", lambda path: write_text(path, "x" * 50_000))
@@ -122,6 +123,7 @@ def test_text_and_checkpoints_stop_at_a_real_limit(tmp_path):
     assert names(tmp_path) == ["checkpoint", "text"]
 
 
+@pytest.mark.slow
 def test_netcdf_files_stop_at_a_real_limit(tmp_path):
     body = """
     import xarray

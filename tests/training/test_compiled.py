@@ -51,6 +51,7 @@ def test_the_graph_gives_the_plain_gradient_exactly(uncompiled, name, guide, bet
     assert not torch.equal(gradient(plain, betas=other)[1], expected[1])
 
 
+@pytest.mark.slow
 def test_the_compiled_gradient_is_the_plain_one(really):
     plain, compiled = really
     for seed in range(3):
@@ -160,6 +161,7 @@ def test_data_are_an_input_and_other_batches_take_the_plain_path(really, monkeyp
             assert torch.equal(torch.as_tensor(one), torch.as_tensor(theirs))
 
 
+@pytest.mark.slow
 def test_data_chunks_have_a_graph_for_each_size(uncompiled):
     """26 rows with 6 particles in chunks of 60: parts of 9, 9 and 8."""
     pair = tiny_pair()

@@ -9,6 +9,8 @@ from tests.compiled import BETAS, DATA, fit, gradient, off, parameters
 from tests.conftest import tiny_pair
 from tests.statistics import flat
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_compiles_a_fixed_number_of_graphs_before_its_first_step(uncompiled, spied):
     steps = []

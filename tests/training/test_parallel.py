@@ -17,6 +17,8 @@ from pyro_vae.runs import RunDirectory
 from pyro_vae.training.parallel import Processes, joined_processes
 from tests.conftest import QUICK, bare_runs, run_fit, write_images
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 6
 # 96 training images in batches of 19: the last batch of an epoch has fewer rows than processes.

@@ -14,7 +14,7 @@ from pyro_vae.programs import GUIDES, MODELS, PRESETS, architecture
 from pyro_vae.programs.networks import MergedLinear
 from pyro_vae.runs import new_config
 from pyro_vae.runs.migrations import read_config
-from pyro_vae.runs.resolving import resumed_config
+from pyro_vae.runs.resuming import resumed_config
 from pyro_vae.storage import load_checkpoint, save_checkpoint
 from pyro_vae.training.recipes import RECIPES, named_recipe, recipe, recipe_name
 from pyro_vae.training.schedules import BURDA_RATES, MLMI4_RATES, Cosine, Stages, shaped, stages

@@ -11,6 +11,8 @@ from pyro_vae.evaluation import ais, bidirectional, consistency, evaluate
 from tests.self_supervised import tiny_images
 from tests.statistics import z_score
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (1, 4, 4)
 CHAINS = {"num_particles": 12, "num_temperatures": 32}
 

@@ -174,6 +174,7 @@ def test_svi_trains_the_guide_to_the_posterior(objective):
     assert evidence - elbo(model, guide, x).mean() < tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [pyro_vae.IWAE(5), pyro_vae.DReG(5)])
 def test_svi_trains_both_to_the_optimum(objective):
     """The pair reaches the likelihood of the best Gaussian, the most that any such model has."""
