@@ -1,6 +1,6 @@
 """Printed numbers and times of this version of the library against those of an earlier one.
 
-    python benchmarks/versions.py v0.5.0
+    python benchmarks/versions.py HEAD~20
     python benchmarks/versions.py HEAD~20 --cases td image --rounds 5
 
 Every case is a short training with its evaluation, run as a user would by ``experiments/fit.py``,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pyro_vae.datasets.reading import one_line
@@ -30,13 +31,18 @@ def fetch(url: str, checksum: str, folder: Path) -> Path:
             the URL and the folders in which the file is looked for.
     """
     import pooch
+    import requests
 
     name = url.rsplit("/", 1)[-1]
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S)
     try:
         return Path(pooch.retrieve(url, checksum, name, folder, downloader=downloader))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors, a bad hash a ValueError
+        reason = one_line(error)
+        if isinstance(error, requests.ConnectionError):  # told through three layers of its parts
+            cause = re.search(r"\[Errno -?\d+\] ([^'\"()]+)", reason)
+            reason = "no connection" if cause is None else f"no connection: {cause[1]}"
         raise InputError(
-            f"could not download {url} ({one_line(error)}); put {name} by hand into {folder} or "
+            f"could not download {url} ({reason}); put {name} by hand into {folder} or "
             "into the folder that PYRO_VAE_DATA or --data-dir names"
         ) from error

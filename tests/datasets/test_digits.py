@@ -144,7 +144,7 @@ def test_missing_on_the_server(server, monkeypatch):
 @pytest.mark.parametrize("name", DIGITS)
 def test_no_network(name):
     first = next(iter(digits.DOWNLOADS[name][1]))
-    fails_to_download(name, NOWHERE + first, "refused")
+    fails_to_download(name, NOWHERE + first, "(no connection: Connection refused)")
 
 
 def test_no_room_for_the_cache(tmp_path):
