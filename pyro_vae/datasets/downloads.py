@@ -31,7 +31,6 @@ def fetch(url: str, checksum: str, folder: Path) -> Path:
             the URL and the folders in which the file is looked for.
     """
     import pooch
-    import requests
 
     name = url.rsplit("/", 1)[-1]
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S)
@@ -39,7 +38,8 @@ def fetch(url: str, checksum: str, folder: Path) -> Path:
         return Path(pooch.retrieve(url, checksum, name, folder, downloader=downloader))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors, a bad hash a ValueError
         reason = one_line(error)
-        if isinstance(error, requests.ConnectionError):  # told through three layers of its parts
+        # Those of requests tell it through three layers of their parts.
+        if any(base.__name__ == "ConnectionError" for base in type(error).__mro__):
             cause = re.search(r"\[Errno -?\d+\] ([^'\"()]+)", reason)
             reason = "no connection" if cause is None else f"no connection: {cause[1]}"
         raise InputError(

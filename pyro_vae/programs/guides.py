@@ -23,7 +23,6 @@ from typing import Any
 
 import pyro
 import pyro.distributions as dist
-import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_data
@@ -62,15 +61,7 @@ class Guide(nn.Module):
         return self.top(read)
 
     def _check_data(self, x: Tensor, first: nn.Module) -> None:
-        """Refuse rows that the first network cannot read, if it tells its width and type."""
-        weights = next(first.parameters(), None)
-        if not isinstance(x, Tensor) or (weights is not None and x.dtype != weights.dtype):
-            wanted = torch.get_default_dtype() if weights is None else weights.dtype
-            given = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise InputError(
-                f"x is {given}, and the guide reads a tensor of {wanted}: give "
-                f"torch.as_tensor(x, dtype={wanted}), as pyro_vae.fit and evaluate do by themselves"
-            )
+        """Refuse rows that the first network cannot read, if it tells its width."""
         check_data(x, getattr(first, "in_features", x.shape[-1] if x.ndim else 0))
 
     def _check(self, what: str, parts: Sequence[nn.Module], wanted: int) -> nn.ModuleList:

@@ -190,11 +190,11 @@ def build(
             data.train.shape[1], data.channels_first, rows=rows, seed=config.seed, say=say
         )
 
-    model, guide = built(None)
     objective: Any = config.objective.make()
-    check_objective_fits(objective, guide)  # a start from the data can take minutes
-    if start:
-        model, guide = built(data.train_in_memory)
+    if start and config.pair.init != "random":  # which can take minutes
+        check_objective_fits(objective, built(None)[1])
+    model, guide = built(data.train_in_memory if start else None)
+    check_objective_fits(objective, guide)
     if getattr(objective, "per_unit", False):
         with own_generators():  # units that depend on each other are found by a loss
             objective.differentiable_loss(model, guide, data.train[:1])

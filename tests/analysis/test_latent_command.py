@@ -339,7 +339,9 @@ def test_other_splits_are_other_data():
 def test_an_unfinished_run_is_refused(runs, source, tmp_path, capsys, missing):
     run = write_run(tmp_path / "run", source)
     (run / missing).unlink()
-    assert str(run / missing) in refused(capsys, runs[0], run, "--out", tmp_path / "out")
+    line = refused(capsys, runs[0], run, "--out", tmp_path / "out")
+    assert str(run) in line
+    assert missing in line
     assert not (tmp_path / "out").exists()
 
 

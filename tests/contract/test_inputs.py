@@ -257,12 +257,3 @@ def test_a_guide_of_two_arguments_has_posterior_means():
     torch.testing.assert_close(means.mean.float(), 3 * X)
     for definition in activity.DEFINITIONS:
         assert activity.count_active_units(guide, (X, X), definition=definition)["z"].count == 6
-
-
-@pytest.mark.parametrize("kind", ["float64 tensor", "float64 array", "lists"])
-def test_a_loss_called_by_hand_names_rows_of_another_type(kind):
-    model, guide = tiny_pair(num_pixels=6)
-    loss = pyro_vae.IWAE(2)
-    assert loss.differentiable_loss(model, guide, X).isfinite()
-    with pytest.raises(InputError, match=r"the guide reads a tensor of torch.float32: give torch"):
-        loss.differentiable_loss(model, guide, KINDS[kind](X))
