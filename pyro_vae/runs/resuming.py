@@ -56,10 +56,11 @@ def resume_notices(directory: RunDirectory, config: RunConfig) -> Iterator[str]:
     if done >= epochs:
         yield f"the run has done {done} epochs of {epochs} already: it is judged again"
     elif epochs != before and scheduled:
-        back = " and ".join(scheduled)
+        way = "back" if epochs > before else "ahead"
         yield (
             f"{epochs} epochs instead of {before}: the share of training done is "
-            f"{done / epochs:.0%} now, not {done / before:.0%}, and by it go back {back}"
+            f"{done / epochs:.0%} now, not {done / before:.0%}, and by it go {way} "
+            f"{' and '.join(scheduled)}"
         )
 
 

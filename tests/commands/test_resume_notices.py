@@ -20,6 +20,17 @@ def test_another_number_of_epochs_moves_betas(finished_run):
     ]
 
 
+def test_fewer_epochs_move_them_ahead(finished_run, tmp_path):
+    path = shutil.copytree(finished_run, tmp_path / "run")
+    directory = RunDirectory(path)
+    config = directory.read_config()
+    directory.write_config(
+        type(config).from_settings(config.settings | {"epochs": 8}, config.facts)
+    )
+    (line,) = told(path, epochs=4)
+    assert line.endswith("is 50% now, not 25%, and by it go ahead the beta of z2")
+
+
 def test_a_finished_run_is_judged_again(finished_run):
     assert told(finished_run) == ["the run has done 2 epochs of 2 already: it is judged again"]
 
