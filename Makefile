@@ -21,7 +21,7 @@ test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP)
 	$(BIN)/python -m pytest -q --numprocesses 2 --dist worksteal
 
-# The tests that take less than five seconds each: two thirds of the time are left out.
+# The tests that are not marked slow.
 quick: export OMP_NUM_THREADS ?= 1
 quick: $(STAMP)
 	$(BIN)/python -m pytest -q --numprocesses 2 --dist worksteal -m "not slow"

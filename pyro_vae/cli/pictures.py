@@ -53,23 +53,23 @@ def save(
     """Write images in the units of a run's images, and say so: arrays, or one picture.
 
     Args:
-        originals: what the images were made from, as many; a picture shows each left of its image.
+        originals: what the images were made from, as many, each shown left of its image; for
+            pictures alone.
 
     Returns:
         the same for a command's answer.
     """
-    stream = io.BytesIO()
+    stream, shown, beside = io.BytesIO(), images, ""
+    if originals is not None:
+        shown = np.stack([originals, images], axis=1).reshape(-1, *images.shape[1:])
+        beside = ", each right of what it was made from"
     if path.suffix == ".png":
-        pairs = [images] if originals is None else [originals, images]
-        shown = np.stack(pairs, axis=1).reshape(-1, *images.shape[1:])
         stream.write(grid(shown, preprocessing))
     elif path.suffix == ".npy":
         np.save(stream, images)
     else:
         np.savez_compressed(stream, images=images)
     write_whole(path, stream.getvalue())
-    paired = path.suffix == ".png" and originals is not None
-    beside = ", each right of what it was made from" if paired else ""
     print(f"{len(images)} images of shape {images.shape[1:]}{beside}; wrote {path}")
     return {"images": len(images), "shape": images.shape[1:], "files": [str(path)]}
 

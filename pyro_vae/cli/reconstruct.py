@@ -85,7 +85,7 @@ def _answer(flags: argparse.Namespace) -> Answer:
         with ticking("rates of the usual routes"):
             rates = route_rates(run.model, run.guide, run.rows(images), seed=flags.seed)
         print_rates(rates)
-    originals = run.preprocessing.images(run.rows(images))
+    originals = run.preprocessing.images(run.rows(images)) if path.suffix == ".png" else None
     written = pictures.save(path, made, run.preprocessing, originals)
     return Answer(written | {"rates": [rate.entries() for rate in rates]})
 
